@@ -1,0 +1,7 @@
+"""asprm: a process reward model whose steps end where the policy hesitates (AdaptiveStep, arXiv 2502.13943).
+
+One module per stage: policy, sample, threshold, split, rollout, prm, best_of_n, tvd, tokens. Importing the package
+loads nothing heavy.
+"""
+
+__version__ = "0.1.0"
