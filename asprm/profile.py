@@ -1,0 +1,305 @@
+"""Profiles: every number that a run of the study may vary, typed, frozen and in one file per profile.
+
+A profile is `asprm/profiles/<name>.yml` or any YAML file of the reader's own. It may say `extends: tiny` and then name
+only the fields that differ. An unknown key is an error that names the nearest known one. No other module holds
+defaults for these numbers.
+"""
+
+import difflib
+from collections.abc import Iterable, Mapping
+from functools import cache
+from pathlib import Path
+from types import MappingProxyType
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+
+PACKAGED = Path(__file__).parent / "profiles"
+
+# The sections that each stage reads: what the workflow watches, so that a changed number reruns what depends on it.
+READS: Mapping[str, tuple[str, ...]] = MappingProxyType(
+    {
+        "policy": ("policies", "problems", "policy", "sample"),
+        "sample": ("policies", "problems", "sample"),
+        "threshold": ("threshold",),
+        "split": ("policies", "split"),
+        "rollout": ("policies", "problems", "sample", "rollout"),
+        "prm": ("policies", "problems", "prm"),
+        "best_of_n": ("policies", "problems", "split", "best_of_n"),
+        "tvd": ("policies", "problems", "sample", "tvd"),
+        "tokens": ("policies", "tokens"),
+    }
+)
+
+
+class ProfileError(ValueError):
+    """A profile or a parameter that is unknown, mistyped or out of range."""
+
+
+# YAML and papermill write sequences as lists; a frozen profile keeps tuples.
+Numbers = Annotated[tuple[float, ...], BeforeValidator(lambda v: tuple(v) if isinstance(v, list) else v)]
+Counts = Annotated[tuple[int, ...], BeforeValidator(lambda v: tuple(v) if isinstance(v, list) else v)]
+Count = Annotated[int, Field(gt=0)]
+Share = Annotated[float, Field(gt=0, lt=1)]
+Families = dict[str, Count]
+
+
+class Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, use_attribute_docstrings=True)
+
+
+class Problems(Section):
+    train: Families
+    """problems per family whose sampled solutions are split, labelled and learned from"""
+    validation: Families
+    """problems per family on which choices are made (TVD's trigger, early stopping)"""
+    test: Families
+    """problems per family on which results are reported"""
+
+
+class PolicySource(Section):
+    path: str
+    """Hugging Face folder, relative to the study's root, or a hub name"""
+
+
+class Policy(Section):
+    retrain: bool
+    """train the policy anew instead of taking the shipped weights"""
+    layers: Count
+    """transformer blocks"""
+    hidden: Count
+    """width"""
+    heads: Count
+    """attention heads"""
+    kv_heads: Count
+    """key and value heads, shared by groups of attention heads"""
+    intermediate: Count
+    """width of the gated feed-forward layer"""
+    vocab: Count
+    """size of the byte-level BPE vocabulary, special tokens included"""
+    tokens: Count
+    """tokens of simulated students' solutions to train on"""
+    batch_tokens: Count
+    """tokens per optimiser step"""
+    learning_rate: Annotated[float, Field(gt=0)]
+    """peak learning rate of AdamW"""
+    warmup: Annotated[float, Field(ge=0, lt=1)]
+    """share of the optimiser's steps over which the learning rate rises"""
+
+
+class Sample(Section):
+    solutions: Count
+    """solutions sampled per training problem, before duplicates are merged"""
+    candidates: Count
+    """N, solutions sampled per test problem for Best-of-N"""
+    temperature: Annotated[float, Field(ge=0)]
+    """of the sampled solutions; confidences are always at temperature 1"""
+    top_p: Annotated[float, Field(gt=0, le=1)]
+    """nucleus; 1 keeps the whole vocabulary"""
+    top_k: Annotated[int, Field(ge=0)]
+    """0 keeps the whole vocabulary"""
+    max_new_tokens: Count
+    """a longer solution is cut and counts as unfinished"""
+
+
+class Threshold(Section):
+    share: Share
+    """target share of tokens below the threshold (paper: 2 %)"""
+    sweep: Numbers
+    """further shares for which the threshold is reported"""
+
+
+class Split(Section):
+    method: Literal["adaptive", "line", "fixed", "random"]
+    """where steps end: below the threshold, at line breaks, every `length` tokens, at `count` random tokens"""
+    length: Count
+    """tokens per step of the method `fixed`"""
+    count: Count
+    """inner step ends of the method `random`"""
+
+
+class Rollout(Section):
+    solutions: Count
+    """solutions per training problem whose steps are labelled"""
+    rollouts: Count
+    """J, continuations from each step end (paper: 8)"""
+    estimate: Literal["hard", "soft", "entropy"]
+    """hard: one of J is right; soft: share of J; entropy: (1/eta) log mean exp(eta correct)"""
+    eta: Annotated[float, Field(gt=0)]
+    """sharpness of the estimate `entropy`"""
+    temperature: Annotated[float, Field(gt=0)]
+    """of the continuations"""
+
+
+class Prm(Section):
+    epochs: Count
+    """passes over the labelled solutions"""
+    learning_rate: Annotated[float, Field(gt=0)]
+    """peak learning rate of AdamW"""
+    batch_tokens: Count
+    """tokens per optimiser step"""
+    warmup: Annotated[float, Field(ge=0, lt=1)]
+    """share of the optimiser's steps over which the learning rate rises"""
+    weight_decay: Annotated[float, Field(ge=0)]
+    """of AdamW"""
+    seed: int
+    """of the value head's first weights and the order of the data"""
+
+
+class BestOfN(Section):
+    n: Counts
+    """the N for which accuracy is reported, none above `sample.candidates`"""
+    aggregate: Literal["min", "mean", "last", "product", "max"]
+    """how step scores become a candidate's score (paper: min)"""
+
+
+class Tvd(Section):
+    candidates: Count
+    """M, tokens that the PRM rates at a decision point (paper: 8)"""
+    triggers: Numbers
+    """top-1 probabilities below which the PRM steps in; the best on validation is used for the test"""
+
+
+class Tokens(Section):
+    tagger: Literal["auto", "spacy", "textblob"]
+    """part-of-speech tagger; auto takes spaCy's model where it is installed"""
+
+
+class Profile(Section):
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")]
+    """names the folder data/runs/<name>"""
+    description: str
+    """one line, shown on the pages of the run"""
+    seed: int
+    """of everything random in the run"""
+    workers: Annotated[int, Field(ge=0)]
+    """processes of a heavy stage; 0 takes every core"""
+    policies: dict[str, PolicySource]
+    """the policies by name: M, L, D"""
+    problems: Problems
+    """how many problems of which family"""
+    policy: Policy
+    """stage 01: shape and training of the small policy"""
+    sample: Sample
+    """stage 02: sampling"""
+    threshold: Threshold
+    """stage 03: from confidences to the threshold"""
+    split: Split
+    """stage 04: from solutions to steps"""
+    rollout: Rollout
+    """stage 05: labels"""
+    prm: Prm
+    """stage 06: training the process reward model"""
+    best_of_n: BestOfN
+    """stage 07: choosing among candidates"""
+    tvd: Tvd
+    """stage 08: token-level value-guided decoding"""
+    tokens: Tokens
+    """stage 10: token types of decision points"""
+
+    def reads(self, stage: str) -> dict[str, Any]:
+        """The seed and the sections that `stage` depends on, as plain values: what the workflow watches."""
+        return {"seed": self.seed} | self.model_dump(mode="json", include=set(READS[stage]))
+
+
+def packaged_profiles() -> list[str]:
+    """Names of the profiles that come with the package."""
+    return sorted(path.stem for path in PACKAGED.glob("*.yml"))
+
+
+def load_profile(name: str) -> Profile:
+    """The profile of that name, or of the YAML file at that path. ProfileError: none such, or a wrong value in it."""
+    file = _profile_file(name)
+    values = _read(file)
+    profile = validated(Profile, values, where=f"profile {file}")
+    if file.parent != PACKAGED and profile.name in packaged_profiles():
+        raise ProfileError(
+            f"profile {file}: the name '{profile.name}' belongs to a packaged profile\n"
+            "  give yours a name of its own, so that its runs do not overwrite the study's"
+        )
+    return profile
+
+
+def validated(model: type[BaseModel], values: Mapping[str, Any], where: str) -> Any:
+    """`model` from `values`; ProfileError with one line per fault, each starting with `where`."""
+    try:
+        return model.model_validate(dict(values))
+    except ValidationError as error:
+        raise ProfileError("\n".join(_fault(model, fault, where) for fault in error.errors())) from None
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """The rest of an error about an unknown name: the nearest known one, else all of them."""
+    known = sorted(known)
+    close = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+    return f"did you mean '{close[0]}'?" if close else f"known: {', '.join(known)}"
+
+
+def _profile_file(name: str) -> Path:
+    if name in packaged_profiles():
+        return PACKAGED / f"{name}.yml"
+    if name.endswith((".yml", ".yaml")):
+        if Path(name).is_file():
+            return Path(name)
+        raise ProfileError(f"no profile at {name}: the file does not exist")
+    raise ProfileError(
+        f"unknown profile '{name}': {nearest(name, packaged_profiles())}\n  or give the path of a .yml file of your own"
+    )
+
+
+def _read(file: Path, children: tuple[Path, ...] = ()) -> dict[str, Any]:
+    """The file's values over those of the profile that it extends, section by section."""
+    file = file.resolve()
+    if file in children:
+        raise ProfileError(f"profile {file}: extends itself")
+    try:
+        values = yaml.load(file.read_text(), _loader())
+    except yaml.YAMLError as error:
+        raise ProfileError(f"profile {file}: not valid YAML\n  {error}") from None
+    if not isinstance(values, dict):
+        raise ProfileError(f"profile {file}: expected a mapping of sections, got {type(values).__name__}")
+    base = values.pop("extends", None)
+    if base is None:
+        return values
+    if not isinstance(base, str):
+        raise ProfileError(f"profile {file}: extends: expected a profile's name, got {base!r}")
+    merged = _read(_profile_file(base), (*children, file))
+    for key, value in values.items():
+        both = isinstance(value, dict) and isinstance(merged.get(key), dict)
+        merged[key] = merged[key] | value if both else value
+    return merged
+
+
+@cache
+def _loader() -> type[yaml.SafeLoader]:
+    """YAML 1.1 reads 1e-3 as text, for want of a point; people who write learning rates do not expect that."""
+    import re
+
+    class Loader(yaml.SafeLoader):
+        pass
+
+    Loader.add_implicit_resolver(
+        "tag:yaml.org,2002:float", re.compile(r"^[-+]?\d+(\.\d*)?[eE][-+]?\d+$"), list("-+0123456789")
+    )
+    return Loader
+
+
+def _fault(model: type[BaseModel], fault: Any, where: str) -> str:
+    location = ".".join(str(part) for part in fault["loc"])
+    if fault["type"] == "extra_forbidden":
+        known = _fields_at(model, fault["loc"][:-1])
+        return f"{where}: unknown key '{location}': {nearest(str(fault['loc'][-1]), known)}"
+    if fault["type"] == "missing":
+        return f"{where}: '{location}' is missing"
+    wanted = fault["msg"].removeprefix("Input should be ").removeprefix("a valid ")
+    return f"{where}: {location} = {fault['input']!r} ({type(fault['input']).__name__}): expected {wanted}"
+
+
+def _fields_at(model: type[BaseModel], location: tuple[Any, ...]) -> list[str]:
+    """Field names of the section at `location`."""
+    for part in location:
+        annotation = model.model_fields[part].annotation if part in model.model_fields else PolicySource
+        if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+            model = annotation
+    return list(model.model_fields)

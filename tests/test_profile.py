@@ -1,0 +1,121 @@
+"""Profiles are typed, frozen, and refuse what they do not know."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from asprm.profile import READS, Profile, ProfileError, load_profile, nearest, packaged_profiles
+
+
+def own(tmp_path, text, name="mine"):
+    file = tmp_path / f"{name}.yml"
+    file.write_text(text)
+    return str(file)
+
+
+@pytest.mark.parametrize("name", packaged_profiles())
+def test_packaged_profiles_load_under_their_own_name(name):
+    profile = load_profile(name)
+    assert profile.name == name
+    assert max(profile.best_of_n.n) <= profile.sample.candidates
+
+
+def test_a_profile_extends_another_field_by_field(tmp_path):
+    tiny = load_profile("tiny")
+    mine = load_profile(own(tmp_path, "extends: tiny\nname: mine\nsample: {solutions: 3}\n"))
+    assert mine.sample.solutions == 3
+    assert mine.sample.candidates == tiny.sample.candidates
+    assert mine.rollout == tiny.rollout
+
+
+def test_a_family_of_problems_can_be_left_out(tmp_path):
+    mine = load_profile(own(tmp_path, "extends: tiny\nname: mine\nproblems: {test: {minigsm: 5}}\n"))
+    assert mine.problems.test == {"minigsm": 5}
+
+
+def test_floats_without_a_point_are_floats(tmp_path):
+    mine = load_profile(own(tmp_path, "extends: tiny\nname: mine\nprm: {learning_rate: 1e-3}\n"))
+    assert mine.prm.learning_rate == 0.001
+
+
+def test_profiles_are_frozen():
+    with pytest.raises(ValidationError):
+        load_profile("tiny").sample.solutions = 3
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("sample: {solution: 3}", "unknown key 'sample.solution': did you mean 'solutions'?"),
+        ("samples: {solutions: 3}", "unknown key 'samples': did you mean 'sample'?"),
+        ("policies: {M: {paht: x}}", "unknown key 'policies.M.paht': did you mean 'path'?"),
+        ("sample: {solutions: '3'}", "sample.solutions = '3' (str): expected integer"),
+        ("sample: {solutions: true}", "sample.solutions = True (bool): expected integer"),
+        ("sample: {solutions: 0}", "sample.solutions = 0 (int): expected greater than 0"),
+        ("threshold: {share: 2}", "threshold.share = 2 (int): expected less than 1"),
+        ("split: {method: lines}", "split.method = 'lines' (str): expected 'adaptive', 'line'"),
+        ("problems: {train: {minigsm: 1.5}}", "problems.train.minigsm = 1.5 (float): expected integer"),
+        ("sample: [1, 2", "not valid YAML"),
+        ("name: a/b", "name = 'a/b' (str)"),
+    ],
+)
+def test_wrong_values_are_named(tmp_path, text, says):
+    head = "extends: tiny\n" if text.startswith("name") else "extends: tiny\nname: mine\n"
+    with pytest.raises(ProfileError) as error:
+        load_profile(own(tmp_path, head + text))
+    assert says in str(error.value)
+
+
+def test_every_fault_is_reported_at_once(tmp_path):
+    with pytest.raises(ProfileError) as error:
+        load_profile(own(tmp_path, "name: mine\nsample: {}\n"))
+    assert "'seed' is missing" in str(error.value)
+    assert "'sample.solutions' is missing" in str(error.value)
+
+
+def test_unknown_profile_names_the_nearest():
+    with pytest.raises(ProfileError, match="unknown profile 'tyni': did you mean 'tiny'"):
+        load_profile("tyni")
+
+
+def test_a_file_that_is_not_there(tmp_path):
+    with pytest.raises(ProfileError, match="does not exist"):
+        load_profile(str(tmp_path / "none.yml"))
+
+
+def test_a_file_may_not_take_a_packaged_name(tmp_path):
+    with pytest.raises(ProfileError, match="belongs to a packaged profile"):
+        load_profile(own(tmp_path, "extends: tiny\n"))
+
+
+def test_a_profile_that_extends_itself(tmp_path):
+    path = tmp_path / "mine.yml"
+    path.write_text(f"extends: {path}\nname: mine\n")
+    with pytest.raises(ProfileError, match="extends itself"):
+        load_profile(str(path))
+
+
+@pytest.mark.parametrize("text", ["", "- 1", "extends: 3"])
+def test_a_file_that_is_no_mapping_of_sections(tmp_path, text):
+    with pytest.raises(ProfileError, match="expected a"):
+        load_profile(own(tmp_path, text))
+
+
+def test_each_stage_reads_existing_sections_and_the_seed():
+    profile = load_profile("tiny")
+    for stage, sections in READS.items():
+        assert set(sections) <= set(Profile.model_fields)
+        assert set(profile.reads(stage)) == {"seed", *sections}
+
+
+def test_every_field_is_described():
+    sections = [Profile, *(field.annotation for field in Profile.model_fields.values())]
+    fields = [f for section in sections if hasattr(section, "model_fields") for f in section.model_fields.items()]
+    assert [name for name, field in fields if not field.description] == []
+    assert len(fields) > 40
+
+
+@given(st.text(max_size=10))
+def test_nearest_always_has_an_answer(name):
+    assert nearest(name, ["solutions", "candidates"])
