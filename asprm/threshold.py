@@ -1,0 +1,174 @@
+"""Threshold: from confidences to τ (paper §2, "2 %").
+
+Given the confidences of many sampled solutions, find the value below which a target share of *tokens* lies.
+Knows arrays only: no model, no tokenizer, no file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from asprm.statistics import percentiles, resampling_weights
+
+EXACT_TOKENS = 10_000_000  # up to here every confidence is kept, in 16 bytes a token
+ROUNDING = 2.0**-11  # beyond it, confidences are rounded down by less than this share of themselves
+GROUPS = 512  # and problems are merged into this many groups for the interval
+
+
+@dataclass(frozen=True)
+class Threshold:
+    """τ and what it does to the tokens that it was fitted on: a token is a decision token when its confidence < tau."""
+
+    tau: float
+    share: float  # the share asked for
+    achieved: float  # the share that lies below tau, never more than asked
+    low: float  # 95 % interval of tau, bootstrap over problems
+    high: float
+    tokens: int
+    decision_tokens: int  # below tau; missing more than one token of share × tokens only through ties
+    tied: int  # tokens exactly at tau, the first that stay above
+    resolution: float  # 0: exact; else the share of itself by which tau may lie below the exact quantile
+
+
+def fit_threshold(
+    confidences: Iterable[NDArray],
+    problem: Iterable[Hashable],
+    share: float = 0.02,
+    *,
+    resamples: int = 1000,
+    seed: int = 0,
+    exact_tokens: int = EXACT_TOKENS,
+) -> Threshold:
+    """τ such that `share` of all tokens have a confidence strictly below it.
+
+    confidences: one array (T_s,) in (0, 1] per solution, read once, so that an iterator over a big table will do.
+    problem: for each solution, the problem that it solves. The interval resamples problems, not tokens: solutions of
+    one problem hesitate at the same places.
+
+    Of the sorted confidences, τ is the one that ⌊share · tokens⌋ tokens precede. The count is exact up to
+    `exact_tokens` tokens; beyond, memory stays bounded and confidences are rounded down to 11 bits, which moves τ by
+    less than 0.05 % of itself (`resolution`); `achieved` is what lies below the τ that is returned, in either case.
+    ValueError: share outside (0, 1), no tokens, a confidence outside (0, 1], solutions and problems of unequal number.
+    """
+    return sweep(confidences, problem, [share], resamples=resamples, seed=seed, exact_tokens=exact_tokens)[0]
+
+
+def sweep(
+    confidences: Iterable[NDArray],
+    problem: Iterable[Hashable],
+    shares: Sequence[float] = (0.005, 0.01, 0.015, 0.02),
+    *,
+    resamples: int = 1000,
+    seed: int = 0,
+    exact_tokens: int = EXACT_TOKENS,
+) -> list[Threshold]:
+    """One `Threshold` for each of `shares` (the paper compares 0.5, 1, 1.5 and 2 %), from one reading of the tokens."""
+    for share in shares:
+        if not 0 < share < 1:
+            raise ValueError(f"share is {share}; it must lie between 0 and 1 (0.02 for 2 % of the tokens)")
+    pool = _Pool(exact_tokens)
+    for values, name in zip(confidences, problem, strict=True):
+        pool.add(np.asarray(values, np.float32), name)
+    values, groups, counts = pool.merged()
+    drawn = _bootstrap(values, groups, counts, shares, resamples, seed)  # (R, shares)
+    low, high = percentiles(drawn)
+    below = np.concatenate([[0], np.cumsum(counts)])  # tokens before each entry
+    fitted = []
+    for i, share in enumerate(shares):
+        tau = values[np.searchsorted(below, _rank(share, below[-1]), side="right") - 1]
+        first, last = np.searchsorted(values, tau, "left"), np.searchsorted(values, tau, "right")
+        fitted.append(
+            Threshold(
+                tau=float(tau),
+                share=float(share),
+                achieved=float(below[first] / below[-1]),
+                low=float(low[i]),
+                high=float(high[i]),
+                tokens=int(below[-1]),
+                decision_tokens=int(below[first]),
+                tied=int(below[last] - below[first]),
+                resolution=pool.resolution,
+            )
+        )
+    return fitted
+
+
+def _rank(share: float, tokens: int) -> int:
+    """⌊share · tokens⌋, safe from rounding: never more than the share asked for."""
+    rank = int(share * tokens) + 1
+    while rank / tokens > share:
+        rank -= 1
+    return rank
+
+
+class _Pool:
+    """Confidences with the problem of each, as (value, group, count) triples: one a token until there are too many."""
+
+    def __init__(self, exact_tokens: int):
+        self.limit = exact_tokens
+        self.resolution = 0.0
+        self.index: dict[Hashable, int] = {}
+        self.values: list[NDArray] = []
+        self.groups: list[NDArray] = []
+        self.counts: list[NDArray] = []
+        self.held = 0
+
+    def add(self, values: NDArray[np.float32], problem: Hashable) -> None:
+        if values.ndim != 1 or not ((values > 0) & (values <= 1)).all():
+            raise ValueError(f"confidences of a solution of problem {problem!r} must be (T,) in (0, 1]: {values!r}")
+        group = self.index.setdefault(problem, len(self.index))
+        self.values.append(values)
+        self.groups.append(np.full(len(values), group, np.int32))
+        self.counts.append(np.ones(len(values), np.int64))
+        self.held += len(values)
+        if self.held > self.limit:
+            self.compact()
+
+    def compact(self) -> None:
+        """Round down and merge what has become equal. Rounded values are bin edges: what lies below τ stays a count."""
+        self.resolution = ROUNDING
+        values, groups, counts = (np.concatenate(x) for x in (self.values, self.groups, self.counts))
+        edge = values.view(np.uint32) >> np.uint32(
+            12
+        )  # bits of positive floats are in their order; keep 11 of mantissa
+        cell = edge.astype(np.int64) * GROUPS + groups % GROUPS
+        cell, where = np.unique(cell, return_inverse=True)
+        self.values = [((cell // GROUPS).astype(np.uint32) << np.uint32(12)).view(np.float32)]
+        self.groups = [(cell % GROUPS).astype(np.int32)]
+        self.counts = [np.bincount(where, counts).astype(np.int64)]
+        self.held = len(cell)
+        self.limit = max(self.limit, 2 * self.held)
+
+    def merged(self) -> tuple[NDArray[np.float32], NDArray[np.int32], NDArray[np.int64]]:
+        if not self.held:
+            raise ValueError("no tokens: the threshold needs at least one solution with a confidence")
+        if self.resolution:
+            self.compact()
+        values, groups, counts = (np.concatenate(x) for x in (self.values, self.groups, self.counts))
+        order = np.argsort(values, kind="stable")
+        return values[order], groups[order], counts[order]
+
+
+def _bootstrap(
+    values: NDArray, groups: NDArray, counts: NDArray, shares: Sequence[float], resamples: int, seed: int
+) -> NDArray[np.float64]:
+    """(R, shares) τ of resamples of the problems. Only the low end of the sorted values is weighed: τ lies there."""
+    units = int(groups.max()) + 1
+    tokens = np.bincount(groups, counts, units).astype(np.int64)
+    tail = int(np.searchsorted(np.cumsum(counts), 1.5 * max(shares) * counts.sum())) + 1
+    taus = []
+    for weights in resampling_weights(units, resamples, seed):
+        for weight, total in zip(weights, weights @ tokens, strict=True):
+            if total == 0:  # drew only problems without a token
+                taus.append(np.full(len(shares), np.nan))
+                continue
+            ranks = [_rank(share, total) for share in shares]
+            below = np.cumsum(weight[groups[:tail]] * counts[:tail])
+            if below[-1] <= max(ranks):
+                below = np.cumsum(weight[groups] * counts)
+            taus.append(values[np.searchsorted(below, ranks, side="right")])
+    return np.array(taus, np.float64)
