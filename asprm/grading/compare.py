@@ -1,0 +1,225 @@
+r"""Answers that are not one plain number: words, numerals, lists, sets, tuples, intervals, unions, matrices.
+
+Structure is compared here, element by element, so that brackets and order mean what they say: `3, 5` and `5, 3` are one
+set of solutions, `(3, 5)` and `(5, 3)` two points, `(2, 4]` and `(2, 4)` two intervals. What remains are single
+expressions, which `asprm.grading.symbolic` compares. Texts come here tidied (`asprm.grading.numbers.tidy`).
+"""
+
+import re
+
+from asprm.grading.numbers import parse_number, same_number, tidy
+
+Verdict = tuple[bool, str]
+
+_DEEPEST = 6  # levels of brackets within brackets that an answer may have
+_MOST = 64  # elements that a list may have
+
+
+def compare_expressions(answer: str, gold: str, depth: int = 0) -> Verdict:
+    """Whether two tidied answers have one value, and why."""
+    if _squeeze(answer) == _squeeze(gold):
+        return True, "same text"
+    number, true_number = parse_number(answer), parse_number(gold)
+    if number and true_number:
+        return (True, "same value") if same_number(number, true_number) else (False, "different value")
+    if depth > _DEEPEST:
+        return False, "nested too deeply"
+
+    left_name, left = _named(answer)
+    right_name, right = _named(gold)
+    if left_name and right_name and left_name != right_name and "=" not in left + right:
+        return False, "another variable"
+    if (left, right) != (answer, gold) and bool(left_name) + bool(right_name) > 0:
+        return compare_expressions(left, right, depth + 1)
+
+    for compare in (_compare_words, _compare_bases, _compare_structure):
+        verdict = compare(answer, gold, depth)
+        if verdict is not None:
+            return verdict
+    if "\\infty" in answer + gold:
+        return False, "different value"
+    if (number or true_number) and not re.search(r"[0-9\\π√]|pi|sqrt", answer if true_number else gold):
+        return False, "different value"
+
+    from asprm.grading.symbolic import same_expression
+
+    return same_expression(answer, gold)
+
+
+def _squeeze(text: str) -> str:
+    """Without the spaces that separate nothing ("2 1/2" keeps its own), `+\\infty` as `\\infty`."""
+    return re.sub(r"(?<![0-9]) | (?![0-9])", "", text.replace("+\\infty", "\\infty").replace("∞", "\\infty"))
+
+
+_NAMED = re.compile(r"([a-zA-Z](?:_\{?\w+\}?)?(?:\([a-z]\))?) ?(?:=|\\in(?![a-z])|∈) ?(.+)")
+
+
+def _named(text: str) -> tuple[str, str]:
+    """("x", "5") of `x = 5` and ("x", "[0,1]") of `x \\in [0,1]`; ("", text) otherwise."""
+    match = _NAMED.fullmatch(text)
+    if match is None or re.search(r"[=<>]|\\[lg]e|\\in(?![a-z])", match[2]) or len(_split(text, ",")) > 1:
+        return "", text
+    return match[1], match[2]
+
+
+# Words
+
+_WORDS = re.compile(r"\(?[A-Za-z][A-Za-z .'’-]*\)?")
+_FUNCTIONS = frozenset(["pi", "sin", "cos", "tan", "cot", "sec", "csc", "log", "ln", "exp", "sqrt"])
+
+
+def _compare_words(answer: str, gold: str, depth: int) -> Verdict | None:
+    """Names, directions, letters of a choice: the same words, whatever their case."""
+    if not (_WORDS.fullmatch(gold) and _WORDS.fullmatch(answer)):
+        return None
+    left, right = (re.sub(r"[().]|\b(?:an?|the) ", "", text.casefold()).split() for text in (answer, gold))
+    if left == right:
+        return True, "same words"
+    spoken = any(len(word) > 1 and word.isalpha() and word not in _FUNCTIONS for word in right)
+    return (False, "different words") if spoken or len(gold.strip("()")) == 1 else None
+
+
+# Numerals with a base
+
+_BASED = re.compile(r"([0-9A-Z]+) ?_ ?\{? ?([0-9]+) ?\}?")
+
+
+def _compare_bases(answer: str, gold: str, depth: int) -> Verdict | None:
+    """`52_8` asks for the digits in that base: neither 52 nor 42 is that numeral."""
+    left, right = _BASED.fullmatch(answer), _BASED.fullmatch(gold)
+    if left is None and right is None:
+        return None
+    same = left is not None and right is not None and (left[1].lstrip("0"), left[2]) == (right[1].lstrip("0"), right[2])
+    return same, "same numeral" if same else "different numeral or base"
+
+
+# Lists, sets, tuples, intervals, unions, matrices
+
+
+def _compare_structure(answer: str, gold: str, depth: int) -> Verdict | None:
+    """None when both are single expressions."""
+    left, right = _structure(answer), _structure(gold)
+    if left is None and right is None:
+        return None
+    (kind, parts) = left or ("set", [answer])
+    (true_kind, true_parts) = right or ("set", [gold])
+    if len(parts) == len(true_parts) == 1 and kind == true_kind == "set":  # one pair of brackets less
+        return compare_expressions(tidy(parts[0]), tidy(true_parts[0]), depth + 1)
+    if kind != true_kind:
+        return False, f"a {_name(kind)} for a {_name(true_kind)}"
+    if len(parts) != len(true_parts) or len(parts) > _MOST:
+        return False, f"{len(parts)} elements for {len(true_parts)}"
+    pool = list(true_parts)
+    for part in parts:
+        candidates = range(len(pool)) if kind in ("set", "union") else (0,)
+        for place in candidates:
+            same, reason = compare_expressions(tidy(part), tidy(pool[place]), depth + 1)
+            if same:
+                pool.pop(place)
+                break
+        else:
+            return False, reason if len(parts) == 1 else "an element differs"
+    return True, "same elements"
+
+
+def _name(kind: str) -> str:
+    return {"set": "single value or set", "()": "tuple or open interval"}.get(kind, kind)
+
+
+def _structure(text: str) -> tuple[str, list[str]] | None:
+    """(kind, elements) of a compound answer; kind: "set" (unordered), "union", "R×C matrix" or the pair of brackets."""
+    text = text.strip()
+    for old, new in (("\\lbrace", "\\{"), ("\\rbrace", "\\}"), ("\\langle", "("), ("\\rangle", ")"), ("∪", "\\cup ")):
+        text = text.replace(old, new)
+    text = _interval(text) or text
+    union = _split(text, "\\cup")
+    if len(union) > 1:
+        return "union", union
+    matrix = re.fullmatch(r"\\begin ?\{([pb]?matrix|array)\} ?(?:\{[lcr| ]*\})?(.*)\\end ?\{\1\}", text)
+    if matrix:
+        rows = [row.split("&") for row in re.split(r"\\\\", matrix[2]) if row.strip()]
+        cells = [cell for row in rows for cell in row]
+        if len(rows) == 1 or all(len(row) == 1 for row in rows):
+            return "()", cells  # a vector is a tuple
+        return f"{len(rows)}×{len(rows[0])} matrix", cells
+    parts = _split(re.sub(r" (?:or|and) ", ",", text), ",")
+    if len(parts) > 1:
+        return "set", [sign for part in parts for sign in _both_signs(part)]
+    opening, closing = ("\\{" if text.startswith("\\{") else text[:1]), ("\\}" if text.endswith("\\}") else text[-1:])
+    inside = text[len(opening) : -len(closing)] if closing else ""
+    if opening in ("(", "[", "\\{") and closing in (")", "]", "\\}") and _balanced(inside):
+        parts = _split(inside, ",")
+        if opening == "\\{":
+            return ("set", [sign for part in parts for sign in _both_signs(part)]) if closing == "\\}" else None
+        if len(parts) > 1:
+            return opening + closing, parts
+        return ("set", parts) if opening + closing == "()" else None
+    signs = _both_signs(text)
+    return ("set", signs) if len(signs) > 1 else None
+
+
+def _both_signs(text: str) -> list[str]:
+    text = text.replace("±", "\\pm ")
+    if "\\pm" not in text:
+        return [text]
+    return [text.replace("\\pm", plus).replace("\\mp", minus).strip().removeprefix("+") for plus, minus in ("+-", "-+")]
+
+
+def _split(text: str, separator: str) -> list[str]:
+    """`text` cut at the separators that stand outside all brackets; commas that group digits do not cut."""
+    if separator not in text:
+        return [text]
+    grouped = separator == "," and ", " in text
+    parts, depth, start, place = [], 0, 0, 0
+    while place < len(text):
+        if text[place] in "([{":
+            depth += 1
+        elif text[place] in ")]}":
+            depth -= 1
+        elif depth == 0 and text.startswith(separator, place) and not (grouped and _groups_digits(text, place)):
+            parts.append(text[start:place])
+            start = place + len(separator)
+        place += 1
+    parts.append(text[start:])
+    return [part.strip() for part in parts] if all(part.strip() for part in parts) else [text]
+
+
+def _groups_digits(text: str, comma: int) -> bool:
+    return re.match(r"[0-9],[0-9]{3}(?![0-9])", text[max(0, comma - 1) : comma + 5]) is not None
+
+
+def _balanced(text: str) -> bool:
+    """Whether no bracket inside closes one that stands outside."""
+    depth = 0
+    for character in text:
+        depth += (character in "([{") - (character in ")]}")
+        if depth < 0:
+            return False
+    return depth == 0
+
+
+_RELATIONS = {"<": ("(", ")"), "\\le": ("[", "]"), ">": (")", "("), "\\ge": ("]", "[")}
+_RELATION = re.compile(r"(<|>|\\le(?![a-z])|\\ge(?![a-z]))")
+
+
+def _interval(text: str) -> str | None:
+    """`-2 \\le x < 7` and `x > 3` as the interval they describe; None for anything else."""
+    text = re.sub(r"\\leq?(?![a-z])|≤|<=", r"\\le ", re.sub(r"\\geq?(?![a-z])|≥|>=", r"\\ge ", text))
+    text = re.sub(r"\\lt(?![a-z])", "<", re.sub(r"\\gt(?![a-z])", ">", text))
+    pieces = [piece.strip() for piece in _RELATION.split(text)]
+    variable = re.compile(r"[a-zA-Z]")
+    if len(pieces) == 3 and variable.fullmatch(pieces[2]):  # 3 < x
+        pieces = [pieces[2], {"<": ">", ">": "<", "\\le": "\\ge", "\\ge": "\\le"}[pieces[1]], pieces[0]]
+    if len(pieces) == 3 and variable.fullmatch(pieces[0]) and not variable.fullmatch(pieces[2]):
+        bracket = _RELATIONS[pieces[1]]
+        if pieces[1] in ("<", "\\le"):
+            return f"(-\\infty,{pieces[2]}{bracket[1]}"
+        return f"{bracket[1]}{pieces[2]},\\infty)"
+    if len(pieces) == 5 and variable.fullmatch(pieces[2]):
+        low, first, _, second, high = pieces
+        if {first, second} <= {">", "\\ge"}:
+            low, high = high, low
+            first, second = ({">": "<", "\\ge": "\\le"}[r] for r in (second, first))
+        if {first, second} <= {"<", "\\le"}:
+            return f"{_RELATIONS[first][0]}{low},{high}{_RELATIONS[second][1]}"
+    return None

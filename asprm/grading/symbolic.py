@@ -1,0 +1,150 @@
+r"""Two single expressions, compared by math-verify in a process of its own.
+
+sympy evaluates what it reads, so `9**9**9` would fill the memory of whoever asks. Here it fills the worker's, up to a
+limit: each comparison may use `CPU_SECONDS` of processor time, which does not depend on how busy the machine is, and
+the worker may hold `MEMORY` bytes. A worker that is killed by either is replaced, and the verdict is "different".
+As no signal handler of the calling process is involved, any thread may call.
+"""
+
+import json
+import os
+import re
+import selectors
+import subprocess
+import sys
+import threading
+from queue import Empty, LifoQueue
+
+CPU_SECONDS = 3
+WALL_SECONDS = 60.0  # only for a worker that hangs without working; a busy machine must not change verdicts
+MEMORY = 2 << 30
+
+
+def same_expression(answer: str, gold: str) -> tuple[bool, str]:
+    """Whether two tidied expressions have one value, and why."""
+    with _running:
+        worker = _take()
+        try:
+            reply = worker.ask(answer, gold)
+        except BaseException:
+            worker.stop()
+            raise
+        if reply is None:
+            worker.stop()
+            return False, f"comparison stopped after {CPU_SECONDS} s of processor time or {MEMORY >> 30} GiB"
+        _idle.put(worker)
+        return bool(reply["same"]), reply["reason"]
+
+
+class _Worker:
+    """`python -m asprm.grading.symbolic` behind a pair of pipes: one JSON line asks, one answers."""
+
+    def __init__(self) -> None:
+        root = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+        environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, (root, os.environ.get("PYTHONPATH"))))}
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "asprm.grading.symbolic"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            env=environment,
+        )
+        self._read()  # it says hello once math-verify is imported; that time is nobody's
+
+    def ask(self, answer: str, gold: str) -> dict | None:
+        """The worker's reply; None when it died or hung."""
+        try:
+            self.process.stdin.write(json.dumps([answer, gold]).encode() + b"\n")
+            self.process.stdin.flush()
+        except BrokenPipeError:
+            return None
+        return self._read()
+
+    def _read(self) -> dict | None:
+        with selectors.DefaultSelector() as selector:
+            selector.register(self.process.stdout, selectors.EVENT_READ)
+            if not selector.select(WALL_SECONDS):
+                return None
+        line = self.process.stdout.readline()
+        return json.loads(line) if line.endswith(b"\n") else None
+
+    def stop(self) -> None:
+        self.process.kill()
+        self.process.wait()
+        self.process.stdin.close()
+        self.process.stdout.close()
+
+
+_idle: LifoQueue = LifoQueue()
+_running = threading.BoundedSemaphore(max(2, os.cpu_count() or 1))  # workers at a time
+
+
+def _take() -> _Worker:
+    try:
+        return _idle.get_nowait()
+    except Empty:
+        return _Worker()
+
+
+def _forget() -> None:
+    """After a fork the pipes belong to the parent."""
+    global _idle, _running
+    _idle = LifoQueue()
+    _running = threading.BoundedSemaphore(max(2, os.cpu_count() or 1))
+
+
+os.register_at_fork(after_in_child=_forget)
+
+
+# In the worker
+
+
+def _serve() -> None:
+    import resource
+
+    resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    out = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)  # whatever a library prints is no reply
+    _same_value("x", "1")
+    print("{}", file=out, flush=True)
+    for line in sys.stdin:
+        used = resource.getrusage(resource.RUSAGE_SELF)
+        limit = int(used.ru_utime + used.ru_stime) + 1 + CPU_SECONDS
+        resource.setrlimit(resource.RLIMIT_CPU, (limit, resource.RLIM_INFINITY))
+        try:
+            same = _same_value(*json.loads(line))
+            reply = {"same": same, "reason": "same value" if same else "different value"}
+        except (Exception, RecursionError) as error:
+            reply = {"same": False, "reason": f"not comparable: {type(error).__name__}"}
+        print(json.dumps(reply), file=out, flush=True)
+
+
+def _same_value(answer: str, gold: str) -> bool:
+    import math_verify
+
+    config = [math_verify.LatexExtractionConfig()]
+    read = [
+        math_verify.parse(f"${to_latex(text)}$", config, parsing_timeout=None, extraction_mode="first_match")
+        for text in (gold, answer)
+    ]
+    return all(read) and math_verify.verify(*read, numeric_precision=50, timeout_seconds=None)
+
+
+_PLAIN_NAMES = re.compile(r"(?<![\\a-zA-Z])(pi|sqrt|sin|cos|tan|cot|sec|csc|log|ln|theta|alpha|beta)(?![a-zA-Z])")
+
+
+def to_latex(text: str) -> str:
+    """Plain notation as LaTeX and decimals as exact fractions: one grammar reads both sides, without floats."""
+    text = text.replace("π", "\\pi ").replace("√", "\\sqrt ").replace("**", "^").replace("°", "^\\circ")
+    text = _PLAIN_NAMES.sub(r"\\\1 ", text)
+    text = re.sub(r"\\sqrt ?\(([^()]*)\)", r"\\sqrt{\1}", text)
+    text = re.sub(r"\^ ?\(([^()]*)\)", r"^{\1}", text)
+    text = re.sub(r"\^ ?(-?[0-9]{2,})", r"^{\1}", text)
+    text = re.sub(r"(?<=[0-9]),(?=[0-9]{3}(?![0-9]))", "", text)
+    text = re.sub(r"([0-9]*)\.([0-9]+)", lambda m: f"\\frac{{{int(m[1] + m[2])}}}{{1{'0' * len(m[2])}}}", text)
+    return text.replace("*", "\\cdot ")
+
+
+if __name__ == "__main__":
+    _serve()
