@@ -1,0 +1,143 @@
+"""Split: cut solutions into steps (paper §2, Figures 1 and 2).
+
+A *step end* is exclusive: the number of tokens up to and including the step's last one. The last end of a solution of T
+tokens is T, whatever the method. AdaptiveStep ends a step with each token below τ; the other methods are the baselines.
+Knows confidences, offsets and tables: no model.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import ArrayLike, NDArray
+
+from asprm.align import Speller
+
+Ends = NDArray[np.int32]  # (K,) strictly increasing
+
+SCHEMA = pa.schema(
+    [
+        ("problem", pa.string()),
+        ("solution", pa.int32()),
+        ("ends", pa.list_(pa.int32())),
+        ("char_ends", pa.list_(pa.int32())),
+    ]
+)
+
+
+def adaptive(confidences: ArrayLike, tau: float) -> Ends:
+    """AdaptiveStep: a step ends with (includes) each token whose confidence (T,) lies below tau."""
+    confidences = np.asarray(confidences)
+    return _close(np.flatnonzero(confidences < tau) + 1, len(confidences))
+
+
+def line(text: str, char_ends: ArrayLike) -> Ends:
+    """A step ends with each token that holds a newline. char_ends: (T,), see `asprm.align.Speller`."""
+    char_ends = np.asarray(char_ends)
+    newlines = np.array([i for i, c in enumerate(text) if c == "\n"], np.int64)
+    return _close(np.unique(np.searchsorted(char_ends, newlines, side="right")) + 1, len(char_ends))
+
+
+def fixed(tokens: int, length: int) -> Ends:
+    """A step ends after every `length` tokens; the last one may be shorter."""
+    if length < 1:
+        raise ValueError(f"length is {length}; a step needs at least one token")
+    return _close(np.arange(length, tokens + 1, length), tokens)
+
+
+def random(tokens: int, count: int, seed: int | Sequence[int]) -> Ends:
+    """`count` steps (fewer where there are fewer tokens) that end at random positions and at the last token.
+
+    The authors' released "five random positions" are four within the solution and its end: count = 5.
+    """
+    if count < 1:
+        raise ValueError(f"count is {count}; a solution has at least one step")
+    inner = np.random.default_rng(seed).permutation(max(tokens - 1, 0))[: count - 1] + 1
+    return _close(np.sort(inner), tokens)
+
+
+def cut(whole: Sequence | NDArray, ends: ArrayLike) -> list:
+    """The pieces of a sequence (ids with token ends, a text with character ends); joined they give it back.
+
+    ValueError: the ends do not cover the sequence, so that a piece would be lost.
+    """
+    ends = np.asarray(ends).tolist()
+    if (ends[-1] if ends else 0) != len(whole):
+        raise ValueError(f"the last end is {ends[-1] if ends else None}, but the solution has length {len(whole)}")
+    return [whole[start:end] for start, end in zip([0, *ends], ends, strict=False)]
+
+
+def read_marks(marked: str, mark: str = " ки ") -> tuple[str, Ends]:
+    """Plain text and character ends of its steps, from text with a mark after every step (the authors' form)."""
+    steps = marked.split(mark)
+    if steps[-1]:
+        steps.append("")  # the last step need not be marked
+    return "".join(steps), np.cumsum([len(step) for step in steps[:-1]], dtype=np.int32)
+
+
+METHODS: dict[str, str | None] = {"adaptive": "tau", "line": None, "fixed": "length", "random": "count"}
+
+
+def split_table(
+    samples: pa.Table,
+    method: str,
+    tokenizer: Any,
+    *,
+    tau: float | None = None,
+    length: int | None = None,
+    count: int | None = None,
+    seed: int = 0,
+) -> pa.Table:
+    """One row of step ends (tokens and characters) per row of `samples`, in its order; schema `SCHEMA`.
+
+    samples: columns problem, solution, ids, confidences, text (what the ids spell). method: adaptive (needs tau), line,
+    fixed (needs length) or random (needs count; a solution's ends depend on the seed, its problem and its number only).
+    Rows are independent, so that a big table may be split batch by batch.
+    ValueError: unknown method, a missing parameter, ids and confidences of unequal length, an empty solution, a text
+    that the tokenizer does not spell from the ids.
+    """
+    if method not in METHODS:
+        raise ValueError(f"unknown split method {method!r}; known: {', '.join(METHODS)}")
+    given = {"tau": tau, "length": length, "count": count}
+    if METHODS[method] and given[METHODS[method]] is None:
+        raise ValueError(f"split method {method!r} needs {METHODS[method]}")
+    spell = Speller(tokenizer)
+
+    def ends_of(row: dict, text: str, char_ends: Ends) -> Ends:
+        match method:
+            case "adaptive":
+                return adaptive(row["confidences"], tau)
+            case "line":
+                return line(text, char_ends)
+            case "fixed":
+                return fixed(len(char_ends), length)
+            case _:
+                return random(len(char_ends), count, [seed, zlib.crc32(row["problem"].encode()), row["solution"]])
+
+    batches = samples.select(["problem", "solution", "ids", "confidences", "text"]).to_batches(max_chunksize=1000)
+    rows = ([_split_row(row, spell, ends_of) for row in batch.to_pylist()] for batch in batches)
+    return pa.Table.from_batches((pa.RecordBatch.from_pylist(some, SCHEMA) for some in rows), SCHEMA)
+
+
+def _split_row(row: dict, spell: Speller, ends_of: Callable[[dict, str, Ends], Ends]) -> dict:
+    where = f"problem {row['problem']}, solution {row['solution']}"
+    if not row["ids"] or len(row["ids"]) != len(row["confidences"]):
+        raise ValueError(f"{where}: {len(row['ids'])} ids and {len(row['confidences'])} confidences; need one each")
+    text, char_ends = spell(row["ids"])
+    if text != row["text"]:
+        raise ValueError(
+            f"{where}: the ids spell {text!r}, the table says {row['text']!r}; another policy's tokenizer?"
+        )
+    ends = ends_of(row, text, char_ends)
+    return {"problem": row["problem"], "solution": row["solution"], "ends": ends, "char_ends": char_ends[ends - 1]}
+
+
+def _close(ends: NDArray, tokens: int) -> Ends:
+    """The ends with the last token's added where it is missing."""
+    if tokens and (len(ends) == 0 or ends[-1] != tokens):
+        ends = np.append(ends, tokens)
+    return ends.astype(np.int32)
