@@ -1,0 +1,162 @@
+"""Best-of-N: what a reward model's choice among N candidates is worth (paper §4, Figures 4 and 5).
+
+Reads scored candidates, writes tidy frames of accuracy with intervals. No model here: scores come from `asprm.prm`.
+Axes: P problems, N candidates of each, K steps of a candidate.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+from numpy.typing import ArrayLike, NDArray
+
+from asprm import statistics as s
+
+AGGREGATES: dict[str, Callable[[NDArray], float]] = {
+    "min": np.min,  # the paper's
+    "mean": np.mean,
+    "last": lambda scores: scores[-1],
+    "product": np.prod,
+    "max": np.max,
+}
+
+
+def aggregate(scores: ArrayLike, how: str = "min") -> float:
+    """One score of a candidate from those of its steps (K,). ValueError: no steps, one outside [0, 1], unknown how."""
+    scores = np.asarray(scores, np.float64)
+    if how not in AGGREGATES:
+        raise ValueError(f"unknown aggregate {how!r}; known: {', '.join(AGGREGATES)}")
+    if scores.ndim != 1 or not len(scores) or not ((scores >= 0) & (scores <= 1)).all():
+        raise ValueError(f"a candidate needs the scores (K,) in [0, 1] of at least one step, got {scores!r}")
+    return float(AGGREGATES[how](scores))
+
+
+@dataclass(frozen=True)
+class Candidates:
+    """N scored candidates of each of P problems."""
+
+    problems: list[str]  # (P,) in order of first appearance
+    steps: list[list[NDArray]]  # (P, N) arrays (K,) of step scores
+    correct: NDArray[np.bool_]  # (P, N)
+    answers: list[list[str | None]]  # (P, N)
+
+    def scores(self, how: str = "min") -> NDArray[np.float64]:
+        """(P, N) one score per candidate."""
+        return np.array([[aggregate(scores, how) for scores in row] for row in self.steps])
+
+
+def candidates(table: pa.Table | pd.DataFrame) -> Candidates:
+    """From a table with columns problem, solution, scores (one per step), correct, answer; one row per candidate.
+
+    ValueError: a candidate twice, problems with unequal numbers of candidates, no rows.
+    """
+    frame = table.to_pandas() if isinstance(table, pa.Table) else table
+    if frame.empty:
+        raise ValueError("no candidates in the table")
+    if frame.duplicated(["problem", "solution"]).any():
+        raise ValueError("a candidate stands in the table twice: problem and solution must name each row once")
+    groups = [
+        (name, rows.sort_values("solution")) for name, rows in frame.groupby("problem", sort=False, observed=True)
+    ]
+    sizes = {len(rows): name for name, rows in groups}
+    if len(sizes) > 1:
+        few, many = min(sizes), max(sizes)
+        raise ValueError(f"problem {sizes[few]!r} has {few} candidates, {sizes[many]!r} has {many}; they must be equal")
+    return Candidates(
+        problems=[str(name) for name, _ in groups],
+        steps=[[np.asarray(scores, np.float64) for scores in rows["scores"]] for _, rows in groups],
+        correct=np.array([rows["correct"].to_numpy(bool) for _, rows in groups]),
+        answers=[[None if pd.isna(a) else a for a in rows["answer"]] for _, rows in groups],
+    )
+
+
+def curves(
+    table: pa.Table | pd.DataFrame,
+    ns: Sequence[int],
+    *,
+    how: Sequence[str] = tuple(AGGREGATES),
+    name: str = "PRM",
+    greedy: Mapping[str, bool] | None = None,
+    clusters: Mapping[str, str] | None = None,
+    resamples: int = 10_000,
+    seed: int = 0,
+) -> pd.DataFrame:
+    """Accuracy against n: tidy frame with columns method, n, value, low, high.
+
+    table: as for `candidates`. Methods: "PRM-min" and so on for each of `how` (`name` instead of PRM), "majority",
+    "weighted vote" (by the score of the first of `how`), "pass@n" (the ceiling), "mean" (a single sample) and, where
+    `greedy` says which problems greedy decoding has right, "greedy"; the last two are the same for every n.
+    Each value is the mean over problems of the mean over subsets of n candidates; its 95 % interval resamples problems,
+    or their `clusters` (templates by problem). All methods share the resamples. Shares, not percent.
+    """
+    c = candidates(table)
+    ns = [int(n) for n in ns]
+    flat = np.ones(len(ns))
+    methods = {f"{name}-{h}": s.best_of_n(c.scores(h), c.correct, ns) for h in how}
+    methods["majority"] = s.majority_vote(c.answers, c.correct, ns)
+    methods["weighted vote"] = s.weighted_vote(c.answers, c.correct, c.scores(how[0]), ns, seed=seed)
+    methods["pass@n"] = s.pass_at_k(c.correct, ns)
+    methods["mean"] = np.outer(c.correct.mean(1), flat)
+    if greedy is not None:
+        methods["greedy"] = np.outer(_in_order(greedy, c.problems, "greedy solution"), flat)
+    values = np.stack(list(methods.values()), axis=1)  # (P, methods, ns)
+    groups = _in_order(clusters, c.problems, "cluster") if clusters is not None else None
+    interval = s.bootstrap_mean(values, groups, resamples=resamples, seed=seed)
+    return pd.DataFrame(
+        [
+            {
+                "method": method,
+                "n": n,
+                "value": interval.value[i, j],
+                "low": interval.low[i, j],
+                "high": interval.high[i, j],
+            }
+            for i, method in enumerate(methods)
+            for j, n in enumerate(ns)
+        ]
+    )
+
+
+def comparisons(
+    table: pa.Table | pd.DataFrame,
+    *,
+    n: int | None = None,
+    how: str = "min",
+    greedy: Mapping[str, bool] | None = None,
+    clusters: Mapping[str, str] | None = None,
+    resamples: int = 10_000,
+    seed: int = 0,
+) -> pd.DataFrame:
+    """BoN@n (n = N unless told) against a single sample, majority vote, weighted vote and greedy, paired by problem.
+
+    A frame with one row per rival: against, then the fields of `asprm.statistics.Comparison` (a is BoN@n). McNemar's
+    counts and p are given where both sides are right or wrong for every problem, not a mean over subsets or ties.
+    """
+    c = candidates(table)
+    n = n or c.correct.shape[1]
+    scores = c.scores(how)
+    rivals = {
+        "single sample": c.correct.mean(1),
+        "majority": s.majority_vote(c.answers, c.correct, n),
+        "weighted vote": s.weighted_vote(c.answers, c.correct, scores, n, seed=seed),
+    }
+    if greedy is not None:
+        rivals["greedy"] = _in_order(greedy, c.problems, "greedy solution").astype(float)
+    groups = _in_order(clusters, c.problems, "cluster") if clusters is not None else None
+    chosen = s.best_of_n(scores, c.correct, n)
+    rows = [
+        {"against": rival, **asdict(s.compare(chosen, values, groups, resamples=resamples, seed=seed))}
+        for rival, values in rivals.items()
+    ]
+    return pd.DataFrame(rows)
+
+
+def _in_order(by_problem: Mapping[str, object], problems: list[str], what: str) -> NDArray:
+    missing = [p for p in problems if p not in by_problem]
+    if missing:
+        raise ValueError(f"{len(missing)} of {len(problems)} problems have no {what}, the first is {missing[0]!r}")
+    return np.array([by_problem[p] for p in problems])

@@ -1,0 +1,113 @@
+"""Best-of-N from a table of scored candidates, on problems small enough to work out by hand."""
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pytest
+
+from asprm.best_of_n import aggregate, candidates, comparisons, curves
+from asprm.statistics import mcnemar_p
+
+# One problem where the PRM finds the rare right answer, one where every candidate agrees, one that nobody solves.
+ROWS = [
+    ("a", 0, [0.9, 0.2], False, "7"),
+    ("a", 1, [0.8, 0.7], True, "12"),
+    ("a", 2, [0.3, 0.9], False, "7"),
+    ("a", 3, [0.1], False, None),
+    ("b", 0, [0.5], True, "3"),
+    ("b", 1, [0.5], True, "3"),
+    ("b", 2, [0.5], True, "3"),
+    ("b", 3, [0.5], True, "3"),
+    ("c", 0, [0.9], False, "1"),
+    ("c", 1, [0.8], False, "2"),
+    ("c", 2, [0.7], False, None),
+    ("c", 3, [0.6], False, None),
+]
+GREEDY = {"a": False, "b": True, "c": False}
+
+
+@pytest.fixture
+def table():
+    frame = pd.DataFrame(ROWS, columns=["problem", "solution", "scores", "correct", "answer"])
+    return pa.Table.from_pandas(frame, preserve_index=False)
+
+
+@pytest.mark.parametrize(
+    ("how", "score"), [("min", 0.2), ("mean", 0.5), ("last", 0.5), ("product", 0.08), ("max", 0.8)]
+)
+def test_a_candidate_has_one_score(how, score):
+    assert aggregate([0.8, 0.2, 0.5], how) == pytest.approx(score)
+
+
+@pytest.mark.parametrize("how", ["min", "mean", "last", "product", "max"])
+def test_a_single_step_is_its_own_score(how):
+    assert aggregate([0.37], how) == 0.37
+
+
+def test_curves_by_hand(table):
+    frame = curves(table, [1, 2, 4], greedy=GREEDY, resamples=200).set_index(["method", "n"])["value"]
+    assert frame["mean", 4] == frame["mean", 1] == frame["PRM-max", 1] == frame["pass@n", 1] == frame["majority", 1]
+    assert frame["mean", 1] == pytest.approx((0.25 + 1 + 0) / 3)
+    assert frame["PRM-min", 4] == pytest.approx((1 + 1 + 0) / 3)
+    assert frame["PRM-min", 2] == pytest.approx((1 / 2 + 1 + 0) / 3)  # half of the pairs hold the right candidate
+    assert frame["PRM-max", 4] == pytest.approx((0 + 1 + 0) / 3)  # two wrong ones share the best maximum
+    assert frame["majority", 4] == pytest.approx((0 + 1 + 0) / 3)
+    assert frame["weighted vote", 4] == pytest.approx((1 + 1 + 0) / 3)  # 0.7 for "12" against 0.2 + 0.3 for "7"
+    assert frame["pass@n", 4] == pytest.approx(2 / 3)
+    assert frame["greedy", 2] == pytest.approx(1 / 3)
+
+
+def test_curves_are_tidy_and_repeat_with_their_seed(table):
+    one, two = (curves(table, [1, 4], how=["last"], name="ORM", resamples=100, seed=1) for _ in range(2))
+    pd.testing.assert_frame_equal(one, two)
+    assert list(one.columns) == ["method", "n", "value", "low", "high"]
+    assert one["method"].unique().tolist() == ["ORM-last", "majority", "weighted vote", "pass@n", "mean"]
+    assert ((one["low"] <= one["value"]) & (one["value"] <= one["high"])).all()
+
+
+def test_the_order_of_rows_does_not_matter(table):
+    shuffled = table.take([7, 0, 11, 3, 2, 1, 4, 9, 8, 5, 6, 10])
+    assert candidates(shuffled).problems == ["b", "a", "c"]
+    a, b = (curves(t, [1, 3], resamples=10).set_index(["method", "n"])["value"] for t in (table, shuffled))
+    np.testing.assert_allclose(a, b.loc[a.index])
+
+
+def test_clusters_are_resampled_whole(table):
+    together = curves(table, [4], clusters={"a": "t", "b": "t", "c": "t"}, resamples=50)
+    np.testing.assert_allclose(together["low"], together["value"])
+    np.testing.assert_allclose(together["high"], together["value"])
+
+
+def test_comparisons_pair_problems(table):
+    frame = comparisons(table, greedy=GREEDY, resamples=300).set_index("against")
+    assert list(frame.index) == ["single sample", "majority", "weighted vote", "greedy"]
+    assert frame.loc["greedy", "difference"] == pytest.approx(1 / 3)
+    assert frame.loc["greedy", ["only_a", "only_b", "p"]].tolist() == [1, 0, mcnemar_p(1, 0)]
+    assert frame.loc["majority", ["only_a", "only_b"]].tolist() == [1, 0]
+    assert pd.isna(frame.loc["single sample", "p"])  # 0.25 of problem a is neither right nor wrong
+    assert frame.loc["single sample", "difference"] == pytest.approx(0.25)
+    assert frame.loc["weighted vote", ["difference", "low", "high"]].tolist() == [0, 0, 0]
+
+
+def test_comparisons_at_fewer_candidates(table):
+    frame = comparisons(table, n=2, resamples=50).set_index("against")
+    assert frame.loc["single sample", "a"] == pytest.approx((0.5 + 1) / 3)
+    assert frame["p"].isna().all()
+
+
+def test_wrong_input_is_named(table):
+    def refuse(message, call):
+        with pytest.raises(ValueError, match=message):
+            call()
+
+    refuse("unknown aggregate 'median'; known: min", lambda: aggregate([0.5], "median"))
+    refuse("at least one step", lambda: aggregate([], "min"))
+    refuse(r"in \[0, 1\]", lambda: aggregate([0.5, np.nan], "min"))
+    refuse("'c' has 3 candidates, '.' has 4", lambda: candidates(table.slice(0, 11)))
+    refuse("twice", lambda: candidates(pa.concat_tables([table, table])))
+    refuse("no candidates", lambda: candidates(table.slice(0, 0)))
+    refuse(
+        "1 of 3 problems have no greedy solution, the first is 'c'", lambda: curves(table, [1], greedy={"a": 1, "b": 1})
+    )
+    refuse("no cluster", lambda: comparisons(table, clusters={}))
+    refuse("between 1 and 4", lambda: curves(table, [5]))
