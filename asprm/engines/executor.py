@@ -1,0 +1,218 @@
+"""An executor runs one transformers model over cache rows: it reads chunks of text and steps rows by one token.
+
+It knows neither requests nor sampling. The local engine drives one for the policy, guided decoding a second for the
+PRM: a PRM is the same backbone with a head of one output.
+
+`Executor` goes through the model's own forward and so serves any causal language model with ordinary attention.
+`asprm.engines.lean` does the same faster for Llama- and Mistral-style models; `load_executor` chooses.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from transformers import PreTrainedModel
+from transformers.cache_utils import DynamicCache, DynamicLayer
+
+from asprm.engines.rows import Rows, RowsCache, Shape
+
+_PACK = 2048  # tokens read in one forward: enough to keep the cores busy, few enough to stay in their caches
+
+
+class Piece:
+    """What one row is to read: a chunk of ids that follows `start` tokens, then branches that follow the chunk.
+
+    ids, positions, columns: (Q,) of chunk and branches. Branches share one position, the first after the chunk, and lie
+    in columns of their own.
+    """
+
+    def __init__(self, row: int, start: int, chunk: np.ndarray, branches: np.ndarray) -> None:
+        self.row, self.start, self.chunk, self.branches = row, start, chunk, branches
+        self.ids = np.concatenate([chunk, branches])
+        self.columns = start + np.arange(len(self.ids))
+        self.positions = np.minimum(self.columns, start + len(chunk))
+
+
+class Executor:
+    """Runs `model` (a causal language model, or one with a token classification head) through its own forward.
+
+    positions: how many tokens a sequence may have. ValueError: a model whose layers are not ordinary attention.
+    """
+
+    def __init__(self, model: PreTrainedModel) -> None:
+        self.model = model.eval()
+        self.config = model.config.get_text_config()
+        self.device = model.device
+        self.positions = int(getattr(self.config, "max_position_embeddings", None) or 2**31)
+        self.shape = self._shape()
+        # The mask of each kind of layer, by how far back it sees; a model with one kind takes a plain tensor.
+        window = getattr(self.config, "sliding_window", None) or self.positions
+        kinds = set(getattr(self.config, "layer_types", None) or ())
+        if not kinds:
+            kinds = {"sliding_attention"} if window < self.positions else {"full_attention"}
+        if kinds - {"full_attention", "sliding_attention"}:
+            raise ValueError(f"executor: {type(model).__name__} has layers of kind {sorted(kinds)}, expected attention")
+        self.windows = {kind: window if kind == "sliding_attention" else self.positions for kind in sorted(kinds)}
+
+    @torch.inference_mode()
+    def _shape(self) -> Shape:
+        cache = DynamicCache()
+        self.model(torch.zeros(1, 1, dtype=torch.long, device=self.device), past_key_values=cache, use_cache=True)
+        layers = {(x.keys.shape[1], x.keys.shape[3], x.values.shape[3], x.keys.dtype) for x in cache.layers}
+        if len(layers) != 1 or not all(type(x) is DynamicLayer for x in cache.layers):
+            raise ValueError(
+                f"executor: {type(self.model).__name__} does not keep keys and values of one shape in every layer; "
+                "expected a model with ordinary attention"
+            )
+        ((heads, key_dim, value_dim, dtype),) = layers
+        return Shape(len(cache.layers), heads, key_dim, value_dim, dtype, self.device)
+
+    @torch.inference_mode()
+    def step(self, rows: Rows, tokens: torch.Tensor, lengths: torch.Tensor, longest: int) -> torch.Tensor:
+        """Append one token to each of the first B rows: the model's output for it, (B, V) float32.
+
+        tokens, lengths: (B,) int64, the token and the row's length before it. longest: max(lengths) + 1.
+        """
+        count, columns = len(tokens), rows.visible(longest)
+        at = torch.arange(count, device=self.device) * rows.length + lengths
+        mask = self._mask(lengths[:, None], lengths[:, None], columns)
+        return self._forward(rows, slice(0, count), at, columns, tokens[:, None], lengths[:, None], mask)[:, 0]
+
+    @torch.inference_mode()
+    def read(
+        self,
+        rows: Rows,
+        index: Sequence[int],
+        starts: Sequence[int],
+        chunks: Sequence[np.ndarray],
+        branches: Sequence[np.ndarray] | None = None,
+    ) -> list[torch.Tensor] | None:
+        """Append a chunk of ids to each row `index[i]`, which holds `starts[i]` tokens; chunks may be empty.
+
+        branches: per row (M,) ids, each of which follows the chunk, sees it and what came before, and not the other
+        branches. Returns the model's outputs for them, per row (M, V) float32; without branches, nothing. The row's
+        length afterwards is starts[i] + len(chunks[i]): branches leave no trace.
+        """
+        nothing = np.empty(0, np.int32)
+        pieces = [Piece(*x) for x in zip(index, starts, chunks, branches or [nothing] * len(chunks), strict=True)]
+        rows.reserve(rows.count, max((x.start + len(x.ids) for x in pieces), default=0))
+        outputs = [torch.empty(0)] * len(pieces)
+        wanted = [i for i, piece in enumerate(pieces) if len(piece.ids)]
+        for pack in packs([len(pieces[i].ids) for i in wanted]):
+            found = self._read(rows, [pieces[wanted[i]] for i in pack])
+            for i, output in zip(pack, found, strict=True):
+                outputs[wanted[i]] = output
+        return None if branches is None else outputs
+
+    def _read(self, rows: Rows, pieces: list[Piece]) -> Sequence[torch.Tensor]:
+        # Rows are padded on the right; the padding lies beyond the row's length, where nothing looks.
+        longest = max(len(piece.ids) for piece in pieces)
+        batch = np.zeros((3, len(pieces), longest), np.int64)
+        for i, piece in enumerate(pieces):
+            batch[1:, i] = piece.start + np.arange(longest)
+            batch[:, i, : len(piece.ids)] = piece.ids, piece.positions, piece.columns
+        batch[1] = np.minimum(batch[1], self.positions - 1)
+        columns = int(batch[2].max()) + 1
+        rows.reserve(rows.count, columns)
+        ids, positions, own = torch.from_numpy(batch).to(self.device)
+        which = torch.tensor([piece.row for piece in pieces], device=self.device)
+        at = (which[:, None] * rows.length + own).flatten()
+        mask = self._mask(positions, own, rows.visible(columns))
+        output = self._forward(rows, which, at, rows.visible(columns), ids, positions, mask)
+        return [output[i, len(piece.chunk) : len(piece.ids)] for i, piece in enumerate(pieces)]
+
+    def _mask(
+        self, positions: torch.Tensor, columns: torch.Tensor, visible: int
+    ) -> torch.Tensor | dict[str, torch.Tensor]:
+        """Additive masks (B, 1, Q, visible): a token sees the columns before its position, and its own."""
+        masks = {}
+        for kind, window in self.windows.items():
+            masks[kind] = additive_mask(positions, columns, visible, window, self.shape.dtype)[:, None]
+        return masks if len(masks) > 1 else masks.popitem()[1]
+
+    def _forward(
+        self,
+        rows: Rows,
+        rows_read: slice | torch.Tensor,
+        at: torch.Tensor,
+        columns: int,
+        ids: torch.Tensor,
+        positions: torch.Tensor,
+        mask: torch.Tensor | dict[str, torch.Tensor],
+    ) -> torch.Tensor:
+        """The model's outputs (B, Q, V) in fp32 for ids (B, Q)."""
+        return self.model(
+            input_ids=ids,
+            attention_mask=mask,
+            position_ids=positions,
+            past_key_values=RowsCache(rows, rows_read, at, columns),
+            use_cache=True,
+        ).logits.float()
+
+
+def load_executor(model: PreTrainedModel) -> Executor:
+    """The fastest executor that can run `model`, checked on a few tokens against the model's plain forward.
+
+    ValueError: no executor gives what the plain forward gives, say because the model derives its positions from a
+    padding mask.
+    """
+    from asprm.engines.lean import LeanExecutor
+
+    executor = LeanExecutor(model) if LeanExecutor.supports(model) else Executor(model)
+    try:
+        error = _error(executor)
+    except (TypeError, ValueError, RuntimeError) as reason:
+        raise ValueError(f"executor: {_UNFIT.format(type(model).__name__)}") from reason
+    if not error < (1e-3 if executor.shape.dtype == torch.float32 else 0.1):
+        raise ValueError(f"executor: {_UNFIT.format(type(model).__name__)} (relative error {error:.1e})")
+    return executor
+
+
+_UNFIT = (
+    "{} does not give with a cache written in place what it gives without; expected a model that takes explicit "
+    "positions and four-dimensional masks"
+)
+
+
+@torch.inference_mode()
+def _error(executor: Executor) -> float:
+    """The largest difference between reading, then stepping, and a plain forward, relative to the largest output."""
+    size = min(executor.positions, 8)
+    ids = np.arange(1, size + 1) % executor.config.vocab_size
+    plain = executor.model(torch.from_numpy(ids)[None].to(executor.device)).logits[0, -1].float()
+    rows = Rows(executor.shape)
+    rows.reserve(1, size)
+    executor.read(rows, [0], [0], [ids[: size // 2]])
+    for length in range(size // 2, size):
+        state = torch.tensor([[ids[length]], [length]], device=executor.device)
+        output = executor.step(rows, *state, length + 1)[0]
+    return float((output - plain).abs().max() / plain.abs().max().clamp(min=1e-6))
+
+
+def additive_mask(
+    positions: torch.Tensor, columns: torch.Tensor, visible: int, window: int, dtype: torch.dtype
+) -> torch.Tensor:
+    """(..., Q, visible): 0 where the token at `position`, stored in `column`, looks, else the least finite number.
+
+    It looks at its own column and at the columns before its position, at most `window` tokens back.
+    """
+    column = torch.arange(visible, device=positions.device)
+    position = positions[..., None]
+    seen = (column < position) & (column > position - window) | (column == columns[..., None])
+    mask = torch.zeros(seen.shape, dtype=dtype, device=positions.device)
+    return mask.masked_fill_(~seen, torch.finfo(dtype).min)
+
+
+def packs(sizes: Sequence[int], limit: int = _PACK) -> list[list[int]]:
+    """Indices of consecutive items whose sizes together stay within `limit` (an item above it stands alone)."""
+    out: list[list[int]] = []
+    room = 0
+    for i, size in enumerate(sizes):
+        if not out or size > room:
+            out.append([])
+            room = limit
+        out[-1].append(i)
+        room -= size
+    return out

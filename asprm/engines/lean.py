@@ -1,0 +1,181 @@
+"""A lean executor for Llama- and Mistral-style models: the model's arithmetic without its modules.
+
+For small models on a CPU most of a forward is Python, repeated key-value heads and padding. Here the projections are
+fused, the queries that share a key-value head are read as one block, and chunks of text are packed end to end instead
+of padded. The weights stay the model's own: its projections become views of the fused ones, so nothing is held twice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import nn
+from transformers import PreTrainedModel
+
+from asprm.engines.executor import Executor, Piece, additive_mask
+from asprm.engines.rows import Rows
+
+
+class LeanExecutor(Executor):
+    """Same calls and results as `Executor`; only for models of which `supports` says True."""
+
+    @staticmethod
+    def supports(model: PreTrainedModel) -> bool:
+        """True for Llama and Mistral backbones with unbiased projections, SiLU and rotary angles fixed by position."""
+        config = model.config
+        return (
+            config.model_type in ("llama", "mistral")
+            and config.hidden_act == "silu"
+            and not getattr(config, "attention_bias", False)
+            and not getattr(config, "mlp_bias", False)
+            and config.rope_parameters.get("rope_type", "default") in ("default", "linear", "llama3", "yarn")
+            and _head(model) is not None
+        )
+
+    def __init__(self, model: PreTrainedModel) -> None:
+        super().__init__(model)
+        backbone = model.model
+        self.embedding, self.rotary = backbone.embed_tokens.weight, backbone.rotary_emb
+        self.head, self.norm = _head(model), backbone.norm
+        self.layers = [_Layer(layer) for layer in backbone.layers]
+        self.heads = self.config.num_attention_heads
+        self.head_dim = self.shape.key_dim
+        (self.window,) = self.windows.values()
+        self.angles = self._angles(64)
+
+    def _angles(self, length: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """Cosines, and sines with the sign that rotating a half gives them, (length, 1, head_dim)."""
+        cosine, sine = self.rotary(self.embedding, torch.arange(length, device=self.device)[None])
+        low, high = sine[0].chunk(2, dim=-1)
+        return cosine[0, :, None].clone(), torch.cat([-low, high], dim=-1)[:, None]
+
+    def _at(self, positions: torch.Tensor, longest: int) -> tuple[torch.Tensor, torch.Tensor]:
+        if longest > len(self.angles[0]):
+            self.angles = self._angles(2 * longest)
+        cosine, sine = self.angles
+        return cosine[positions], sine[positions]
+
+    @torch.inference_mode()
+    def step(self, rows: Rows, tokens: torch.Tensor, lengths: torch.Tensor, longest: int) -> torch.Tensor:
+        count, columns = len(tokens), rows.visible(longest)
+        at = torch.arange(count, device=self.device) * rows.length + lengths
+        mask = additive_mask(lengths[:, None], lengths[:, None], columns, self.window, self.shape.dtype)[:, None]
+        angles = self._at(lengths, longest)
+        groups = self.heads // self.shape.heads
+        x = self.embedding[tokens]
+        for number, layer in enumerate(self.layers):
+            queries, new = self._project(layer, x, angles)
+            rows.flat(number).index_copy_(0, at, new)
+            keys, values = rows.split(rows.store[number, :count, :columns])
+            # The queries of one group stand where a sequence's tokens would: their keys are read once for all.
+            queries = queries.view(count, self.shape.heads, groups, self.head_dim)
+            seen = F.scaled_dot_product_attention(queries, keys.transpose(1, 2), values.transpose(1, 2), attn_mask=mask)
+            x = layer.finish(x, seen.view(count, -1))
+        return self._output(x)
+
+    def _read(self, rows: Rows, pieces: list[Piece]) -> Sequence[torch.Tensor]:
+        # Tokens of all pieces end to end, (N,); only attention looks at one piece at a time.
+        packed = np.concatenate(
+            [np.stack([x.ids, x.positions, x.columns, np.full(len(x.ids), x.row)]) for x in pieces], axis=1
+        )
+        ids, positions, own, row = torch.from_numpy(packed.astype(np.int64)).to(self.device)
+        at = row * rows.length + own
+        angles = self._at(positions, int(packed[1].max()) + 1)
+        parts, branches, offset = [], [], 0
+        for piece in pieces:
+            part = slice(offset, offset := offset + len(piece.ids))
+            end = piece.start + len(piece.ids)
+            mask = None  # a row's beginning: plain causal attention
+            if piece.start or len(piece.branches) or end > self.window:
+                mask = additive_mask(positions[part], own[part], end, self.window, self.shape.dtype)
+            parts.append((piece.row, part, end, mask))
+            branches += range(part.start + len(piece.chunk), part.stop)
+
+        x = self.embedding[ids]
+        for number, layer in enumerate(self.layers):
+            queries, new = self._project(layer, x, angles)
+            rows.flat(number).index_copy_(0, at, new)
+            last = number == len(self.layers) - 1
+            if last and not branches:  # nobody asked for more than keys and values
+                return [x[:0]] * len(pieces)
+            seen = torch.empty_like(queries)
+            for where, part, end, mask in parts:
+                self._attend(rows, number, where, queries[part], seen[part], end, mask)
+            if last:
+                x, seen = x[branches], seen[branches]
+            x = layer.finish(x, seen.flatten(1))
+        return self._output(x).split([len(piece.branches) for piece in pieces])
+
+    def _attend(
+        self,
+        rows: Rows,
+        number: int,
+        row: int,
+        queries: torch.Tensor,
+        out: torch.Tensor,
+        end: int,
+        mask: torch.Tensor | None,
+    ) -> None:
+        """Attention of one row's queries (Q, heads, dim) over its first `end` columns, into `out`."""
+        keys, values = rows.split(rows.store[number, row, :end])
+        shape = (self.shape.heads, self.heads // self.shape.heads)
+        seen = F.scaled_dot_product_attention(
+            queries.unflatten(1, shape).permute(1, 2, 0, 3),  # heads, groups, Q, dim
+            keys.transpose(0, 1)[:, None].expand(-1, shape[1], -1, -1),
+            values.transpose(0, 1)[:, None].expand(-1, shape[1], -1, -1),
+            attn_mask=mask,
+            is_causal=mask is None,
+        )
+        out.unflatten(1, shape).copy_(seen.permute(2, 0, 1, 3))
+
+    def _project(
+        self, layer: _Layer, x: torch.Tensor, angles: tuple[torch.Tensor, torch.Tensor]
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Rotated queries (N, heads, dim), and keys (rotated) and values as the cache stores them, (N, width)."""
+        both = layer.project(x)
+        rotated = both[:, : (self.heads + self.shape.heads) * self.head_dim].unflatten(1, (-1, self.head_dim))
+        swapped = rotated.unflatten(2, (2, -1)).flip(2).flatten(2)
+        rotated.mul_(angles[0]).addcmul_(swapped, angles[1])
+        return rotated[:, : self.heads], both[:, self.heads * self.head_dim :]
+
+    def _output(self, x: torch.Tensor) -> torch.Tensor:
+        return self.head(_norm(x, self.norm)).float()
+
+
+class _Layer:
+    """One decoder layer with its projections fused; (N, hidden) in and out."""
+
+    def __init__(self, layer: nn.Module) -> None:
+        attention, mlp = layer.self_attn, layer.mlp
+        self.before, self.after = layer.input_layernorm, layer.post_attention_layernorm
+        self.qkv = _fuse(attention.q_proj, attention.k_proj, attention.v_proj)
+        self.gate_up = _fuse(mlp.gate_proj, mlp.up_proj)
+        self.out, self.down = attention.o_proj.weight, mlp.down_proj.weight
+
+    def project(self, x: torch.Tensor) -> torch.Tensor:
+        return F.linear(_norm(x, self.before), self.qkv)
+
+    def finish(self, x: torch.Tensor, seen: torch.Tensor) -> torch.Tensor:
+        x = torch.addmm(x, seen, self.out.t())
+        gate, up = F.linear(_norm(x, self.after), self.gate_up).chunk(2, dim=-1)
+        return torch.addmm(x, F.silu(gate).mul_(up), self.down.t())
+
+
+def _norm(x: torch.Tensor, norm: nn.Module) -> torch.Tensor:
+    return F.rms_norm(x, (x.shape[-1],), norm.weight, norm.variance_epsilon)
+
+
+def _fuse(*projections: nn.Linear) -> torch.Tensor:
+    """The projections' weights in one matrix, of which they become views."""
+    fused = torch.cat([x.weight.detach() for x in projections])
+    for projection, weight in zip(projections, fused.split([x.out_features for x in projections]), strict=True):
+        projection.weight.data = weight
+    return fused
+
+
+def _head(model: PreTrainedModel) -> nn.Module | None:
+    """The language-model head, or a token classifier's."""
+    return getattr(model, "lm_head", None) or getattr(model, "score", None)

@@ -1,0 +1,67 @@
+"""From logits to tokens: inverse CDF sampling with one counter-based generator per request.
+
+The uniform number that draws token i of a request is a hash of (seed, i). It is computed for the whole batch at once,
+and no generator has a state, so neither the batch nor the order of requests can change what a request draws.
+"""
+
+from __future__ import annotations
+
+import torch
+
+from asprm.engines import Sampling
+
+_NUCLEUS = 64  # tokens looked at first for top-p: sorting a whole vocabulary costs more than the model's step
+_GOLDEN = -7046029254386353131  # 0x9E3779B97F4A7C15, SplitMix64's increment
+
+
+def uniforms(seeds: torch.Tensor, counts: torch.Tensor) -> torch.Tensor:
+    """(B,) float32 in [0, 1), a hash of each row's seed (int64) and number of tokens drawn so far (int64).
+
+    SplitMix64 started from the mixed seed: its (count + 1)-th output, top 24 bits (int64 arithmetic wraps).
+    """
+    bits = _mix(_mix(seeds + _GOLDEN) + (counts + 1) * _GOLDEN)
+    return (bits >> 40 & 0xFFFFFF).float() * 2.0**-24
+
+
+def _mix(x: torch.Tensor) -> torch.Tensor:
+    x = (x ^ (x >> 30 & 0x3FFFFFFFF)) * -4658895280553007687
+    x = (x ^ (x >> 27 & 0x1FFFFFFFFF)) * -7723592293110705685
+    return x ^ (x >> 31 & 0x1FFFFFFFF)
+
+
+def draw(
+    logits: torch.Tensor, seeds: torch.Tensor, counts: torch.Tensor, sampling: Sampling
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """One token per row: ids (B,) int64 and confidences (B,) float32.
+
+    logits: (B, V) float32. seeds, counts: (B,) int64. The confidence is the token's softmax probability at
+    temperature 1, whatever the sampling.
+    """
+    probabilities = logits.softmax(-1)
+    if sampling.temperature == 0:
+        confidences, tokens = probabilities.max(-1)
+        return tokens, confidences
+    tempered = probabilities if sampling.temperature == 1 else (logits / sampling.temperature).softmax(-1)
+    cumulative = _filter(tempered, sampling).cumsum(-1)
+    # The first token at which the cumulative mass exceeds u times the whole; u < 1, so there is one.
+    target = uniforms(seeds, counts)[:, None] * cumulative[:, -1:]
+    tokens = torch.searchsorted(cumulative, target, right=True)
+    return tokens[:, 0], probabilities.gather(-1, tokens)[:, 0]
+
+
+def _filter(probabilities: torch.Tensor, sampling: Sampling) -> torch.Tensor:
+    """The probabilities (B, V) with those that top-k and then top-p exclude set to 0; ties with the last one stay."""
+    size = probabilities.shape[-1]
+    if 0 < sampling.top_k < size:
+        least = probabilities.topk(sampling.top_k).values[:, -1:]
+        probabilities = probabilities.where(probabilities >= least, 0)
+    if sampling.top_p < 1:
+        enough = sampling.top_p * probabilities.sum(-1, keepdim=True)
+        best = probabilities.topk(min(_NUCLEUS, size)).values
+        # On an accelerator looking at the result would stall it, and sorting is cheap there.
+        if probabilities.device.type != "cpu" or (best.sum(-1, keepdim=True) < enough).any():
+            best = probabilities.sort(descending=True).values
+        before = best.cumsum(-1) - best
+        last = (before < enough).sum(-1, keepdim=True) - 1
+        probabilities = probabilities.where(probabilities >= best.gather(-1, last), 0)
+    return probabilities

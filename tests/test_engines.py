@@ -1,0 +1,371 @@
+"""The engine against a plain reference: no cache, no batch, one request at a time."""
+
+import gc
+import itertools
+import weakref
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from tokenizers import Tokenizer, models
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoModelForTokenClassification,
+    BloomConfig,
+    BloomForCausalLM,
+    PreTrainedTokenizerFast,
+)
+
+from asprm.engines import Request, Sampling, load_engine
+from asprm.engines.executor import Executor, load_executor, packs
+from asprm.engines.lean import LeanExecutor
+from asprm.engines.local import LocalEngine
+from asprm.engines.rows import Rows
+from asprm.engines.sampling import draw, uniforms
+
+VOCABULARY, EOS, POSITIONS = 40, 2, 96
+GREEDY = Sampling(temperature=0, max_new_tokens=12)
+SAMPLED = Sampling(temperature=0.8, top_p=0.9, top_k=20, max_new_tokens=12)
+KINDS = {  # a backbone, and what it adds to the common configuration
+    "mistral": ("mistral", {"num_key_value_heads": 1, "sliding_window": None}),
+    "mistral-window": ("mistral", {"num_key_value_heads": 2, "sliding_window": 7}),
+    "llama": ("llama", {"num_key_value_heads": 4}),
+    "llama-tied": ("llama", {"num_key_value_heads": 2, "tie_word_embeddings": True}),
+    "gpt_neox": ("gpt_neox", {}),
+    "qwen2": ("qwen2", {"num_key_value_heads": 2}),
+    "gemma2": ("gemma2", {"num_key_value_heads": 2, "head_dim": 8, "sliding_window": 7}),
+}
+
+
+def config(kind: str, **more):
+    name, extra = KINDS[kind]
+    common = {
+        "vocab_size": VOCABULARY,
+        "hidden_size": 32,
+        "intermediate_size": 48,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 4,
+        "max_position_embeddings": POSITIONS,
+        "eos_token_id": EOS,
+        "bos_token_id": 1,
+        "pad_token_id": 0,
+        "initializer_range": 0.3,
+    }
+    return AutoConfig.for_model(name, **(common | extra | more))
+
+
+def tiny(kind: str = "mistral", seed: int = 0):
+    torch.manual_seed(seed)
+    return AutoModelForCausalLM.from_config(config(kind)).eval()
+
+
+@pytest.fixture(scope="module")
+def model():
+    return tiny()
+
+
+def contexts(*lengths: int) -> list[np.ndarray]:
+    rng = np.random.default_rng(0)
+    return [rng.integers(3, VOCABULARY, n).astype(np.int32) for n in lengths]
+
+
+def forks(*lengths: int) -> list[Request]:
+    """For each context, a request from its first token, its middle and its end."""
+    starts = [(c, s) for c in contexts(*lengths) for s in sorted({1, max(1, len(c) // 2), len(c)})]
+    return [Request(c, s, seed=100 + i, key=i) for i, (c, s) in enumerate(starts)]
+
+
+def python_uniform(seed: int, count: int) -> float:
+    """SplitMix64 in Python's integers."""
+    golden, full = 0x9E3779B97F4A7C15, 2**64 - 1
+
+    def mix(x):
+        x = (x ^ (x >> 30)) * 0xBF58476D1CE4E5B9 & full
+        x = (x ^ (x >> 27)) * 0x94D049BB133111EB & full
+        return x ^ (x >> 31)
+
+    return (mix((mix((seed + golden) & full) + (count + 1) * golden) & full) >> 40) / 2**24
+
+
+def plain_draw(logits: torch.Tensor, seed: int, count: int, sampling: Sampling) -> tuple[int, float]:
+    confidences = logits.double().softmax(-1).numpy()
+    if sampling.temperature == 0:
+        return int(confidences.argmax()), confidences.max()
+    p = (logits.double() / sampling.temperature).softmax(-1).numpy()
+    if sampling.top_k:
+        p = np.where(p >= np.sort(p)[-min(sampling.top_k, len(p))], p, 0)
+    order = np.argsort(-p, kind="stable")
+    keep = order[np.cumsum(p[order]) - p[order] < sampling.top_p * p.sum()]
+    p = np.where(np.isin(np.arange(len(p)), keep), p, 0)
+    token = int(np.searchsorted(np.cumsum(p), python_uniform(seed, count) * p.sum(), side="right"))
+    return token, confidences[token]
+
+
+@torch.inference_mode()
+def reference(model, request: Request, sampling: Sampling) -> tuple[list[int], list[float], bool]:
+    ids, out, confidences = request.context[: request.start].tolist(), [], []
+    while len(out) < sampling.max_new_tokens and len(ids) < POSITIONS:
+        token, confidence = plain_draw(model(torch.tensor([ids])).logits[0, -1], request.seed, len(out), sampling)
+        ids.append(token)
+        out.append(token)
+        confidences.append(confidence)
+        if token == EOS:
+            return out, confidences, True
+    return out, confidences, False
+
+
+@pytest.mark.parametrize("sampling", [GREEDY, SAMPLED], ids=["greedy", "sampled"])
+@pytest.mark.parametrize("kind", KINDS)
+def test_equals_plain_decoding_token_for_token(kind, sampling):
+    model = tiny(kind)
+    requests = forks(1, 5, 17, 30)
+    for request, done in zip(requests, LocalEngine(model, None, rows=4).generate(requests, sampling), strict=True):
+        ids, confidences, finished = reference(model, request, sampling)
+        assert done.ids.tolist() == ids
+        assert done.finished == finished
+        assert (done.ids.dtype, done.confidences.dtype) == (np.int32, np.float32)
+        np.testing.assert_allclose(done.confidences, confidences, rtol=1e-4)
+
+
+def test_llama_and_mistral_get_the_lean_executor_and_the_generic_one_agrees(monkeypatch, model):
+    engine = LocalEngine(model, None, rows=5)
+    assert type(engine.executor) is LeanExecutor
+    assert type(load_executor(tiny("qwen2"))) is Executor
+    lean = engine.generate(forks(4, 20), SAMPLED)
+    monkeypatch.setattr(LeanExecutor, "supports", staticmethod(lambda model: False))
+    engine = LocalEngine(model, None, rows=5)
+    assert type(engine.executor) is Executor
+    for a, b in zip(lean, engine.generate(forks(4, 20), SAMPLED), strict=True):
+        assert a.ids.tolist() == b.ids.tolist()
+
+
+@pytest.mark.parametrize("kind", ["mistral", "mistral-window", "llama", "gpt_neox"])
+@pytest.mark.parametrize("head", ["language", "score"])
+def test_chunks_steps_and_branches_equal_plain_forwards(kind, head):
+    torch.manual_seed(3)
+    plain = {
+        "language": lambda: AutoModelForCausalLM.from_config(config(kind)),
+        "score": lambda: AutoModelForTokenClassification.from_config(config(kind, num_labels=1)),
+    }[head]().eval()
+    texts = contexts(9, 14, 6)
+    executors = [Executor(plain), load_executor(plain)]
+    alternatives = [np.array(ids, np.int32) for ids in ([5, 6, 5], [7], [])]
+
+    @torch.inference_mode()
+    def last(ids):
+        return plain(torch.tensor([list(ids)])).logits[0, -1]
+
+    for executor in executors:
+        rows = Rows(executor.shape)
+        rows.reserve(4, 0)
+        assert executor.read(rows, [3, 0, 2], [0, 0, 0], [text[:4] for text in texts]) is None
+        outputs = executor.read(rows, [0, 2, 3], [4, 4, 4], [texts[1][4:], texts[2][4:], texts[0][4:4]], alternatives)
+        for text, ids, output in zip([texts[1], texts[2], texts[0][:4]], alternatives, outputs, strict=True):
+            assert len(output) == len(ids)
+            for token, row in zip(ids, output, strict=True):
+                torch.testing.assert_close(row, last([*text, token]), rtol=1e-5, atol=1e-5)
+        for source, length in [(2, 6), (3, 4)]:  # branches left no trace, and a fork is what it was copied from
+            rows.copy(1, rows, source, length)
+            state = torch.tensor([[0, 8], [0, length]])
+            text = {2: texts[2], 3: texts[0][:4]}[source]
+            torch.testing.assert_close(
+                executor.step(rows, *state, length + 1)[1], last([*text, 8]), rtol=1e-5, atol=1e-5
+            )
+
+
+def test_the_lean_executor_shares_its_weights_with_the_model():
+    model = tiny("llama")
+    before = model(torch.tensor([[5, 6, 7]])).logits
+    layer = LeanExecutor(model).layers[0]
+    assert layer.qkv.data_ptr() == model.model.layers[0].self_attn.q_proj.weight.data_ptr()
+    assert torch.equal(model(torch.tensor([[5, 6, 7]])).logits, before)
+
+
+@pytest.mark.parametrize("sampling", [GREEDY, SAMPLED], ids=["greedy", "sampled"])
+def test_tokens_do_not_depend_on_the_batch(model, sampling):
+    crowd = [Request(c, len(c), seed) for seed, c in enumerate(contexts(*range(1, 51)))]
+    alone = Request(contexts(23)[0], 23, seed=7)
+    for place in (0, 31, 50):
+        together = LocalEngine(model, None, rows=16).generate([*crowd[:place], alone, *crowd[place:]], sampling)[place]
+        single = LocalEngine(model, None, rows=1).generate([alone], sampling)[0]
+        assert together.ids.tolist() == single.ids.tolist()
+        np.testing.assert_allclose(together.confidences, single.confidences, rtol=1e-4)
+
+
+def test_a_fork_equals_a_full_read_and_a_context_is_read_once(model, monkeypatch):
+    engine = LocalEngine(model, None, rows=8)
+    context = contexts(25)[0]
+    reads = []
+    read = engine.executor.read
+    monkeypatch.setattr(
+        engine.executor, "read", lambda rows, index, *a: (reads.append(index), read(rows, index, *a))[1]
+    )
+    shared = engine.generate([Request(context, s, seed=s) for s in range(1, 26)], SAMPLED)
+    assert sum(map(len, reads)) == 1
+    equal = engine.generate([Request(context.copy(), s, seed=s) for s in range(1, 26)], SAMPLED)
+    assert sum(map(len, reads)) == 2
+    alone = engine.generate([Request(context[:s], s, seed=s) for s in range(1, 26)], SAMPLED)
+    for a, b, c in zip(shared, equal, alone, strict=True):
+        assert a.ids.tolist() == b.ids.tolist() == c.ids.tolist()
+
+
+def test_equal_requests_give_equal_completions_and_other_seeds_others(model):
+    context = contexts(6)[0]
+    done = LocalEngine(model, None, rows=3).generate([Request(context, 6, s) for s in (1, 2, 1, 3, 2**63, -1)], SAMPLED)
+    assert done[0].ids.tolist() == done[2].ids.tolist()
+    assert len({tuple(x.ids) for x in done}) == 5
+
+
+def test_ends(model):
+    engine = LocalEngine(model, None, rows=4)
+    done = engine.generate(
+        [Request(c, len(c), s) for s, c in enumerate(contexts(*[5] * 40))], Sampling(max_new_tokens=30)
+    )
+    assert {x.finished for x in done} == {True, False}
+    for x in done:
+        assert EOS not in x.ids[:-1]
+        assert x.finished == (x.ids[-1] == EOS)
+        assert x.finished or len(x.ids) == 30
+    assert [len(x.ids) for x in engine.generate([Request(contexts(4)[0], 4, 0)], Sampling(max_new_tokens=1))] == [1]
+    engine.eos = []
+    (cut,) = engine.generate([Request(contexts(POSITIONS - 3)[0], POSITIONS - 3, 0)], Sampling(max_new_tokens=30))
+    assert len(cut.ids) == 3
+    assert not cut.finished
+    assert engine.generate([], GREEDY) == []
+
+
+@pytest.mark.parametrize(
+    ("length", "start", "message"),
+    [
+        (5, 0, "starts at 0 in a context of 5 tokens"),
+        (5, 6, "starts at 6"),
+        (POSITIONS + 1, 4, f"has {POSITIONS} positions"),
+        (POSITIONS, POSITIONS, f"has {POSITIONS} positions"),
+    ],
+)
+def test_a_prefix_that_cannot_be_continued_is_an_error(model, length, start, message):
+    with pytest.raises(ValueError, match=message):
+        LocalEngine(model, None, rows=2).generate([Request(contexts(length)[0], start, 0)], GREEDY)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"temperature": -1.0}, {"temperature": float("nan")}, {"top_p": 0.0}, {"top_k": -1}, {"max_new_tokens": 0}],
+)
+def test_wrong_sampling_is_an_error(wrong):
+    with pytest.raises(ValueError, match=next(iter(wrong))):
+        Sampling(**wrong)
+
+
+def test_follow_puts_further_requests_at_the_front(model):
+    first, second = contexts(5, 8)
+
+    def follow(request, completion):
+        wave, name = request.key
+        return (
+            [Request(request.context, 5, seed=10 * wave + i, key=(wave + 1, name)) for i in range(2)]
+            if wave < 3
+            else None
+        )
+
+    requests = [Request(first, 5, 0, key=(1, "a")), Request(second, 8, 0, key=(1, "b"))]
+    done = list(LocalEngine(model, None, rows=1).stream(requests, SAMPLED, follow))
+    # One row: everything that follows "a" comes before "b" starts.
+    assert [request.key[1] for request, _ in done] == ["a"] * 7 + ["b"] * 7
+    for request, completion in done:
+        assert completion.ids.tolist() == reference(model, request, SAMPLED)[0]
+
+
+def test_requests_are_pulled_lazily_and_completions_are_not_kept(model):
+    pulled = itertools.count()
+    endless = (Request(contexts(4)[0], 4, next(pulled)) for _ in itertools.count())
+    stream = LocalEngine(model, None, rows=3).stream(endless, SAMPLED)
+    kept = []
+    for _ in range(30):
+        _, completion = next(stream)
+        kept.append(weakref.ref(completion))
+    assert next(pulled) <= 30 + 3
+    del completion
+    gc.collect()
+    assert sum(ref() is not None for ref in kept) <= 3
+
+
+def test_many_contexts_pass_through_few_rows(model):
+    engine = LocalEngine(model, None, rows=2)
+    requests = [Request(c, len(c), i) for i, c in enumerate(contexts(*range(1, 40)))] * 2
+    for request, done in zip(requests, engine.generate(requests, GREEDY), strict=True):
+        assert done.ids.tolist() == reference(model, request, GREEDY)[0]
+
+
+@given(st.integers(-(2**63), 2**63 - 1), st.integers(0, 10**6))
+def test_uniforms_are_splitmix64(seed, count):
+    assert uniforms(torch.tensor([seed]), torch.tensor([count])).item() == python_uniform(seed % 2**64, count)
+
+
+def test_uniforms_are_uniform_over_seeds_and_counts():
+    seeds, counts = torch.arange(200).repeat_interleave(200), torch.arange(200).repeat(200)
+    u = uniforms(seeds, counts)
+    assert u.min() >= 0
+    assert u.max() < 1
+    assert np.abs(np.histogram(u.numpy(), 20, (0, 1))[0] / 2000 - 1).max() < 0.1  # five standard deviations
+    grid = u.view(200, 200).numpy()
+    assert abs(np.corrcoef(grid[:, :-1].ravel(), grid[:, 1:].ravel())[0, 1]) < 0.025
+    assert abs(np.corrcoef(grid[:-1].ravel(), grid[1:].ravel())[0, 1]) < 0.025
+
+
+@given(
+    seed=st.integers(0, 2**32),
+    size=st.sampled_from([5, 40, 200]),
+    temperature=st.sampled_from([0.5, 1.0, 3.0]),
+    top_p=st.sampled_from([0.05, 0.5, 0.95, 1.0]),
+    top_k=st.sampled_from([0, 1, 3, 500]),
+)
+def test_draw_equals_the_plain_filter_and_inverse_cdf(seed, size, temperature, top_p, top_k):
+    sampling = Sampling(temperature, top_p, top_k)
+    logits = torch.randn(16, size, generator=torch.Generator().manual_seed(seed)) * 2
+    seeds = torch.arange(16) + seed
+    tokens, confidences = draw(logits, seeds, torch.full((16,), 3), sampling)
+    expected = [plain_draw(row, int(s), 3, sampling) for row, s in zip(logits, seeds, strict=True)]
+    # In fp32 a draw may fall on the other side of a boundary; at this size that is one in a hundred thousand.
+    assert sum(int(t) != e for t, (e, _) in zip(tokens, expected, strict=True)) <= 1
+    torch.testing.assert_close(confidences, logits.softmax(-1).gather(1, tokens[:, None])[:, 0])
+
+
+def test_draws_follow_the_distribution():
+    logits = torch.tensor([0.5, 0.3, 0.15, 0.05]).log().expand(20_000, 4)
+    tokens, _ = draw(logits, torch.arange(20_000), torch.zeros(20_000, dtype=torch.long), Sampling())
+    share = torch.bincount(tokens, minlength=4) / 20_000
+    torch.testing.assert_close(share, torch.tensor([0.5, 0.3, 0.15, 0.05]), atol=0.015, rtol=0)
+
+
+def test_packs_keep_the_order_and_the_limit():
+    assert packs([3, 3, 3, 9, 1], limit=6) == [[0, 1], [2], [3], [4]]
+    assert packs([]) == []
+
+
+def test_models_that_cannot_be_driven_are_refused():
+    torch.manual_seed(0)
+    with pytest.raises(ValueError, match="BloomForCausalLM does not give with a cache"):
+        LocalEngine(BloomForCausalLM(BloomConfig(vocab_size=40, hidden_size=32, n_layer=1, n_head=4)), None)
+    with pytest.raises(ValueError, match="rows is 0"):
+        LocalEngine(tiny(), None, rows=0)
+
+
+def test_load_engine_reads_a_folder(tmp_path, model):
+    words = {f"w{i}": i for i in range(VOCABULARY)}
+    PreTrainedTokenizerFast(tokenizer_object=Tokenizer(models.WordLevel(words)), eos_token="w2").save_pretrained(
+        tmp_path
+    )
+    model.save_pretrained(tmp_path)
+    engine = load_engine(tmp_path, device="cpu", rows=3)
+    assert engine.tokenizer.decode([5]) == "w5"
+    assert engine.eos == [EOS]
+    request = Request(contexts(7)[0], 7, seed=1)
+    assert engine.generate([request], SAMPLED)[0].ids.tolist() == reference(model, request, SAMPLED)[0]
+    half = load_engine(tmp_path, device="cpu", dtype="bfloat16", rows=3).generate(forks(4, 9), SAMPLED)
+    assert all(x.confidences.dtype == np.float32 and (x.confidences > 0).all() for x in half)
+    with pytest.raises(ValueError, match="kind is 'remote'"):
+        load_engine(tmp_path, kind="remote")
