@@ -1,6 +1,6 @@
 """The picture of the pipeline, as SVG text: six panels that follow one small solution from sampling to use.
 
-`python -m asprm.picture` writes `book/_static/pipeline.svg` (three panels a row, for a desk) and `pipeline-tall.svg`
+`python -m asprm.picture` writes `book/_static/pipeline.svg` (two panels a row, for a desk) and `pipeline-tall.svg`
 (one a row, for a phone). The README shows the first; the landing page has both in its HTML, so their colours follow the
 page's light or dark theme. A drawing, not a result: its confidences and scores are made up, and its caption says so.
 """
@@ -146,7 +146,10 @@ def prm() -> str:
 
 
 def use() -> str:
-    parts = [text(14, 56, "Best-of-N: the solution whose worst", "small"), text(14, 74, "step scores best wins.", "small")]
+    parts = [
+        text(14, 56, "Best-of-N: the solution whose worst", "small"),
+        text(14, 74, "step scores best wins.", "small"),
+    ]
     for i, (scores, picked) in enumerate([((0.93, 0.88, 0.91), True), ((0.93, 0.31), False)]):
         y = 84 + 28 * i
         for j, score in enumerate(scores):
@@ -157,10 +160,17 @@ def use() -> str:
         parts.append(text(196, y + 16, f"min {min(scores):.2f}", "small"))
         if picked:
             parts.append(box(11, y - 3, 262, 28, "pick"))
-    parts += [text(14, 162, "Guided decoding: at a doubt, the", "small"), text(14, 180, "best-scored token is written.", "small")]
+    parts += [
+        text(14, 162, "Guided decoding: at a doubt, the", "small"),
+        text(14, 180, "best-scored token is written.", "small"),
+    ]
     for j, (token, score) in enumerate([("−", 0.93), ("+", 0.24), ("×", 0.08)]):
         x = 14 + 88 * j
-        parts += [box(x, 188, 80, 24, "box"), text(x + 12, 205, token, "token"), text(x + 36, 205, f"{score:.2f}", "small")]
+        parts += [
+            box(x, 188, 80, 24, "box"),
+            text(x + 12, 205, token, "token"),
+            text(x + 36, 205, f"{score:.2f}", "small"),
+        ]
         if j == 0:
             parts.append(box(x - 2, 186, 84, 28, "pick"))
     return "".join(parts)
@@ -174,14 +184,16 @@ PANELS = [
     ("Reward model", prm),
     ("Use", use),
 ]
-DESCRIPTION = (
-    "Six panels. 1 Sample: a policy writes a solution, Ben has 12 minus 5 = 7, 12 plus 7 = 19, with a bar for the confidence "
-    "of each token; it hesitated at the minus and at the plus. 2 Threshold: a histogram of confidences; tau cuts off the "
-    "lowest two per cent. 3 Split: the solution cut after each of the two doubtful tokens, which gives three steps. "
-    "4 Rollout: three fresh continuations from the end of a step; a step with at least one right continuation has label 1, "
-    "a step with none, such as Ben has 12 plus, has label 0. 5 Reward model: a score between 0 and 1 at the end of each step. 6 Use: of two "
-    "solutions the one whose lowest step score is higher is chosen; and at a doubtful token the candidate with the best score is written."
-)
+DESCRIPTION = """Six panels.
+1 Sample: a policy writes a solution, Ben has 12 minus 5 = 7, 12 plus 7 = 19. A bar below a token shows its confidence;
+it is short below the minus and the plus.
+2 Threshold: a histogram of confidences; tau cuts off the lowest two per cent.
+3 Split: the solution is cut after each of the two doubtful tokens, which gives three steps.
+4 Rollout: three fresh continuations from the end of a step; a step with at least one right continuation has label 1, a
+step with none, such as Ben has 12 plus, has label 0.
+5 Reward model: a score between 0 and 1 at the end of each step.
+6 Use: of two solutions the one whose lowest step score is higher is chosen; at a doubtful token the candidate with the
+best score is written."""
 
 
 def pipeline_svg(columns: int) -> str:
@@ -193,15 +205,18 @@ def pipeline_svg(columns: int) -> str:
         x, y = GAP + (i % columns) * (WIDTH + GAP), GAP + (i // columns) * (HEIGHT + GAP)
         heading = text(14, 30, f"{i + 1}  {title}", "title")
         panels.append(f'<g transform="translate({x},{y})">{box(0, 0, WIDTH, HEIGHT, "panel")}{heading}{draw()}</g>')
-    name = f"pipeline-{columns}"
-    return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" class="pipeline columns-{columns}" '
-        f'role="img" aria-labelledby="{name}-title {name}-text">\n<title id="{name}-title">The pipeline in six panels</title>\n'
-        f'<desc id="{name}-text">{DESCRIPTION}</desc>\n<style>{STYLE}</style>\n' + "\n".join(panels) + "\n</svg>\n"
-    )
+    name, drawn = f"pipeline-{columns}", "\n".join(panels)
+    return f"""<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" class="pipeline columns-{columns}"
+ role="img" aria-labelledby="{name}-title {name}-text">
+<title id="{name}-title">The pipeline in six panels</title>
+<desc id="{name}-text">{DESCRIPTION}</desc>
+<style>{STYLE}</style>
+{drawn}
+</svg>
+"""
 
 
-FILES = {"pipeline.svg": 3, "pipeline-tall.svg": 1}  # name: panels a row
+FILES = {"pipeline.svg": 2, "pipeline-tall.svg": 1}  # name: panels a row
 
 
 def main() -> int:

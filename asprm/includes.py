@@ -1,0 +1,305 @@
+"""Includes: the tables and numbers that the prose pages show, made from a run's artifacts and never typed by hand.
+
+Each function returns Markdown for one `{include} generated/<name>.md` of a page in `book/`. They read the profile, the
+manifests and the tables of a finished run, and compute only what `asprm.statistics` does in one call.
+"""
+
+import json
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from asprm.best_of_n import comparisons
+from asprm.problems import load
+from asprm.problems.student import MISCONCEPTIONS, SLIP
+from asprm.profile import READS, Section, load_profile, packaged_profiles
+from asprm.run import REPOSITORY, Run
+from asprm.statistics import compare
+
+
+def write_includes(run: Run, folder: Path) -> None:
+    """Write every include into `folder`. MissingArtifact: the run has not finished the stage that an include shows."""
+    folder.mkdir(parents=True)
+    for name, make in INCLUDES.items():
+        (folder / f"{name}.md").write_text(make(run), encoding="utf-8")
+
+
+def table(header: Sequence[str], rows: Iterable[Sequence[object]], numbers: Iterable[int] = ()) -> str:
+    """A Markdown table; the columns in `numbers` are aligned to the right."""
+    numbers = set(numbers)
+    lines = [header, ["---:" if i in numbers else "---" for i in range(len(header))], *rows]
+    return "\n".join("| " + " | ".join(_cell(value) for value in row) + " |" for row in lines) + "\n"
+
+
+def _cell(value: object) -> str:
+    if isinstance(value, float):
+        return f"{value:.1f}"
+    if isinstance(value, int) and not isinstance(value, bool):
+        return f"{value:,}"
+    return str(value).replace("|", "\\|").replace("\n", "<br>")
+
+
+def percent(share: float) -> str:
+    return f"{100 * share:.1f} %"
+
+
+def p_value(p: float) -> str:
+    return "< .001" if p < 0.001 else f"{p:.3f}".removeprefix("0")
+
+
+# --- results ----------------------------------------------------------------------------------------------------------
+
+HEADLINE = "minigsm"  # the family whose test set the landing page reports
+NAMES = {"minigsm": "MiniGSM", "minimath": "MiniMATH", "minigsm-p2": "MiniGSM-P2"}
+RIVALS = {
+    "single sample": "a single sample",
+    "greedy": "greedy decoding",
+    "majority": "majority vote",
+}
+
+
+def headline(run: Run) -> str:
+    """What Best-of-N and guided decoding gain on the test set of one family, with intervals and tests."""
+    policy, prm, n = run.policy, run.prm, run.profile.sample.candidates
+    scored = run.read(f"best_of_n/{prm}/{policy}-{HEADLINE}")
+    greedy = {row["problem"]: row["correct"] for row in run.read(f"sample/{policy}/{HEADLINE}-greedy").to_pylist()}
+    how = run.profile.best_of_n.aggregate
+    gains = comparisons(scored, how=how, greedy=greedy, seed=run.seed).set_index("against")
+    chosen = gains.iloc[0]["a"]
+    lines = [
+        f"On {len(greedy)} test problems of {NAMES[HEADLINE]}, choosing among {n} samples by the reward model "
+        f"(Best-of-{n}, {how} over the steps) is right for **{percent(chosen)}** of the problems.\n",
+        table(
+            [f"Best-of-{n} against", "accuracy", "gain in points", "95 % interval"],
+            [
+                (shown, percent(row["b"]), points(row["difference"]), interval(row["low"], row["high"]))
+                for row, shown in ((gains.loc[name], shown) for name, shown in RIVALS.items())
+            ],
+            numbers=(1, 2, 3),
+        ),
+        guided(run),
+        f"Profile `{run.profile.name}`, seed {run.seed}, commit {commits(manifests(run))}. A gain whose interval "
+        "excludes 0 is unlikely to be chance. {doc}`../notebooks/07_best_of_n` and {doc}`../notebooks/08_tvd` show all "
+        "of it, for the other test sets too.\n",
+    ]
+    return "\n".join(lines)
+
+
+def guided(run: Run) -> str:
+    """One sentence on guided decoding: the trigger chosen on validation problems, used once on the test problems."""
+    folder = f"tvd/{run.prm}/{run.policy}"
+    validation = run.read(f"{folder}-validation").to_pandas()
+    trigger = validation.groupby("trigger")["correct"].mean().idxmax()
+    test = run.read(f"{folder}-{HEADLINE}").to_pandas()
+    test = test[test["trigger"] == trigger].set_index("problem")
+    greedy = run.read(f"sample/{run.policy}/{HEADLINE}-greedy").to_pandas().set_index("problem")["correct"]
+    against = compare(test["correct"], greedy.loc[test.index], seed=run.seed)
+    return (
+        f"Guided decoding, with its trigger of {trigger:g} chosen on validation problems, is right for "
+        f"**{percent(against.a)}** of them, against {percent(against.b)} for greedy decoding: "
+        f"{points(against.difference)} points, 95 % interval {interval(against.low, against.high)}. It solves "
+        f"{against.only_a} problems that greedy decoding does not, and fails on {against.only_b} that greedy decoding "
+        f"solves (exact McNemar test, p {p_value(against.p)}). It stepped in at "
+        f"{percent(test['decisions'].sum() / test['tokens'].sum())} of the tokens.\n"
+    )
+
+
+def points(share: float) -> str:
+    return f"{100 * share:+.1f}".replace("-", "−")
+
+
+def interval(low: float, high: float) -> str:
+    return f"{points(low)} to {points(high)}"
+
+
+# --- problems ---------------------------------------------------------------------------------------------------------
+
+
+def families(run: Run) -> str:
+    """Sizes of the families, and how the policy does on their test sets."""
+    counts = run.profile.problems
+    n = run.profile.sample.candidates
+    rows = []
+    for family in counts.test:
+        right = run.read(f"sample/{run.policy}/{family}").to_pandas().groupby("problem")["correct"]
+        greedy = run.read(f"sample/{run.policy}/{family}-greedy").to_pandas()["correct"]
+        sizes = [getattr(counts, part).get(family, "–") for part in ("train", "validation", "test")]
+        shares = [greedy.mean(), right.mean().mean(), right.any().mean()]
+        rows.append((NAMES[family], *sizes, *map(percent, shares)))
+    header = ["family", "train", "validation", "test", "greedy", "single sample", f"pass@{n}"]
+    return (
+        table(header, rows, numbers=range(1, 7))
+        + f"\nThe last three columns say how policy {run.policy} does on the test "
+        f"problems of this run: decoding greedily, sampling once, and sampling {n} times with at least one right.\n"
+    )
+
+
+def examples(run: Run) -> str:
+    """The first test problem of every family with the policy's greedy solution."""
+    parts = []
+    for family in run.profile.problems.test:
+        problem = load(family, "test", 1)[0]
+        solutions = run.read(f"sample/{run.policy}/{family}-greedy").to_pylist()
+        solution = next(row for row in solutions if row["problem"] == problem.id)
+        verdict = "right" if solution["correct"] else f"wrong: the answer is {problem.answer}"
+        parts.append(
+            f"**{NAMES[family]}**\n\n```text\n{problem.prompt}\n```\n\nThe policy's greedy solution ({verdict}):\n\n"
+            f"```text\n{solution['text'].strip()}\n```\n"
+        )
+    return "\n".join(parts)
+
+
+def misconceptions(run: Run) -> str:
+    """How often students fall for what."""
+    rates = sorted(MISCONCEPTIONS.items(), key=lambda item: -item[1])
+    likely = sum(rate > 0.5 for _, rate in rates)
+    rows = table(["misconception", "rate"], [(f"`{kind}`", percent(rate)) for kind, rate in rates], numbers=[1])
+    return (
+        f"There are {len(rates)} misconceptions; at {likely} of them more than half of the students are wrong. A plain "
+        f"slip happens in {percent(SLIP)} of the calculations. `asprm/problems/student.py` says what each one is.\n\n"
+        f":::{{dropdown}} All rates\n{rows}:::\n"
+    )
+
+
+# --- profiles ---------------------------------------------------------------------------------------------------------
+
+
+def profiles(run: Run) -> str:
+    loaded = [load_profile(name) for name in packaged_profiles()]
+    rows = [
+        (f"`{p.name}`", p.description, sum(p.problems.train.values()), sum(p.problems.test.values())) for p in loaded
+    ]
+    return table(["profile", "for", "training problems", "test problems"], rows, numbers=(2, 3))
+
+
+def settings(run: Run) -> str:
+    """All fields of the run's profile with what they mean."""
+    rows = []
+    for name, field in type(run.profile).model_fields.items():
+        value = getattr(run.profile, name)
+        if isinstance(value, Section):
+            for key, inner in type(value).model_fields.items():
+                rows.append((f"`{name}.{key}`", f"`{_plain(getattr(value, key))}`", inner.description or ""))
+        else:
+            rows.append((f"`{name}`", f"`{_plain(value)}`", field.description or ""))
+    return table(["setting", "value", "meaning"], rows)
+
+
+def _plain(value: Any) -> str:
+    if isinstance(value, dict):
+        return ", ".join(f"{k}: {_plain(v)}" for k, v in value.items())
+    if isinstance(value, Section):
+        return ", ".join(_plain(v) for v in value.model_dump().values())
+    if isinstance(value, tuple):
+        return ", ".join(map(str, value))
+    return str(value)
+
+
+# --- deviations -------------------------------------------------------------------------------------------------------
+
+KINDS = {
+    "scale": "This run is smaller",
+    "release": "The released code does it otherwise",
+    "choice": "Chosen here",
+}
+
+
+def deviations(run: Run) -> str:
+    entries = yaml.safe_load((REPOSITORY / "data" / "paper" / "deviations.yml").read_text(encoding="utf-8"))
+    p = run.profile
+    facts = {"p": p, "train": sum(p.problems.train.values()), "triggers": _plain(p.tvd.triggers)}
+    parts = []
+    for kind, heading in KINDS.items():
+        parts.append(f"## {heading}\n")
+        for entry in entries:
+            if entry["kind"] == kind:
+                words = {key: entry[key].format(**facts) for key in ("paper", "here", "effect")}
+                parts.append(
+                    f"(dev-{entry['id']})=\n### {entry['title']}\n\n"
+                    f"Paper\n: {words['paper']}\n\nHere\n: {words['here']}\n\nExpected effect\n: {words['effect']}\n"
+                )
+    return "\n".join(parts)
+
+
+# --- provenance -------------------------------------------------------------------------------------------------------
+
+
+def manifests(run: Run) -> list[dict[str, Any]]:
+    """The manifests of all artifacts of the run, in the order of the stages."""
+    order = list(READS)
+    found = [json.loads(path.read_text()) for path in run.base.rglob("*.manifest.json") if not _hidden(path, run.base)]
+    return sorted(found, key=lambda m: (order.index(m["stage"]) if m["stage"] in order else -1, m["artifact"]))
+
+
+def _hidden(path: Path, base: Path) -> bool:
+    return any(part.startswith(".") for part in path.relative_to(base).parts)
+
+
+def commits(found: list[dict[str, Any]]) -> str:
+    """The commit, or commits, that made the artifacts, in words."""
+    stages = defaultdict(list)
+    for m in found:
+        name = f"`{m['commit'][:10]}`" if m["commit"] else "an unknown commit"
+        stages[name + (" with uncommitted changes" if m["dirty"] else "")].append(m["stage"])
+    if len(stages) == 1:
+        return next(iter(stages))
+    return "; ".join(f"{name} ({', '.join(dict.fromkeys(of))})" for name, of in stages.items())
+
+
+def provenance(run: Run) -> str:
+    found = manifests(run)
+    seconds = {stage: max(m["seconds"] for m in found if m["stage"] == stage) for stage in {m["stage"] for m in found}}
+    devices = sorted({m["device"] for m in found})
+    versions = {f"{name} {value}" for m in found for name, value in m["versions"].items()}
+    whole = table(
+        ["of the run", ""],
+        [
+            ("profile", f"`{run.profile.name}`: {run.profile.description}"),
+            ("seed", run.seed),
+            ("commit", commits(found)),
+            ("machine", ", ".join(devices)),
+            ("versions", ", ".join(sorted(versions, key=str.lower))),
+            ("computed for", duration(sum(seconds.values()))),
+            ("largest process", f"{max(max(m['peak_memory_mb'].values()) for m in found):,} MB"),
+        ],
+    )
+    parts = table(
+        ["artifact", "rows", "s", "MB", "commit", "digest"],
+        [
+            (
+                f"`{m['artifact']}`",
+                m["facts"].get("rows", ""),
+                m["seconds"],
+                m["bytes"] / 1e6,
+                f"`{(m['commit'] or 'unknown')[:7]}{'*' if m['dirty'] else ''}`",
+                f"`{m['digest'][:12]}`",
+            )
+            for m in found
+        ],
+        numbers=(1, 2, 3),
+    )
+    return (
+        f"{whole}\n## Artifacts\n\n"
+        "*s* counts the seconds from the start of the artifact's notebook until it was written. A star after the "
+        "commit means that files had changed since. The digest is the beginning of the SHA-256 of the file, or of all "
+        f"files in the folder; equal tables have equal digests.\n\n{parts}"
+    )
+
+
+def duration(seconds: float) -> str:
+    return f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.0f} minutes"
+
+
+INCLUDES: dict[str, Callable[[Run], str]] = {
+    "headline": headline,
+    "families": families,
+    "examples": examples,
+    "misconceptions": misconceptions,
+    "profiles": profiles,
+    "settings": settings,
+    "deviations": deviations,
+    "provenance": provenance,
+}
