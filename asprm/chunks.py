@@ -1,0 +1,187 @@
+"""Chunks: long stages in pieces that are saved as they finish, so that a killed job resumes where it was.
+
+Knows items, a function and a folder: no model, no stage.
+"""
+
+import hashlib
+import json
+import multiprocessing
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from asprm.artifacts import atomic, write_parquet
+from asprm.progress import log, progress
+
+
+class ChunkError(RuntimeError):
+    """One chunk failed; the finished ones are kept."""
+
+
+def map_chunks(
+    function: Callable[[Any, Any], pa.Table],
+    items: Sequence[Any],
+    *,
+    size: int,
+    folder: Path,
+    key: Mapping[str, Any],
+    setup: Callable[[], Any] | None = None,
+    workers: int = 1,
+    label: str = "",
+) -> Iterator[pa.Table]:
+    """`function(chunk, state)` for each chunk of `size` items: one table per chunk, in order.
+
+    setup: makes `state` (a loaded model, say), once in each process and only where a chunk is missing; None without.
+    workers: 1 computes in this process, more in spawned ones with one torch thread each, in which case `function` and
+    `setup` must be importable (functions of a module, or functools.partial of them).
+    key: all that the tables depend on besides the items' number and `size`: settings, seeds, digests of inputs. Each
+    table is saved under `folder/<digest of key>/`; one that is there already is not computed again.
+    ChunkError: `function` or `setup` failed, or a worker died; chunks that were running are finished and kept first.
+    KeyboardInterrupt stops the workers; the chunks that are finished stay.
+    """
+    if size < 1 or workers < 1:
+        raise ValueError(f"{label}: size = {size} and workers = {workers} must be at least 1")
+    if workers > 1:
+        _check_importable(function, setup, label)
+    place = folder / _digest({"key": dict(key), "items": len(items), "size": size})
+    starts = range(0, len(items), size)
+    chunks = [_Chunk(place / f"{n:05d}.parquet", i, items[i : i + size]) for n, i in enumerate(starts)]
+    return _stream(function, setup, chunks, workers, label)
+
+
+class _Chunk:
+    def __init__(self, path: Path, start: int, items: Sequence[Any]):
+        self.path, self.start, self.items = path, start, items
+
+    def load(self) -> pa.Table | None:
+        """The saved table; None if there is none, or a damaged one."""
+        try:
+            return pq.read_table(self.path)
+        except FileNotFoundError:
+            return None
+        except (pa.ArrowInvalid, OSError) as error:
+            log(f"{self.path} is damaged and computed again ({error})")
+            self.path.unlink()
+            return None
+
+    def failed(self, label: str, error: Exception) -> ChunkError:
+        what = "its process died; was memory short?" if isinstance(error, BrokenProcessPool) else repr(error)
+        last = self.start + len(self.items) - 1
+        return ChunkError(
+            f"{label}: chunk {int(self.path.stem)} (items {self.start} to {last}) failed: {what}\n"
+            f"  finished chunks are kept in {self.path.parent}; run again to compute only the others"
+        )
+
+
+def _stream(function: Any, setup: Any, chunks: list[_Chunk], workers: int, label: str) -> Iterator[pa.Table]:
+    missing = [chunk for chunk in chunks if not chunk.path.exists()]
+    if 0 < len(missing) < len(chunks):
+        log(f"{label}: {len(chunks) - len(missing)} of {len(chunks)} chunks are there already")
+    spawned = workers > 1 and missing
+    with _in_processes(function, setup, missing, workers) if spawned else _in_process(function, setup) as compute:
+        for chunk in progress(chunks, label=label):
+            table = chunk.load()
+            if table is None:
+                try:
+                    compute(chunk)
+                except Exception as error:
+                    raise chunk.failed(label, error) from error
+                table = chunk.load()
+            yield table
+
+
+@contextmanager
+def _in_process(function: Any, setup: Any) -> Iterator[Callable[[_Chunk], None]]:
+    worker = _Worker(function, setup)
+    yield lambda chunk: worker.compute(chunk.items, chunk.path)
+
+
+@contextmanager
+def _in_processes(function: Any, setup: Any, chunks: list[_Chunk], workers: int) -> Iterator[Callable[[_Chunk], None]]:
+    """Start computing all `chunks`; the yielded function waits for one of them."""
+    others = set(multiprocessing.active_children())
+    spawn = multiprocessing.get_context("spawn")
+    pool = ProcessPoolExecutor(workers, mp_context=spawn, initializer=_start, initargs=(function, setup))
+    try:
+        futures = {chunk.path: pool.submit(_compute, chunk.items, chunk.path) for chunk in chunks}
+        # A chunk that was saved but proves damaged is not among the futures.
+        yield lambda chunk: (futures.get(chunk.path) or pool.submit(_compute, chunk.items, chunk.path)).result()
+    except Exception:
+        raise  # leaving by shutdown below: what is running finishes and is saved
+    except BaseException:  # interrupted, or the consumer wants no more
+        for process in set(multiprocessing.active_children()) - others:
+            process.terminate()
+        raise
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+class _Worker:
+    """What computes chunks in one process: `setup` runs before the first."""
+
+    def __init__(self, function: Any, setup: Any):
+        self.function, self.setup, self.ready, self.state = function, setup, False, None
+
+    def compute(self, items: Sequence[Any], path: Path) -> None:
+        if not self.ready:
+            self.state, self.ready = self.setup() if self.setup else None, True
+        table = self.function(items, self.state)
+        with atomic(path) as temporary:
+            write_parquet(temporary, table)
+
+
+_worker: _Worker
+
+
+def _start(function: Any, setup: Any) -> None:
+    """Runs first in each spawned process."""
+    global _worker
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # an interrupt is the parent's to handle
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    os.environ |= {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}
+    _worker = _Worker(function, setup)
+
+
+def _compute(items: Sequence[Any], path: Path) -> None:
+    if torch := sys.modules.get("torch"):
+        torch.set_num_threads(1)  # the variables above come too late if unpickling `function` imported torch
+    _worker.compute(items, path)
+
+
+def _end_with_parent() -> None:
+    """A parent that is killed cannot end its workers: they would compute on, and hold its memory."""
+    parent = multiprocessing.parent_process()
+    if parent:
+        parent.join()
+        os._exit(1)
+
+
+def _check_importable(function: Any, setup: Any, label: str) -> None:
+    for given in (function, setup):
+        inner = given
+        while hasattr(inner, "func"):  # functools.partial
+            inner = inner.func
+        name = getattr(inner, "__qualname__", type(inner).__qualname__)
+        if getattr(inner, "__module__", None) == "__main__" or "<locals>" in name:
+            raise ValueError(
+                f"{label}: {name} is defined in a notebook, a script or another function, where worker "
+                "processes cannot import it\n  move it to a module, or use workers=1"
+            )
+
+
+def _digest(key: Mapping[str, Any]) -> str:
+    try:
+        text = json.dumps(key, sort_keys=True, allow_nan=False)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"key: expected plain numbers, texts, lists and mappings ({error})") from None
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
