@@ -229,6 +229,11 @@ def validated(model: type[BaseModel], values: Mapping[str, Any], where: str) -> 
         raise ProfileError("\n".join(_fault(model, fault, where) for fault in error.errors())) from None
 
 
+def parse(text: str) -> Any:
+    """The value that YAML text stands for. yaml.YAMLError: it is none."""
+    return yaml.load(text, _loader())
+
+
 def nearest(name: str, known: Iterable[str]) -> str:
     """The rest of an error about an unknown name: the nearest known one, else all of them."""
     known = sorted(known)
@@ -254,7 +259,7 @@ def _read(file: Path, children: tuple[Path, ...] = ()) -> dict[str, Any]:
     if file in children:
         raise ProfileError(f"profile {file}: extends itself")
     try:
-        values = yaml.load(file.read_text(), _loader())
+        values = parse(file.read_text())
     except yaml.YAMLError as error:
         raise ProfileError(f"profile {file}: not valid YAML\n  {error}") from None
     if not isinstance(values, dict):
