@@ -47,7 +47,7 @@ def percent(share: float) -> str:
 
 
 def p_value(p: float) -> str:
-    return "< .001" if p < 0.001 else f"{p:.3f}".removeprefix("0")
+    return "< .001" if p < 0.001 else "= " + f"{p:.3f}".removeprefix("0")
 
 
 # --- results ----------------------------------------------------------------------------------------------------------
@@ -254,7 +254,7 @@ def provenance(run: Run) -> str:
     seconds = {stage: max(m["seconds"] for m in found if m["stage"] == stage) for stage in {m["stage"] for m in found}}
     devices = sorted({m["device"] for m in found})
     versions = {f"{name} {value}" for m in found for name, value in m["versions"].items()}
-    whole = table(
+    return table(
         ["of the run", ""],
         [
             ("profile", f"`{run.profile.name}`: {run.profile.description}"),
@@ -266,26 +266,22 @@ def provenance(run: Run) -> str:
             ("largest process", f"{max(max(m['peak_memory_mb'].values()) for m in found):,} MB"),
         ],
     )
-    parts = table(
-        ["artifact", "rows", "s", "MB", "commit", "digest"],
+
+
+def artifacts(run: Run) -> str:
+    return table(
+        ["artifact", "rows", "seconds", "kB", "digest"],
         [
             (
                 f"`{m['artifact']}`",
                 m["facts"].get("rows", ""),
                 m["seconds"],
-                m["bytes"] / 1e6,
-                f"`{(m['commit'] or 'unknown')[:7]}{'*' if m['dirty'] else ''}`",
-                f"`{m['digest'][:12]}`",
+                m["bytes"] // 1000,
+                f"`{m['digest'][:10]}`",
             )
-            for m in found
+            for m in manifests(run)
         ],
         numbers=(1, 2, 3),
-    )
-    return (
-        f"{whole}\n## Artifacts\n\n"
-        "*s* counts the seconds from the start of the artifact's notebook until it was written. A star after the "
-        "commit means that files had changed since. The digest is the beginning of the SHA-256 of the file, or of all "
-        f"files in the folder; equal tables have equal digests.\n\n{parts}"
     )
 
 
@@ -302,4 +298,5 @@ INCLUDES: dict[str, Callable[[Run], str]] = {
     "settings": settings,
     "deviations": deviations,
     "provenance": provenance,
+    "artifacts": artifacts,
 }

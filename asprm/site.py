@@ -19,9 +19,10 @@ from urllib.parse import unquote, urlsplit
 
 import yaml
 
+from asprm.artifacts import DiskFull, atomic
 from asprm.includes import write_includes
 from asprm.profile import ProfileError
-from asprm.run import REPOSITORY, MissingArtifact, Run, atomic, open_run
+from asprm.run import REPOSITORY, BrokenArtifact, MissingArtifact, Run, open_run
 
 HOME = """<!DOCTYPE html>
 <html lang="en">
@@ -274,7 +275,7 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     try:
         print(f"site: {build_site(options.profile)}")
-    except (SiteError, ProfileError, MissingArtifact) as error:
+    except (SiteError, ProfileError, MissingArtifact, BrokenArtifact, DiskFull) as error:
         print(error, file=sys.stderr)
         return 1
     return 0

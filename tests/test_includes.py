@@ -1,0 +1,41 @@
+import yaml
+
+from asprm import includes
+from asprm.profile import load_profile
+from asprm.run import REPOSITORY
+
+
+def test_a_table_escapes_what_would_break_it():
+    assert includes.table(["a", "b"], [("x|y", 1.25), ("two\nlines", 12345)], numbers=[1]).splitlines() == [
+        "| a | b |",
+        "| --- | ---: |",
+        "| x\\|y | 1.2 |",
+        "| two<br>lines | 12,345 |",
+    ]
+
+
+def test_numbers_read_as_people_write_them():
+    assert includes.percent(0.5) == "50.0 %"
+    assert includes.interval(-0.012, 0.5) == "−1.2 to +50.0"
+    assert [includes.p_value(p) for p in (0.0004, 0.0321, 1.0)] == ["< .001", "= .032", "= 1.000"]
+
+
+def test_every_setting_of_a_profile_is_explained():
+    profile = load_profile("smoke")
+    page = includes.settings(type("Run", (), {"profile": profile}))
+    for name, section in profile.model_dump(include={"sample", "threshold", "tvd"}).items():
+        assert all(f"`{name}.{key}`" in page for key in section)
+
+
+def test_every_deviation_is_complete():
+    entries = yaml.safe_load((REPOSITORY / "data" / "paper" / "deviations.yml").read_text())
+    assert all(set(e) == {"id", "kind", "title", "paper", "here", "effect"} for e in entries)
+    assert all(e["kind"] in includes.KINDS for e in entries)
+    assert len({e["id"] for e in entries}) == len(entries)
+
+
+def test_numbers_in_deviations_come_from_the_profile():
+    profile = load_profile("smoke")
+    page = includes.deviations(type("Run", (), {"profile": profile}))
+    assert f"N up to {profile.sample.candidates}." in page
+    assert "{" not in page
