@@ -1,8 +1,8 @@
 """The picture of the pipeline, as SVG text: six panels that follow one small solution from sampling to use.
 
-`python -m asprm.picture` writes `book/_static/pipeline.svg` (two panels a row, for a desk) and `pipeline-tall.svg`
-(one a row, for a phone). The README shows the first; the landing page has both in its HTML, so their colours follow the
-page's light or dark theme. A drawing, not a result: its confidences and scores are made up, and its caption says so.
+`python -m asprm.picture` writes `book/_static/pipeline.svg` (two panels a row, for a desk), `pipeline-tall.svg` (one a
+row, for a phone) and the site's icon. The README shows the first; the landing page has both in its HTML, so that their
+colours follow the page's theme. A drawing, not a result: its confidences and scores are made up, and its caption says so.
 """
 
 import sys
@@ -216,13 +216,25 @@ def pipeline_svg(columns: int) -> str:
 """
 
 
-FILES = {"pipeline.svg": 2, "pipeline-tall.svg": 1}  # name: panels a row
+def icon_svg() -> str:
+    """The site's icon: two steps and the doubt between them."""
+    return (
+        '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 32 32">'
+        '<rect x="2" y="8" width="13" height="16" rx="3" fill="#2f6fd6"/>'
+        '<rect x="19" y="8" width="11" height="16" rx="3" fill="#c77700"/>'
+        '<path d="M17 3V29" stroke="#d1453b" stroke-width="3"/></svg>\n'
+    )
+
+
+def drawings() -> dict[str, str]:
+    """What stands in book/_static, by file name."""
+    return {"pipeline.svg": pipeline_svg(2), "pipeline-tall.svg": pipeline_svg(1), "favicon.svg": icon_svg()}
 
 
 def main() -> int:
     folder = Path(__file__).parents[1] / "book" / "_static"
-    for name, columns in FILES.items():
-        (folder / name).write_text(pipeline_svg(columns), encoding="utf-8")
+    for name, drawing in drawings().items():
+        (folder / name).write_text(drawing, encoding="utf-8")
         print(f"wrote book/_static/{name}")
     return 0
 

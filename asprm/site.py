@@ -26,7 +26,8 @@ from asprm.run import REPOSITORY, BrokenArtifact, MissingArtifact, Run, open_run
 
 HOME = """<!DOCTYPE html>
 <html lang="en">
-<head><meta charset="utf-8"><title>{title}</title><meta http-equiv="refresh" content="0; url={page}"></head>
+<head><meta charset="utf-8"><title>{title}</title><link rel="icon" href="_static/favicon.svg">
+<meta http-equiv="refresh" content="0; url={page}"></head>
 <body><p><a href="{page}">{title}</a></p></body>
 </html>
 """
@@ -134,7 +135,7 @@ def render(staging: Path) -> Path:
         raise SiteError(f"site: Jupyter Book could not build {staging}\n  {listed}\n  everything it said: {log}")
     pages = staging / "_build" / "html"
     config, toc = (yaml.safe_load((staging / name).read_text()) for name in ("_config.yml", "_toc.yml"))
-    (pages / "index.html").write_text(HOME.format(title=config["title"], page=toc["root"] + ".html"), encoding="utf-8")
+    (pages / "index.html").write_text(HOME.format(title=config["title"], page=f"{toc['root']}.html"), encoding="utf-8")
     return pages
 
 

@@ -1,13 +1,13 @@
 import pytest
 
-from asprm.picture import FILES, LINES, TAU, pipeline_svg, place_tokens
+from asprm.picture import LINES, TAU, drawings, pipeline_svg, place_tokens
 from asprm.run import REPOSITORY
 
 
-@pytest.mark.parametrize("name", FILES)
+@pytest.mark.parametrize("name", drawings())
 def test_the_committed_picture_is_what_the_code_draws(name):
     drawn = (REPOSITORY / "book" / "_static" / name).read_text(encoding="utf-8")
-    assert drawn == pipeline_svg(FILES[name]), "draw it again:  python -m asprm.picture"
+    assert drawn == drawings()[name], "draw it again:  python -m asprm.picture"
 
 
 def test_steps_of_the_drawn_solution_end_with_its_doubtful_tokens():
