@@ -25,17 +25,16 @@ def compare_expressions(answer: str, gold: str, depth: int = 0) -> Verdict:
     if depth > _DEEPEST:
         return False, "nested too deeply"
 
-    left_name, left = _named(answer)
-    right_name, right = _named(gold)
-    if left_name and right_name and left_name != right_name and "=" not in left + right:
-        return False, "another variable"
-    if (left, right) != (answer, gold) and bool(left_name) + bool(right_name) > 0:
+    (left_name, left), (right_name, right) = _named(answer), _named(gold)
+    if left_name == right_name != "" or bool(left_name) != bool(right_name):
         return compare_expressions(left, right, depth + 1)
 
     for compare in (_compare_words, _compare_bases, _compare_structure):
         verdict = compare(answer, gold, depth)
         if verdict is not None:
             return verdict
+    if ("=" in answer) != ("=" in gold):
+        return False, "an equation for a value" if "=" in answer else "a value for an equation"
     if "\\infty" in answer + gold:
         return False, "different value"
     if (number or true_number) and not re.search(r"[0-9\\π√]|pi|sqrt", answer if true_number else gold):
@@ -55,11 +54,18 @@ _NAMED = re.compile(r"([a-zA-Z](?:_\{?\w+\}?)?(?:\([a-z]\))?) ?(?:=|\\in(?![a-z]
 
 
 def _named(text: str) -> tuple[str, str]:
-    """("x", "5") of `x = 5` and ("x", "[0,1]") of `x \\in [0,1]`; ("", text) otherwise."""
-    match = _NAMED.fullmatch(text)
-    if match is None or re.search(r"[=<>]|\\[lg]e|\\in(?![a-z])", match[2]) or len(_split(text, ",")) > 1:
+    """("x", "5") of `x = 5`, ("x", "[0,1]") of `x \\in [0,1]`, ("=", "5") of `2 + 3 = 5`; ("", text) otherwise."""
+    if len(_alternatives(text)) > 1:
         return "", text
-    return match[1], match[2]
+    match = _NAMED.fullmatch(text)
+    if match and not re.search(r"[<>]|\\[lg]e|\\in(?![a-z])", match[2]):
+        return match[1], match[2].rsplit("=", 1)[-1].strip()
+    terms, _, result = text.rpartition("=")
+    if (
+        terms and result and not re.search(r"[a-zA-Z<>]", re.sub(r"\\[a-zA-Z]+", "", terms))
+    ):  # a sum and what it comes to
+        return "=", result.strip()
+    return "", text
 
 
 # Words
@@ -75,8 +81,10 @@ def _compare_words(answer: str, gold: str, depth: int) -> Verdict | None:
     left, right = (re.sub(r"[().]|\b(?:an?|the) ", "", text.casefold()).split() for text in (answer, gold))
     if left == right:
         return True, "same words"
+    if len(gold.strip("()")) == 1:  # a choice, or a variable
+        return False, "another letter"
     spoken = any(len(word) > 1 and word.isalpha() and word not in _FUNCTIONS for word in right)
-    return (False, "different words") if spoken or len(gold.strip("()")) == 1 else None
+    return (False, "different words") if spoken else None
 
 
 # Numerals with a base
@@ -142,7 +150,7 @@ def _structure(text: str) -> tuple[str, list[str]] | None:
         if len(rows) == 1 or all(len(row) == 1 for row in rows):
             return "()", cells  # a vector is a tuple
         return f"{len(rows)}×{len(rows[0])} matrix", cells
-    parts = _split(re.sub(r" (?:or|and) ", ",", text), ",")
+    parts = _alternatives(text)
     if len(parts) > 1:
         return "set", [sign for part in parts for sign in _both_signs(part)]
     opening, closing = ("\\{" if text.startswith("\\{") else text[:1]), ("\\}" if text.endswith("\\}") else text[-1:])
@@ -163,6 +171,10 @@ def _both_signs(text: str) -> list[str]:
     if "\\pm" not in text:
         return [text]
     return [text.replace("\\pm", plus).replace("\\mp", minus).strip().removeprefix("+") for plus, minus in ("+-", "-+")]
+
+
+def _alternatives(text: str) -> list[str]:
+    return _split(re.sub(r" (?:or|and) ", ",", text), ",")
 
 
 def _split(text: str, separator: str) -> list[str]:

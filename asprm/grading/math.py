@@ -15,7 +15,7 @@ from asprm.grading.numbers import parse_number, same_number, tidy
 LONGEST_ANSWER = 1000  # characters; a longer "answer" is text that got out of hand
 _TRIES = 8  # how many of the last markers are looked at, when the last ones are incomplete
 
-_MARKER = re.compile(r"answer is\b:?|\\(?:boxed|fbox)\b|####", re.IGNORECASE)
+_MARKER = re.compile(r"answer is(?::|(?=[ *$(-]*[0-9\\]))|\\(?:boxed|fbox)\b|####", re.IGNORECASE)
 _SENTENCE_END = re.compile(r"(?<=[0-9)\]}$%])\.(?=\s)|(?<=[a-z]{3})\.(?=\s+[A-Z])")
 
 

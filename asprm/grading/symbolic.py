@@ -13,6 +13,7 @@ import selectors
 import subprocess
 import sys
 import threading
+from functools import lru_cache
 from queue import Empty, LifoQueue
 
 CPU_SECONDS = 3
@@ -37,13 +38,13 @@ def same_expression(answer: str, gold: str) -> tuple[bool, str]:
 
 
 class _Worker:
-    """`python -m asprm.grading.symbolic` behind a pair of pipes: one JSON line asks, one answers."""
+    """`python -m asprm.grading.symbolic SECONDS BYTES` behind a pair of pipes: one JSON line asks, one answers."""
 
     def __init__(self) -> None:
         root = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
         environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, (root, os.environ.get("PYTHONPATH"))))}
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "asprm.grading.symbolic"],
+            [sys.executable, "-m", "asprm.grading.symbolic", str(CPU_SECONDS), str(MEMORY)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
@@ -99,10 +100,10 @@ os.register_at_fork(after_in_child=_forget)
 # In the worker
 
 
-def _serve() -> None:
+def _serve(cpu_seconds: int, memory: int) -> None:
     import resource
 
-    resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
+    resource.setrlimit(resource.RLIMIT_AS, (memory, memory))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     out = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # whatever a library prints is no reply
@@ -110,7 +111,7 @@ def _serve() -> None:
     print("{}", file=out, flush=True)
     for line in sys.stdin:
         used = resource.getrusage(resource.RUSAGE_SELF)
-        limit = int(used.ru_utime + used.ru_stime) + 1 + CPU_SECONDS
+        limit = int(used.ru_utime + used.ru_stime) + 1 + cpu_seconds
         resource.setrlimit(resource.RLIMIT_CPU, (limit, resource.RLIM_INFINITY))
         try:
             same = _same_value(*json.loads(line))
@@ -123,12 +124,42 @@ def _serve() -> None:
 def _same_value(answer: str, gold: str) -> bool:
     import math_verify
 
-    config = [math_verify.LatexExtractionConfig()]
-    read = [
-        math_verify.parse(f"${to_latex(text)}$", config, parsing_timeout=None, extraction_mode="first_match")
-        for text in (gold, answer)
-    ]
-    return all(read) and math_verify.verify(*read, numeric_precision=50, timeout_seconds=None)
+    right, left = _parse(gold), _parse(answer)
+    if not (left and right):
+        return False
+    here, there = _value_at_a_point(answer), _value_at_a_point(gold)
+    if here is not None and there is not None and abs(here - there) > 1e-9 * max(1.0, abs(here), abs(there)):
+        return False  # spares the search for a simplification that does not exist
+    return math_verify.verify(right, left, numeric_precision=50, timeout_seconds=None)
+
+
+@lru_cache(maxsize=1 << 12)
+def _value_at_a_point(text: str) -> complex | None:
+    """The expression's value where each variable has some fixed positive one; None where it has no such value."""
+    from sympy import Expr, Rational
+
+    (expression, *_) = _parse(text)
+    if not isinstance(expression, Expr):
+        return None
+    try:
+        # By name, so that one variable has one value on both sides.
+        point = {symbol: Rational(sum(symbol.name.encode()) % 97 + 31, 61) for symbol in expression.free_symbols}
+        value = complex(expression.subs(point).evalf(25))
+    except Exception:
+        return None
+    return value if abs(value) < 1e100 else None
+
+
+@lru_cache(maxsize=1 << 12)
+def _parse(text: str) -> list:
+    """math-verify's reading of one expression, empty where it has none. Units were dealt with before."""
+    import math_verify
+
+    normal = math_verify.parser.NormalizationConfig(
+        basic_latex=True, units=False, malformed_operators=True, nits=False, boxed="none", equations=False
+    )
+    config = [math_verify.LatexExtractionConfig(normalization_config=normal)]
+    return math_verify.parse(f"${to_latex(text)}$", config, parsing_timeout=None, extraction_mode="first_match")
 
 
 _PLAIN_NAMES = re.compile(r"(?<![\\a-zA-Z])(pi|sqrt|sin|cos|tan|cot|sec|csc|log|ln|theta|alpha|beta)(?![a-zA-Z])")
@@ -147,4 +178,4 @@ def to_latex(text: str) -> str:
 
 
 if __name__ == "__main__":
-    _serve()
+    _serve(*map(int, sys.argv[1:]))
