@@ -2,7 +2,7 @@
 
 `python -m asprm.picture` writes `book/_static/pipeline.svg` (two panels a row, for a desk), `pipeline-tall.svg` (one a
 row, for a phone) and the site's icon. The README shows the first; the landing page has both in its HTML, so that their
-colours follow the page's theme. A drawing, not a result: its confidences and scores are made up, and its caption says so.
+colours follow the page's theme. A drawing, not a result: its confidences and scores are made up; its caption says so.
 """
 
 import sys
