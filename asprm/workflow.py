@@ -1,0 +1,73 @@
+"""Workflow: what a notebook depends on, so that the Snakefile can name it. Reads source text; imports nothing of it."""
+
+import ast
+import json
+from functools import cache
+from pathlib import Path
+
+from asprm.run import REPOSITORY
+
+
+def modules(start: Path, root: Path = REPOSITORY) -> list[Path]:
+    """The files of the package `root/asprm` that a notebook or module imports, however indirectly, sorted.
+
+    Imports inside functions count too. A source that is not there or does not parse imports nothing: whoever runs it
+    tells why.
+    """
+    found: set[Path] = set()
+    waiting = [start]
+    while waiting:
+        new = set(_imports(waiting.pop(), root)) - found
+        found |= new
+        waiting += new
+    return sorted(found)
+
+
+@cache
+def _imports(file: Path, root: Path) -> tuple[Path, ...]:
+    found: set[Path] = set()
+    for source in _sources(file):
+        try:
+            nodes = list(ast.walk(ast.parse(source)))
+        except SyntaxError:
+            continue
+        for node in nodes:
+            if isinstance(node, ast.Import):
+                for name in node.names:
+                    found |= _files(name.name, root)
+            elif isinstance(node, ast.ImportFrom):
+                module = _absolute(node, file, root)
+                found |= _files(module, root)
+                for name in node.names:
+                    found |= _files(f"{module}.{name.name}", root)
+    return tuple(found)
+
+
+def _sources(file: Path) -> list[str]:
+    """The module's text, or one text per code cell without IPython's own lines."""
+    if not file.is_file():
+        return []
+    text = file.read_text(encoding="utf-8")
+    if file.suffix != ".ipynb":
+        return [text]
+    cells = [cell["source"] for cell in json.loads(text)["cells"] if cell["cell_type"] == "code"]
+    joined = [source if isinstance(source, str) else "".join(source) for source in cells]
+    return ["\n".join(line for line in source.splitlines() if not line.startswith(("%", "!"))) for source in joined]
+
+
+def _absolute(node: ast.ImportFrom, file: Path, root: Path) -> str:
+    """The module that `from … import` names, with the dots of a relative import resolved."""
+    if not node.level:
+        return node.module or ""
+    package = file.relative_to(root).parts[: -node.level]
+    return ".".join([*package, *([node.module] if node.module else [])])
+
+
+def _files(module: str, root: Path) -> set[Path]:
+    """The file of a module of asprm and the `__init__` of the packages around it; nothing for any other name."""
+    parts = module.split(".")
+    if parts[0] != "asprm":
+        return set()
+    packages = [root.joinpath(*parts[:n], "__init__.py") for n in range(1, len(parts) + 1)]
+    candidates = [*packages, root.joinpath(*parts).with_suffix(".py")]
+    return {path for path in candidates if path.is_file()}
