@@ -255,7 +255,7 @@ def provenance(run: Run) -> str:
     devices = sorted({m["device"] for m in found})
     versions = {f"{name} {value}" for m in found for name, value in m["versions"].items()}
     return table(
-        ["of the run", ""],
+        ["of the run", "value"],
         [
             ("profile", f"`{run.profile.name}`: {run.profile.description}"),
             ("seed", run.seed),
