@@ -1,0 +1,190 @@
+"""Packed reading: many sequences in one forward, no padding, every shared beginning read once.
+
+Sequences that begin alike (the solutions of one problem, say) form a tree of *segments*: a segment is a run of tokens
+that follows its parent's last one. The segments lie end to end in one row of N tokens; positions count from each
+sequence's own start, and a segment attends to itself and to its ancestors, never to another branch. So a model gives
+every token what it would give were its sequence read alone, gradients included. All but attention sees N tokens and no
+structure. Serves any `transformers` model that takes its attention from `AttentionInterface`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from itertools import pairwise
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from transformers import AttentionInterface, PreTrainedModel
+
+ATTENTION = "asprm_packed"
+_SHORTEST = 8  # a common beginning shorter than this is read again: a segment of its own would cost more
+
+
+@dataclass(eq=False)
+class Segments:
+    """How the N tokens of a pack hang together. lengths: (S,) sum to N. chains: each segment's ancestors and itself."""
+
+    lengths: list[int]
+    chains: list[tuple[int, ...]]
+    _masks: dict = field(default_factory=dict)
+
+    def mask(self, segment: int, window: int | None, like: torch.Tensor) -> torch.Tensor | None:
+        """Additive (n, n + ancestors), made once per pack; None where plain causal attention is meant."""
+        own = self.lengths[segment]
+        seen = sum(self.lengths[i] for i in self.chains[segment])
+        narrow = window is not None and seen > window
+        if seen == own and not narrow:
+            return None
+        key = (segment, window, like.dtype)
+        if key not in self._masks:
+            column = torch.arange(seen, device=like.device)
+            position = column[seen - own :, None]
+            hidden = column > position
+            if narrow:
+                hidden |= column <= position - window
+            mask = torch.zeros(own, seen, dtype=like.dtype, device=like.device)
+            self._masks[key] = mask.masked_fill_(hidden, float("-inf"))
+        return self._masks[key]
+
+
+@dataclass(frozen=True, eq=False)
+class Pack:
+    """Sequences ready for one forward.
+
+    ids, positions: (1, N) int64. places: per sequence (L,) int64, where in the pack each of its tokens stands; shared
+    tokens stand at one place.
+    """
+
+    ids: torch.Tensor
+    positions: torch.Tensor
+    places: list[np.ndarray]
+    segments: Segments
+
+
+def pack(sequences: Sequence[np.ndarray], shortest: int = _SHORTEST) -> Pack:
+    """Pack sequences of token ids, each (L,), L >= 1. Beginnings of fewer than `shortest` tokens are not shared.
+
+    Packing sequences in the order of their ids (`in_order`) shares most; any order gives the same outputs.
+    ValueError: an empty sequence.
+    """
+    if not len(sequences) or not all(len(ids) for ids in sequences):
+        raise ValueError("pack: expected at least one sequence, and at least one token in each")
+    order = in_order(sequences)
+    ordered = [sequences[i] for i in order]
+    common = [0, *(_common(a, b) for a, b in pairwise(ordered))]
+    pieces: list[tuple[int, int, int]] = []  # of which ordered sequence, from, to
+    chains: list[tuple[int, ...]] = []
+    chain_of: list[tuple[int, ...]] = [()] * len(ordered)
+    # A range of sequences that share their first `depth` tokens, which `chain` holds.
+    work = [(0, len(ordered), 0, ())]
+    while work:
+        low, high, depth, chain = work.pop()
+        shared = min(common[low + 1 : high], default=len(ordered[low]))
+        if shared - depth >= shortest or (high - low == 1 and shared > depth):
+            chain = (*chain, len(pieces))
+            chains.append(chain)
+            pieces.append((low, depth, shared))
+            depth = shared
+        if high - low == 1 or shared == len(ordered[high - 1]) == depth:
+            chain_of[low:high] = [chain] * (high - low)
+            continue
+        cuts = [low, *(i for i in range(low + 1, high) if common[i] == shared), high]
+        work += [(a, b, depth, chain) for a, b in pairwise(cuts)][::-1]
+    return _assemble(ordered, order, pieces, chains, chain_of)
+
+
+def _assemble(
+    ordered: list[np.ndarray],
+    order: list[int],
+    pieces: list[tuple[int, int, int]],
+    chains: list[tuple[int, ...]],
+    chain_of: list[tuple[int, ...]],
+) -> Pack:
+    lengths = [end - start for _, start, end in pieces]
+    starts = np.cumsum([0, *lengths])
+    ranges = [np.arange(a, b) for a, b in pairwise(starts)]
+    places: list[np.ndarray] = [ranges[0]] * len(order)
+    for i, chain in zip(order, chain_of, strict=True):
+        places[i] = np.concatenate([ranges[segment] for segment in chain])
+    ids = np.concatenate([ordered[i][start:end] for i, start, end in pieces])
+    positions = np.concatenate([np.arange(start, end) for _, start, end in pieces])
+    return Pack(
+        torch.from_numpy(ids.astype(np.int64))[None],
+        torch.from_numpy(positions)[None],
+        places,
+        Segments(lengths, chains),
+    )
+
+
+def in_order(sequences: Sequence[np.ndarray]) -> list[int]:
+    """Indices that sort the sequences by their ids, so that those which begin alike stand together."""
+    keys = [np.ascontiguousarray(ids, ">u4").tobytes() for ids in sequences]
+    return sorted(range(len(keys)), key=keys.__getitem__)
+
+
+def tree_costs(ordered: Sequence[np.ndarray]) -> list[int]:
+    """How many tokens each of the sequences adds to a pack of those before it; they stand `in_order`."""
+    return [len(b) - _common(a, b) for a, b in zip([ordered[0][:0], *ordered], ordered, strict=False)]
+
+
+def _common(a: np.ndarray, b: np.ndarray) -> int:
+    """Length of the common beginning."""
+    size = min(len(a), len(b))
+    differ = a[:size] != b[:size]
+    return int(differ.argmax()) if differ.any() else size
+
+
+def read(model: PreTrainedModel, packed: Pack) -> torch.Tensor:
+    """The backbone's last hidden states (N, hidden). The model must be loaded with `attn_implementation=ATTENTION`."""
+    states = model.base_model(
+        input_ids=packed.ids.to(model.device),
+        position_ids=packed.positions.to(model.device),
+        segments=packed.segments,
+        use_cache=False,
+    )
+    return states.last_hidden_state[0]
+
+
+def _attend(
+    module: torch.nn.Module,
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    attention_mask: torch.Tensor | None,
+    *,
+    scaling: float | None = None,
+    dropout: float = 0.0,
+    sliding_window: int | None = None,
+    segments: Segments | None = None,
+    **_: object,
+) -> tuple[torch.Tensor, None]:
+    """Attention of (1, heads, N, dim) within segments: (1, N, heads, dim)."""
+    if segments is None:
+        raise ValueError(f"attention {ATTENTION!r} reads packs only; load the model with 'sdpa' to call it directly")
+    dtype = value.dtype
+    with torch.autocast(query.device.type, enabled=False):
+        if query.device.type == "cpu":  # where fused attention is slower in bf16 than in fp32, its backward five times
+            query, key, value = query.float(), key.float(), value.float()
+        queries, keys, values = (x.to(value.dtype).split(segments.lengths, 2) for x in (query, key, value))
+        seen = []
+        for i, chain in enumerate(segments.chains):
+            mask = segments.mask(i, sliding_window, query)
+            alone = len(chain) == 1
+            seen.append(
+                F.scaled_dot_product_attention(
+                    queries[i],
+                    keys[i] if alone else torch.cat([keys[j] for j in chain], 2),
+                    values[i] if alone else torch.cat([values[j] for j in chain], 2),
+                    attn_mask=mask,
+                    is_causal=mask is None,
+                    dropout_p=dropout,
+                    scale=scaling,
+                    enable_gqa=query.shape[1] != key.shape[1],
+                )
+            )
+    return torch.cat(seen, 2).transpose(1, 2).to(dtype), None
+
+
+AttentionInterface.register(ATTENTION, _attend)

@@ -1,0 +1,206 @@
+"""Score: what a process reward model thinks of a solution, at any token (paper §2, R_θ(q, r_1 … r_k)).
+
+A PRM is a Hugging Face folder: a backbone with one output per token. The score of a step is the sigmoid of that output
+at the step's last token; one forward serves all steps of a solution, and solutions that begin alike (they share their
+prompt, often more) are read together as one tree (`asprm.packed`). Knows token ids and positions: no text, no problem.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import torch
+from transformers import AutoConfig, AutoModelForTokenClassification, AutoTokenizer, PreTrainedModel
+from transformers.utils import logging
+
+from asprm.packed import ATTENTION, in_order, pack, read, tree_costs
+
+ABOUT = "prm.json"  # beside the weights: how the PRM was made
+_TOKENS = 2048  # read in one forward: enough to keep a CPU's cores busy, few enough to stay in their caches
+_WINDOW = 1024  # items looked at together for common beginnings
+
+SCHEMA = pa.schema(
+    [
+        ("problem", pa.string()),
+        ("solution", pa.int32()),
+        ("scores", pa.list_(pa.float32())),
+        ("correct", pa.bool_()),
+        ("answer", pa.string()),
+    ]
+)
+
+
+@dataclass(frozen=True, eq=False)
+class Item:
+    """A solution and where to rate it.
+
+    prompt: (L,) ids of the problem. ids: (T,) of the solution. ends: (K,) in 1 … T, any positions in any order: a
+    score at `end` has seen ids[:end]. Step ends, line ends and random positions are rated by the same call.
+    """
+
+    prompt: np.ndarray
+    ids: np.ndarray
+    ends: np.ndarray
+
+    @property
+    def tokens(self) -> np.ndarray:
+        """Prompt and solution, (L + T,) int32."""
+        return np.concatenate([self.prompt, self.ids]).astype(np.int32, copy=False)
+
+
+@dataclass(frozen=True, eq=False)
+class PRM:
+    """A process reward model, ready to score. about: what its folder's `prm.json` says of its making."""
+
+    model: PreTrainedModel
+    tokenizer: Any
+    about: Mapping[str, Any]
+
+
+def load_prm(
+    folder: str | Path, *, device: str | torch.device | None = None, dtype: str | torch.dtype | None = None
+) -> PRM:
+    """The PRM in a Hugging Face folder that `asprm.prm.train` wrote.
+
+    device: the accelerator if there is one, else the CPU. dtype: bfloat16 on an accelerator, float32 on the CPU.
+    ValueError: the folder holds another kind of model, or a PRM without its head.
+    """
+    device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    dtype = dtype or (torch.float32 if device.type == "cpu" else torch.bfloat16)
+    model, missing = load_classifier(folder, dtype)
+    if missing:
+        raise ValueError(f"score: {folder} lacks weights {missing[:3]}; expected a folder written by asprm.prm.train")
+    about = Path(folder) / ABOUT
+    facts = json.loads(about.read_text()) if about.exists() else {}
+    return PRM(model.to(device).eval(), AutoTokenizer.from_pretrained(folder), facts)
+
+
+def load_classifier(folder: str | Path, dtype: str | torch.dtype) -> tuple[PreTrainedModel, list[str]]:
+    """A model with one output per token that reads packs, and the names of weights that the folder does not hold."""
+    config = AutoConfig.from_pretrained(folder, num_labels=1, id2label={0: "score"}, label2id={"score": 0})
+    config.classifier_dropout = 0.0  # transformers would drop a tenth
+    with quiet():
+        model, info = AutoModelForTokenClassification.from_pretrained(
+            folder, config=config, dtype=dtype, attn_implementation=ATTENTION, output_loading_info=True
+        )
+    return model, sorted(info["missing_keys"])
+
+
+def score(prm: PRM, items: Iterable[Item], *, tokens: int = _TOKENS) -> list[np.ndarray]:
+    """Scores in (0, 1), one array (K,) float32 per item, in order. See `score_stream`."""
+    return list(score_stream(prm, items, tokens=tokens))
+
+
+def score_stream(prm: PRM, items: Iterable[Item], *, tokens: int = _TOKENS) -> Iterator[np.ndarray]:
+    """Like `score`, pulling items as needed: a solution's scores do not depend on what is scored beside it.
+
+    tokens: how many are read in one forward. ValueError, naming the item: no position to rate, one outside the
+    solution, an id that the PRM does not know, more tokens than it has positions, a score that is not a number.
+    """
+    done = 0
+    items = iter(items)
+    while window := list(islice(items, _WINDOW)):
+        for number, found in enumerate(logits(prm.model, window, tokens=tokens, first=done), done):
+            if not np.isfinite(found).all():
+                raise ValueError(f"score: item {number} got scores {found}; a PRM that gives no number is broken")
+            yield _sigmoid(found)
+        done += len(window)
+
+
+@torch.inference_mode()
+def logits(model: PreTrainedModel, items: Sequence[Item], *, tokens: int = _TOKENS, first: int = 0) -> list[np.ndarray]:
+    """The model's outputs at the items' ends, one array (K,) float32 per item. first: the first one's number."""
+    texts = []
+    for number, item in enumerate(items, first):
+        check(item, model, f"item {number}")
+        texts.append(item.tokens[: len(item.prompt) + int(np.max(item.ends))])
+    out: list[np.ndarray] = [np.empty(0, np.float32)] * len(items)
+    for group in _groups(texts, tokens):
+        packed = pack([texts[i] for i in group])
+        wanted = [packed.places[j][len(items[i].prompt) + np.asarray(items[i].ends) - 1] for j, i in enumerate(group)]
+        at = torch.from_numpy(np.concatenate(wanted)).to(model.device)
+        found = model.score(read(model, packed)[at])[:, 0].float().cpu().numpy()
+        for i, part in zip(group, np.split(found, np.cumsum([len(x) for x in wanted])[:-1]), strict=True):
+            out[i] = part
+    return out
+
+
+def _groups(texts: Sequence[np.ndarray], tokens: int) -> Iterator[list[int]]:
+    """Indices of texts to be read together: neighbours in the order of their ids, of about `tokens` distinct tokens."""
+    order = in_order(texts)
+    group: list[int] = []
+    held = 0
+    for i, cost in zip(order, tree_costs([texts[i] for i in order]), strict=True):
+        if group and held + cost > tokens:
+            yield group
+            group, held = [], 0
+        held += cost if group else len(texts[i])
+        group.append(i)
+    if group:
+        yield group
+
+
+def check(item: Item, model: PreTrainedModel, name: str) -> None:
+    """ValueError: the item cannot be rated by this model, and why."""
+    ends, length = np.asarray(item.ends), len(item.ids)
+    if not len(ends) or ends.min() < 1 or ends.max() > length:
+        raise ValueError(f"{name}: ends are {ends.tolist()}, expected at least one, each in 1 … {length}, its tokens")
+    config = model.config.get_text_config()
+    total, positions = len(item.prompt) + length, config.max_position_embeddings
+    if total > positions:
+        raise ValueError(
+            f"{name}: {total} tokens with its prompt, but the model has {positions} positions; leave it out"
+        )
+    if max(item.ids.max(), max(item.prompt, default=0)) >= config.vocab_size or item.ids.min() < 0:
+        raise ValueError(
+            f"{name}: it has token ids outside the model's vocabulary of {config.vocab_size}; "
+            "were they made by another model's tokenizer?"
+        )
+
+
+def score_table(prm: PRM, samples: pa.Table, splits: pa.Table, prompts: Mapping[str, np.ndarray]) -> pa.Table:
+    """One row of step scores per solution; schema `SCHEMA`. Rows are independent: score a big table batch by batch.
+
+    samples: columns problem, solution, ids, correct, answer. splits: problem, solution, ends, the same rows in the same
+    order. prompts: token ids (L,) by problem. ValueError: the tables do not match, or an item cannot be scored.
+    """
+    for column in ("problem", "solution"):
+        if not samples[column].combine_chunks().equals(splits[column].combine_chunks()):
+            raise ValueError(
+                f"score: samples and splits differ in column {column!r} ({len(samples)} and {len(splits)} rows); "
+                "expected the split of these very samples, in their order"
+            )
+    names = samples["problem"].to_pylist()
+    items = (
+        Item(prompts[name], np.asarray(ids.values), np.asarray(ends.values))
+        for name, ids, ends in zip(names, samples["ids"], splits["ends"], strict=True)
+    )
+    scores = pa.array(score(prm, items), pa.list_(pa.float32()))
+    table = samples.select(["problem", "solution", "correct", "answer"]).append_column("scores", scores)
+    return table.select(SCHEMA.names).cast(SCHEMA)
+
+
+def _sigmoid(x: np.ndarray) -> np.ndarray:
+    return (1 / (1 + np.exp(-x.astype(np.float64)))).astype(np.float32)
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """transformers without its loading bars and reports: what is missing is checked, and an error here."""
+    level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(level)
+        if bars:
+            logging.enable_progress_bar()
