@@ -38,8 +38,11 @@ class Piece:
 class Executor:
     """Runs `model` (a causal language model, or one with a token classification head) through its own forward.
 
-    positions: how many tokens a sequence may have. ValueError: a model whose layers are not ordinary attention.
+    positions: how many tokens a sequence may have. block: this many neighbouring rows are attended over together, as
+    far as the longest of them goes. ValueError: a model whose layers are not ordinary attention.
     """
+
+    block = 2**31
 
     def __init__(self, model: PreTrainedModel) -> None:
         self.model = model.eval()
@@ -70,12 +73,13 @@ class Executor:
         return Shape(len(cache.layers), heads, key_dim, value_dim, dtype, self.device)
 
     @torch.inference_mode()
-    def step(self, rows: Rows, tokens: torch.Tensor, lengths: torch.Tensor, longest: int) -> torch.Tensor:
+    def step(self, rows: Rows, tokens: torch.Tensor, lengths: torch.Tensor, known: np.ndarray) -> torch.Tensor:
         """Append one token to each of the first B rows: the model's output for it, (B, V) float32.
 
-        tokens, lengths: (B,) int64, the token and the row's length before it. longest: max(lengths) + 1.
+        tokens, lengths: (B,) int64, the token and the row's length before it. known: lengths again, in host memory, so
+        that the accelerator need not be asked.
         """
-        count, columns = len(tokens), rows.visible(longest)
+        count, columns = len(tokens), rows.visible(int(known.max()) + 1)
         at = torch.arange(count, device=self.device) * rows.length + lengths
         mask = self._mask(lengths[:, None], lengths[:, None], columns)
         return self._forward(rows, slice(0, count), at, columns, tokens[:, None], lengths[:, None], mask)[:, 0]
@@ -187,7 +191,7 @@ def _error(executor: Executor) -> float:
     executor.read(rows, [0], [0], [ids[: size // 2]])
     for length in range(size // 2, size):
         state = torch.tensor([[ids[length]], [length]], device=executor.device)
-        output = executor.step(rows, *state, length + 1)[0]
+        output = executor.step(rows, *state, np.array([length]))[0]
     return float((output - plain).abs().max() / plain.abs().max().clamp(min=1e-6))
 
 

@@ -18,6 +18,8 @@ from transformers import PreTrainedModel
 from asprm.engines.executor import Executor, Piece, additive_mask
 from asprm.engines.rows import Rows
 
+_BLOCK = 32  # rows; on an accelerator one block of all rows, for the launches
+
 
 class LeanExecutor(Executor):
     """Same calls and results as `Executor`; only for models of which `supports` says True."""
@@ -45,6 +47,8 @@ class LeanExecutor(Executor):
         self.head_dim = self.shape.key_dim
         (self.window,) = self.windows.values()
         self.angles = self._angles(64)
+        if self.device.type == "cpu":
+            self.block = _BLOCK
 
     def _angles(self, length: int) -> tuple[torch.Tensor, torch.Tensor]:
         """Cosines, and sines with the sign that rotating a half gives them, (length, 1, head_dim)."""
@@ -59,21 +63,28 @@ class LeanExecutor(Executor):
         return cosine[positions], sine[positions]
 
     @torch.inference_mode()
-    def step(self, rows: Rows, tokens: torch.Tensor, lengths: torch.Tensor, longest: int) -> torch.Tensor:
-        count, columns = len(tokens), rows.visible(longest)
+    def step(self, rows: Rows, tokens: torch.Tensor, lengths: torch.Tensor, known: np.ndarray) -> torch.Tensor:
+        count = len(tokens)
         at = torch.arange(count, device=self.device) * rows.length + lengths
-        mask = additive_mask(lengths[:, None], lengths[:, None], columns, self.window, self.shape.dtype)[:, None]
-        angles = self._at(lengths, longest)
-        groups = self.heads // self.shape.heads
+        blocks = []  # rows, columns, mask
+        for start in range(0, count, self.block):
+            part = slice(start, min(start + self.block, count))
+            columns = rows.visible(int(known[part].max()) + 1)
+            own = lengths[part, None]
+            blocks.append((part, columns, additive_mask(own, own, columns, self.window, self.shape.dtype)[:, None]))
+        angles = self._at(lengths, int(known.max()) + 1)
+        # The queries of one group stand where a sequence's tokens would: their keys are read once for all.
+        groups = (self.shape.heads, self.heads // self.shape.heads)
         x = self.embedding[tokens]
         for number, layer in enumerate(self.layers):
             queries, new = self._project(layer, x, angles)
             rows.flat(number).index_copy_(0, at, new)
-            keys, values = rows.split(rows.store[number, :count, :columns])
-            # The queries of one group stand where a sequence's tokens would: their keys are read once for all.
-            queries = queries.view(count, self.shape.heads, groups, self.head_dim)
-            seen = F.scaled_dot_product_attention(queries, keys.transpose(1, 2), values.transpose(1, 2), attn_mask=mask)
-            x = layer.finish(x, seen.view(count, -1))
+            queries = queries.unflatten(1, groups)
+            seen = []
+            for part, columns, mask in blocks:
+                keys, values = (x.transpose(1, 2) for x in rows.split(rows.store[number, part, :columns]))
+                seen.append(F.scaled_dot_product_attention(queries[part], keys, values, attn_mask=mask))
+            x = layer.finish(x, torch.cat(seen).flatten(1))
         return self._output(x)
 
     def _read(self, rows: Rows, pieces: list[Piece]) -> Sequence[torch.Tensor]:

@@ -116,42 +116,65 @@ class _Batch:
         """Put requests into the holes and behind the last row; close the holes that remain."""
         for i in range(0, len(requests), self.prefixes.limit):
             group = requests[i : i + self.prefixes.limit]
-            for request, source in zip(group, self.prefixes.find(group), strict=True):
+            sources = self.prefixes.find(group)
+            for request, source in sorted(zip(group, sources, strict=True), key=lambda x: -x[0].start):
                 self._place(request, source)
-        for hole in sorted(self.holes, reverse=True):
-            self._move(len(self.live) - 1, hole)
-        self.holes = []
+        self.holes.sort()
+        while self.holes:
+            self._move(len(self.live) - 1, self._shift(self.holes.pop(), 0))
+            self.live.pop()
 
     def _place(self, request: Request, source: int) -> None:
+        known = request.start - 1  # the last token of the prefix is the row's first step
         if self.holes:
-            row = self.holes.pop()
+            row = self._shift(self.holes.pop(), known)
             self.live[row] = request
         else:
             row = len(self.live)
             self.live.append(request)
-        known = request.start - 1  # the last token of the prefix is the row's first step
         self.rows.reserve(len(self.live), request.start)
         self.rows.copy(row, self.prefixes.rows, source, known)
         self.state[:, row] = request.context[known], known, _int64(request.seed), 0
         self.stop[row] = min(self.sampling.max_new_tokens, self.executor.positions - request.start)
 
-    def _move(self, last: int, hole: int) -> None:
-        if hole != last:
-            self.rows.copy(hole, self.rows, last, int(self.state[1, last]))
+    def _shift(self, hole: int, length: int) -> int:
+        """Move a hole to a block of rows where `length` tokens fit in, and return its place there.
+
+        Attention reads a block of rows as far as its longest one goes, so blocks hold rows of like length, the longest
+        in the first. All rows grow alike: one move per block keeps that order, and no more than about.
+        """
+        size, lengths = self.executor.block, self.state[1, : len(self.live)].copy()
+        lengths[self.holes] = 0
+        for start in range(hole - hole % size + size, len(lengths), size):
+            longest = start + int(lengths[start : start + size].argmax())
+            if lengths[longest] <= length:
+                break
+            self._move(longest, hole)
+            hole = longest
+        lengths[self.holes] = self.executor.positions
+        for start in range(hole - hole % size - size, -1, -size):
+            shortest = start + int(lengths[start : start + size].argmin())
+            if lengths[shortest] >= length:
+                break
+            self._move(shortest, hole)
+            hole = shortest
+        return hole
+
+    def _move(self, source: int, hole: int) -> None:
+        if hole != source:
+            self.rows.copy(hole, self.rows, source, int(self.state[1, source]))
             for array in (self.state.T, self.stop, self.ids, self.confidences):
-                array[hole] = array[last]
-            self.live[hole] = self.live[last]
-        self.live.pop()
+                array[hole] = array[source]
+            self.live[hole] = self.live[source]
 
     @torch.inference_mode()
     def step(self) -> list[tuple[Request, Completion]]:
         """Draw one token for every row; the requests that ended, whose rows become holes."""
         count = len(self.live)
         state = self.state[:, :count]
-        longest = int(state[1].max()) + 1
-        self.rows.reserve(count, longest)
+        self.rows.reserve(count, int(state[1].max()) + 1)
         tokens, lengths, seeds, drawn = torch.from_numpy(state).to(self.executor.device, non_blocking=True)
-        logits = self.executor.step(self.rows, tokens, lengths, longest)
+        logits = self.executor.step(self.rows, tokens, lengths, state[1])
         tokens, confidences = draw(logits, seeds, drawn, self.sampling)
         # One transfer for both, which is the step's only wait for the accelerator.
         both = torch.stack([tokens.int(), confidences.view(torch.int32)]).cpu().numpy()
