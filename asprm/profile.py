@@ -43,6 +43,7 @@ Counts = Annotated[tuple[int, ...], BeforeValidator(lambda v: tuple(v) if isinst
 Count = Annotated[int, Field(gt=0)]
 Share = Annotated[float, Field(gt=0, lt=1)]
 Families = dict[str, Count]
+Shares = dict[str, Annotated[float, Field(gt=0)]]
 
 
 class Section(BaseModel):
@@ -86,6 +87,14 @@ class Policy(Section):
     """peak learning rate of AdamW"""
     warmup: Annotated[float, Field(ge=0, lt=1)]
     """share of the optimiser's steps over which the learning rate rises"""
+    weight_decay: Annotated[float, Field(ge=0)]
+    """of AdamW, on matrices only"""
+    positions: Count
+    """longest sequence that the model can read, in tokens"""
+    mixture: Shares
+    """problem families of the corpus and their shares"""
+    checkpoint_steps: Count
+    """optimiser steps between two checkpoints (and two log lines are a tenth of that apart)"""
 
 
 class Sample(Section):

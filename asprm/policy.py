@@ -1,0 +1,206 @@
+"""Policy: a small language model trained from scratch on what simulated students write (stage 1).
+
+Gives a Hugging Face folder (configuration, safetensors, tokenizer) like any other model's, so that nothing after this
+stage knows whether a policy was made here or is a 7B model from the hub. Knows problems and students, no other stage.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import random
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from asprm.attention import use_fp32_attention
+from asprm.problems import Problem, scenes
+from asprm.problems.student import solve
+
+# A problem's text, a line feed, the solution. Other models bring their own template, in the tokenizer's own form.
+CHAT_TEMPLATE = "{{ bos_token }}{{ messages[0]['content'] }}{{ '\n' }}"
+SPECIAL = {"bos_token": "<s>", "eos_token": "</s>", "pad_token": "<pad>"}
+CORPUS_START = 1_000_000  # policies read problems from here on; the study's own train problems stand before
+
+
+def encode_prompts(tokenizer, problems: Sequence[Problem]) -> list[np.ndarray]:
+    """The token ids (L,) that a policy continues, one array a problem, by the tokenizer's chat template."""
+    texts = [
+        tokenizer.apply_chat_template(
+            [{"role": "user", "content": problem.prompt}], tokenize=False, add_generation_prompt=True
+        )
+        for problem in problems
+    ]
+    encoded = tokenizer(texts, add_special_tokens=False)["input_ids"]
+    return [np.asarray(ids, dtype=np.int32) for ids in encoded]
+
+
+def corpus(mixture: dict[str, float], seed: int) -> Iterator[tuple[str, str]]:
+    """Endless (problem text, student's solution) pairs of the training split, families in the given proportions."""
+    rng = random.Random(f"corpus/{seed}")
+    positions = dict.fromkeys(mixture, CORPUS_START)
+    while True:
+        family = rng.choices(list(mixture), list(mixture.values()))[0]
+        problem, scene = next(scenes(family, "train", 1, positions[family]))
+        positions[family] += 1
+        yield problem.prompt, solve(scene, random.Random(f"{problem.id}/{seed}"))
+
+
+def train_tokenizer(texts: Sequence[str], vocabulary: int):
+    """A byte-level BPE tokenizer of so many tokens; every digit is a token of its own, any text can be encoded."""
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+    from transformers import PreTrainedTokenizerFast
+
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+        [pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.ByteLevel(add_prefix_space=False)]
+    )
+    tokenizer.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=vocabulary,
+        special_tokens=[SPECIAL["pad_token"], SPECIAL["bos_token"], SPECIAL["eos_token"]],
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator(texts, trainer)
+    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, chat_template=CHAT_TEMPLATE, **SPECIAL)
+
+
+def new_model(shape, tokenizer, seed: int):
+    """A randomly initialised `MistralForCausalLM` of the given shape (`profile.policy`)."""
+    import torch
+    from transformers import MistralConfig, MistralForCausalLM
+
+    torch.manual_seed(seed)
+    config = MistralConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=shape.hidden,
+        intermediate_size=shape.intermediate,
+        num_hidden_layers=shape.layers,
+        num_attention_heads=shape.heads,
+        num_key_value_heads=shape.kv_heads,
+        head_dim=shape.hidden // shape.heads,
+        max_position_embeddings=shape.positions,
+        sliding_window=None,
+        tie_word_embeddings=True,
+        bos_token_id=tokenizer.bos_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
+    )
+    return MistralForCausalLM(config)
+
+
+def batches(tokenizer, pairs: Iterator[tuple[str, str]], batch_tokens: int, seed: int, pool: int = 8192):
+    """Endless batches (ids (B, T), loss mask (B, T)) of about `batch_tokens` tokens with hardly any padding.
+
+    A pool of examples is sorted by length, cut into batches, and these are shuffled. Only solutions bear loss:
+    a problem's numbers are drawn at random and cannot be learnt.
+    """
+    import torch
+
+    rng = random.Random(f"batches/{seed}")
+    while True:
+        examples = [next(pairs) for _ in range(pool)]
+        prompts = encode_prompts(tokenizer, [Problem("", "math", prompt) for prompt, _ in examples])
+        solutions = tokenizer([solution for _, solution in examples], add_special_tokens=False)["input_ids"]
+        rows = sorted(zip(prompts, solutions, strict=True), key=lambda row: len(row[0]) + len(row[1]))
+        cuts, start = [], 0
+        for end in range(1, len(rows) + 1):
+            longest = len(rows[min(end, len(rows) - 1)][0]) + len(rows[min(end, len(rows) - 1)][1]) + 1
+            if end == len(rows) or (end + 1 - start) * longest > batch_tokens:
+                cuts.append(rows[start:end])
+                start = end
+        rng.shuffle(cuts)
+        for cut in cuts:
+            length = max(len(prompt) + len(solution) + 1 for prompt, solution in cut)
+            ids = torch.full((len(cut), length), tokenizer.pad_token_id)
+            mask = torch.zeros((len(cut), length), dtype=torch.bool)
+            for row, (prompt, solution) in enumerate(cut):
+                whole = [*prompt.tolist(), *solution, tokenizer.eos_token_id]
+                ids[row, : len(whole)] = torch.tensor(whole)
+                mask[row, len(prompt) : len(whole)] = True
+            yield ids, mask
+
+
+def learning_rate(step: int, steps: int, peak: float, warmup: int) -> float:
+    """Linear warm-up, then a cosine to zero."""
+    if step < warmup:
+        return peak * (step + 1) / warmup
+    return peak * 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(1, steps - warmup)))
+
+
+def _bf16_pays(device: str) -> bool:
+    """On CUDA always; on CPUs where bf16 products have instructions of their own."""
+    import torch
+
+    if device == "cuda":
+        return torch.cuda.is_bf16_supported()
+    return torch.cpu._is_avx512_bf16_supported()
+
+
+def train(settings, folder: Path, *, seed: int, report: Callable[[dict], None] = lambda row: print(row, flush=True)):
+    """Train tokenizer and model by `settings` (`profile.policy`), save them in `folder`; the history, a list of rows.
+
+    A checkpoint is written every `settings.checkpoint_steps` steps beside the folder; training resumes from it.
+    The data are drawn from the seed, so that a resumed run skips what it has seen by drawing it again.
+    """
+    import torch
+    import torch.nn.functional as F
+
+    pairs = corpus(settings.mixture, seed)
+    sample = corpus(settings.mixture, seed + 1)
+    tokenizer = train_tokenizer(["\n".join(next(sample)) for _ in range(20_000)], settings.vocab)
+    model = new_model(settings, tokenizer, seed)
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    model.to(device).train()
+    bf16 = _bf16_pays(device)
+    if device == "cpu" and bf16:
+        use_fp32_attention(model)
+    decay = [p for p in model.parameters() if p.ndim > 1]
+    plain = [p for p in model.parameters() if p.ndim == 1]
+    groups = [{"params": decay, "weight_decay": settings.weight_decay}, {"params": plain, "weight_decay": 0.0}]
+    optimizer = torch.optim.AdamW(groups, lr=settings.learning_rate, betas=(0.9, 0.98), fused=True)
+    steps = settings.tokens // settings.batch_tokens
+    stream = batches(tokenizer, pairs, settings.batch_tokens, seed)
+    checkpoint = folder.with_name(folder.name + ".checkpoint.pt")
+    history, first = [], 0
+    if checkpoint.exists():
+        state = torch.load(checkpoint, map_location=device, weights_only=True)
+        model.load_state_dict(state["model"])
+        optimizer.load_state_dict(state["optimizer"])
+        history, first = state["history"], state["step"]
+        for _ in range(first):
+            next(stream)
+    began, seen, loss_sum, loss_count = time.monotonic(), 0, 0.0, 0
+    for step in range(first, steps):
+        ids, mask = (tensor.to(device) for tensor in next(stream))
+        for group in optimizer.param_groups:
+            group["lr"] = learning_rate(step, steps, settings.learning_rate, round(settings.warmup * steps))
+        with torch.autocast(device, dtype=torch.bfloat16, enabled=bf16):
+            hidden = model.model(input_ids=ids, use_cache=False).last_hidden_state
+            logits = model.lm_head(hidden[:, :-1][mask[:, 1:]])
+        loss = F.cross_entropy(logits.float(), ids[:, 1:][mask[:, 1:]])
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+        seen, loss_sum, loss_count = seen + ids.numel(), loss_sum + loss.item(), loss_count + 1
+        if (step + 1) % max(1, settings.checkpoint_steps // 10) == 0 or step + 1 == steps:
+            speed = seen / (time.monotonic() - began)
+            row = {"step": step + 1, "tokens": (step + 1) * settings.batch_tokens, "loss": loss_sum / loss_count}
+            history.append(row)
+            report({**row, "of": steps, "tokens_per_second": round(speed)})
+            loss_sum, loss_count = 0.0, 0
+        if (step + 1) % settings.checkpoint_steps == 0 and step + 1 < steps:
+            state = {"model": model.state_dict(), "optimizer": optimizer.state_dict()}
+            temporary = checkpoint.with_suffix(".tmp")
+            torch.save({**state, "history": history, "step": step + 1}, temporary)
+            temporary.replace(checkpoint)
+    folder.mkdir(parents=True, exist_ok=True)
+    model.to(torch.bfloat16).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    (folder / "history.json").write_text(json.dumps(history))
+    checkpoint.unlink(missing_ok=True)
+    return history

@@ -1,0 +1,119 @@
+"""Problems: the record that every stage reads, and where problems come from.
+
+The synthetic families are made by seeded code, in any number, without files: `load("minigsm", "test", 300)`.
+Splits share no problem: the text of a problem decides which split it may stand in.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import random
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from asprm.problems import minigsm, minimath
+from asprm.problems.scene import Scene, evaluate
+from asprm.problems.student import solve
+
+
+@dataclass(frozen=True)
+class Problem:
+    """A problem and its truth. `solution` (a true worked one, where known) is for analysis, never for training."""
+
+    id: str
+    domain: str  # "math" or "code"
+    prompt: str
+    answer: str | None = None
+    solution: str | None = None
+    template: str = ""  # the skeleton it was made from: the cluster of a bootstrap
+
+
+FAMILIES = ("minigsm", "minimath", "minigsm-p2")
+SPLITS = {"train": range(0, 90), "validation": range(90, 95), "test": range(95, 100)}  # per cent of all texts
+
+
+def load(name: str, split: str = "test", count: int = 100, start: int = 0) -> list[Problem]:
+    """The problems number start … start+count-1 of a family's split; the same for ever.
+
+    ValueError: unknown family or split.
+    """
+    return [problem for problem, _ in scenes(name, split, count, start)]
+
+
+def scenes(name: str, split: str, count: int, start: int = 0) -> Iterator[tuple[Problem, Scene]]:
+    """As `load`, each problem with the scene that students read."""
+    if name not in FAMILIES:
+        raise ValueError(f"no problem family {name!r}; there are {', '.join(FAMILIES)}")
+    if split not in SPLITS:
+        raise ValueError(f"no split {split!r}; there are {', '.join(SPLITS)}")
+    for index in range(start, start + count):
+        yield _make(name, split, index)
+
+
+def _make(name: str, split: str, index: int) -> tuple[Problem, Scene]:
+    """Draw until the text belongs to the split (and the numbers suit the skeleton)."""
+    module = minimath if name == "minimath" else minigsm
+    rng = random.Random(f"{name}/{split}/{index}")
+    weights = [getattr(module, "WEIGHTS", {}).get(skeleton, 1) for skeleton in module.SKELETONS]
+    while True:
+        skeleton = rng.choices(module.SKELETONS, weights)[0]
+        scene = Scene(rng)
+        try:
+            if name == "minimath":
+                minimath.build(scene, skeleton)
+            else:
+                extra = 2 if name == "minigsm-p2" else rng.choices((0, 1), (3, 1))[0]
+                minigsm.build(scene, skeleton, extra)
+        except ValueError:
+            continue
+        if _bucket(scene.prompt) in SPLITS[split]:
+            break
+    solution = solve(scene)
+    answer = solution.rsplit("The answer is: ", 1)[1].removeprefix("\\boxed{").removesuffix("}")
+    problem = Problem(f"{name}-{split}-{index:06d}", "math", scene.prompt, answer, solution, skeleton.__name__)
+    return problem, scene
+
+
+def _bucket(prompt: str) -> int:
+    """0..99, decided by the text alone."""
+    return int.from_bytes(hashlib.blake2b(prompt.encode(), digest_size=4).digest()) % 100
+
+
+_EQUATION = re.compile(r"(?<![\d)/^=] )(?<![\w/^.])([-\d(][\d\s+\-*/()]*?)\s*=\s*(-?\d+)")
+
+
+def first_error(problem: Problem, solution: str) -> int | None:
+    """Character offset of the line (or sentence) in which a solution first departs from the truth; None if it never does.
+
+    Compared with the problem's true solution equation by equation, in order: an equation departs when it does not
+    hold, or does not state the true next quantity from the same numbers (order of summands and factors aside).
+    The last line departs when its answer is not the true one. ValueError: the problem knows no true solution.
+    """
+    if problem.solution is None:
+        raise ValueError(f"problem {problem.id} has no true solution to compare with")
+    truth = [_canonical(match) for match in _EQUATION.finditer(problem.solution)]
+    found = list(_EQUATION.finditer(solution))
+    for number, match in enumerate(found):
+        if number >= len(truth) or _canonical(match) != truth[number]:
+            return _line_start(solution, match.start())
+    ending = solution.rfind("The answer is:")
+    if ending < 0:
+        return len(solution)
+    if len(found) < len(truth):
+        return ending
+    answer = solution[ending:].removeprefix("The answer is:").strip().removeprefix("\\boxed{").removesuffix("}")
+    return None if answer == problem.answer else ending
+
+
+def _canonical(match: re.Match) -> tuple | str:
+    left, right = match[1], match[2]
+    value = evaluate(left)
+    if value is None or value.__floor__() != int(right):
+        return match[0]  # a false equation equals no true one
+    return (right, tuple(sorted(re.findall(r"\d+|[-+*/]", left))))
+
+
+def _line_start(text: str, position: int) -> int:
+    """Start of the line, or of the sentence in a paragraph, that holds the position."""
+    return max(text.rfind("\n", 0, position) + 1, text.rfind(". ", 0, position) + 2 if ". " in text[:position] else 0)
