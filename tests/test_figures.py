@@ -1,0 +1,153 @@
+"""Figures: each is drawn from small data, carries a sentence about it, and stays readable."""
+
+import re
+from html.parser import HTMLParser
+from io import BytesIO
+
+import numpy as np
+import pandas as pd
+import pytest
+from matplotlib import pyplot
+from matplotlib.text import Text
+from PIL import Image
+
+from asprm import figures, split
+from asprm.best_of_n import curves
+from asprm.statistics import Interval, reliability
+from asprm.threshold import sweep
+from asprm.tokens import TYPES, Tagger, token_table
+
+RNG = np.random.default_rng(0)
+CONFIDENCES = [RNG.beta(6, 0.3, 60).clip(1e-3, 1) for _ in range(30)]
+THRESHOLDS = sweep(CONFIDENCES, range(30), [0.005, 0.01, 0.02, 0.04], resamples=50)
+PROBLEM = np.arange(300) % 20
+STEP = RNG.integers(1, 16, 300)
+RIGHT = RNG.random(300) < 0.7
+
+
+def bon_frame():
+    rows = [
+        (f"p{p}", i, [score], bool(right), str(int(right)))
+        for p in range(12)
+        for i, (score, right) in enumerate(zip(RNG.random(4), RNG.random(4) < 0.6, strict=True))
+    ]
+    table = pd.DataFrame(rows, columns=["problem", "solution", "scores", "correct", "answer"])
+    return curves(table, [1, 2, 4], greedy={f"p{p}": p % 2 == 0 for p in range(12)}, resamples=50)
+
+
+def tvd_frame():
+    trigger = np.linspace(0, 1, 6)
+    value = np.array([0.5, 0.5, 0.6, 0.8, 0.7, 0.4])
+    share = trigger**2
+    columns = {"trigger": trigger, "value": value, "low": value - 0.1, "high": value + 0.1}
+    return pd.DataFrame(columns | {"share": share, "share_low": share * 0.9, "share_high": share * 1.1})
+
+
+def token_frame(by):
+    text = "Ann has 2 + 3 = 5 pens.\n"
+    ends = [m.end() for m in re.finditer(r" ?\w+| ?[^\w\s]|\n", text)]
+    doubts = np.where(np.arange(len(ends)) == 3, 0.1, 0.9)
+    nouns = Tagger("nouns", lambda words: [TYPES.index("Noun")] * len(words))
+    return token_table([text] * 5, [ends] * 5, [doubts] * 5, range(5), 0.5, by=by, tagger=nouns, resamples=50)
+
+
+FIGURES = {
+    "histogram": (lambda: figures.confidence_histogram(np.concatenate(CONFIDENCES), THRESHOLDS[2]), "1,800 token"),
+    "sweep": (lambda: figures.threshold_sweep(THRESHOLDS), f"{THRESHOLDS[0].tau:.3f} for 0.5 %"),
+    "labels": (lambda: figures.label_by_position(STEP, RIGHT, PROBLEM), "Mean label of 300 steps"),
+    "steps": (lambda: figures.accuracy_by_steps(STEP, RIGHT, PROBLEM), "12 or more"),
+    "training": (
+        lambda: figures.training_curve(range(50), 1 / (1 + np.arange(50)), [0, 49], [1, 0.5]),
+        "validation loss is",
+    ),
+    "reliability": (lambda: figures.reliability_diagram(reliability(RNG.random(90), RNG.random(90) < 0.5)), "90 steps"),
+    "best of n": (lambda: figures.bon_curves(bon_frame(), title="MiniGSM"), "on MiniGSM at n = 4: PRM-min"),
+    "many lines": (
+        lambda: figures.bon_curves(
+            bon_frame(), [f"PRM-{h}" for h in ("mean", "min", "last", "max", "product")] + ["majority"]
+        ),
+        "PRM-product",
+    ),
+    "guided": (lambda: figures.tvd_triggers(tvd_frame(), Interval(0.5, 0.4, 0.6), 0.6), "at 0.6 it solves 80.0 %"),
+    "types": (lambda: figures.token_bars(token_frame("type")), "by type, most frequent first: Math Formula 100.0 %"),
+    "roles": (lambda: figures.token_bars(token_frame("role")), "by role, most frequent first: operation 100.0 %"),
+}
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("name", FIGURES)
+def test_figure_renders_says_what_it_shows_and_can_be_read(name):
+    draw, words = FIGURES[name]
+    plot = draw()
+    assert words in plot.alt
+    assert plot.alt.endswith(".")
+    sizes = [text.get_fontsize() for text in plot.findobj(Text) if text.get_text() and text.get_visible()]
+    assert min(sizes) >= 9
+    out = BytesIO()
+    plot.savefig(out, format="png", dpi=60)
+    pixels = np.asarray(Image.open(out).convert("L"))
+    assert 0.005 < (pixels < 200).mean() < 0.7  # neither empty nor filled
+    assert pixels[:, [0, -1]].min() == pixels[[0, -1]].min() == 255  # nothing is cut off at the edge
+    assert pyplot.get_fignums() == []
+
+
+def test_a_figure_shows_itself_with_its_sentence():
+    plot = FIGURES["sweep"][0]()
+    plot.alt = 'less < more & "quoted"'
+    bundle = plot._repr_mimebundle_()
+    attributes = {}
+
+    class Reader(HTMLParser):
+        def handle_starttag(self, tag, attrs):
+            attributes[tag] = dict(attrs)
+
+    Reader().feed(bundle["text/html"])
+    assert attributes["img"]["alt"] == bundle["text/plain"] == plot.alt
+    assert attributes["img"]["src"].startswith("data:image/svg+xml;base64,")
+
+
+def test_the_same_data_make_the_same_file():
+    frame = bon_frame()
+    assert figures.bon_curves(frame).svg() == figures.bon_curves(frame).svg()
+
+
+def test_show_displays_figures_and_fragments(monkeypatch):
+    shown = []
+    monkeypatch.setattr("IPython.display.display", shown.append)
+    fragment = figures.Fragment("<b>x</b>")
+    figures.show(fragment)
+    assert shown == [fragment]
+    assert fragment._repr_html_() == "<b>x</b>"
+
+
+def test_labels_at_the_edge_keep_their_distance_and_stay_inside():
+    frame = pd.DataFrame(
+        [{"method": f"PRM-{i}", "n": n, "value": 0.9, "low": 0.8, "high": 1.0} for i in range(5) for n in (1, 2)]
+    )
+    plot = figures.bon_curves(frame, [f"PRM-{i}" for i in range(5)])
+    places = sorted(text.get_position()[1] for text in plot.axes[0].texts)
+    assert min(np.diff(places)) > 0.06
+    assert places[0] > 0
+    assert places[-1] <= 1
+
+
+def test_an_unknown_line_is_named():
+    with pytest.raises(ValueError, match="no rows of method 'PRM-median'; the frame has PRM-min"):
+        figures.bon_curves(bon_frame(), ["PRM-median"])
+
+
+def test_a_solution_is_shown_whole_under_every_split():
+    tokens = ["Ann", " has", " 2", " <", " 3", ".\n", "So", " 5", ""]
+    confidences = np.array([0.9, 0.99, 0.3, 0.95, 0.9, 0.99, 0.2, 0.9, 1.0])
+    splits = {
+        "AdaptiveStep": split.adaptive(confidences, 0.5),
+        "line": split.line("".join(tokens), np.cumsum([*map(len, tokens)])),
+    }
+    html = figures.solution_steps(tokens, confidences, splits, 0.5)
+    texts = re.findall(r'<span title="[^"]*" style="background[^"]*">(.*?)</span>', html, re.DOTALL)
+    assert "".join(texts) == 2 * "Ann has 2 &lt; 3.\nSo 5"
+    assert [html.count(f'"end of step {k}" title') for k in (1, 2, 3, 4)] == [2, 2, 1, 0]
+    assert html.count("font-weight:700") == 4
+    assert 'aria-label="One solution of 9 tokens, 2 of them below 0.500, cut by AdaptiveStep into 3 steps' in html
+    with pytest.raises(ValueError, match="9 tokens and 1 confidences"):
+        figures.solution_steps(tokens, [0.5], splits, 0.5)
