@@ -1,50 +1,23 @@
 """Steps: they give the solution back, they end where the policy hesitates, they read the authors' marks."""
 
-import json
-import os
 from itertools import chain
-from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
-from transformers import PreTrainedTokenizerFast
+from real_data import real_rows
+from small_tokenizers import byte_level_tokenizer
 
 from asprm import split
-from asprm.align import Speller
 
 TEXT = "Zoë has 12 + 5 = 17 €.\nSo 17 − 4 = 13.\nThe answer is: 13 🍎"
 
 
 @pytest.fixture(scope="module")
 def byte_level():
-    """A byte-level BPE so small that it cuts ë, €, − and 🍎 into their bytes."""
-    tokenizer = Tokenizer(models.BPE())
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    tokenizer.decoder = decoders.ByteLevel()
-    trainer = trainers.BpeTrainer(
-        vocab_size=280,
-        special_tokens=["</s>"],
-        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
-        show_progress=False,
-    )
-    tokenizer.train_from_iterator(["The answer is So has 12 = 5 + "] * 9, trainer)
-    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token="</s>")
-
-
-@pytest.fixture(scope="module")
-def sentence_piece():
-    """A Llama-2 style tokenizer: ▁ for the space, byte fallback, and a leading space that decoding drops."""
-    pieces = ["<unk>", "</s>", *(f"<0x{b:02X}>" for b in range(256)), *"▁abenoswThiZ125", "▁a", "▁The", "an"]
-    tokenizer = Tokenizer(models.Unigram([(p, -float(i)) for i, p in enumerate(pieces)], unk_id=0, byte_fallback=True))
-    tokenizer.pre_tokenizer = pre_tokenizers.Metaspace()
-    tokenizer.decoder = decoders.Sequence(
-        [decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse(), decoders.Strip(" ", 1, 0)]
-    )
-    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token="</s>", unk_token="<unk>")
+    return byte_level_tokenizer()
 
 
 confidences = st.lists(st.sampled_from([0.1, 0.3, 0.6, 0.9, 1.0]), min_size=1, max_size=60).map(np.float32)
@@ -89,38 +62,6 @@ def test_cut_refuses_ends_that_lose_a_piece():
     assert split.cut("abcde", [2, 5]) == ["ab", "cde"]
     with pytest.raises(ValueError, match="last end is 4, but the solution has length 5"):
         split.cut("abcde", [2, 4])
-
-
-@given(text=st.text(alphabet=st.sampled_from("ab 12+=\n€ëЖ🍎"), max_size=30))
-def test_char_ends_are_those_of_decoded_prefixes(byte_level, text):
-    spell = Speller(byte_level)
-    ids = [*byte_level(text)["input_ids"], byte_level.eos_token_id]
-    spelled, ends = spell(ids)
-    assert spelled == text
-    assert ends.tolist() == spell._prefix_ends(ids, text).tolist()
-    assert "".join(split.cut(spelled, ends)) == text
-
-
-def test_a_character_of_several_tokens_belongs_to_the_last_of_them(byte_level):
-    ids = byte_level("a€b")["input_ids"]
-    assert len(ids) == 5
-    assert Speller(byte_level)(ids)[1].tolist() == [1, 1, 1, 2, 3]
-
-
-def test_bytes_that_are_no_text_fall_back_on_decoded_prefixes(byte_level):
-    euro, a = byte_level("€")["input_ids"], byte_level("a")["input_ids"]
-    text, ends = Speller(byte_level)([*a, euro[1], *a])
-    assert text == "a\ufffda"
-    assert ends.tolist() == [1, 2, 3]
-
-
-def test_sentence_pieces_lose_their_leading_space(sentence_piece):
-    ids = [*sentence_piece("The answer Zoë 12")["input_ids"], sentence_piece.eos_token_id]
-    spell = Speller(sentence_piece)
-    text, ends = spell(ids)
-    assert text == "The answer Zoë 12"
-    assert ends.tolist() == spell._prefix_ends(ids, text).tolist()
-    assert ends[0] == 3
 
 
 # --- the table --------------------------------------------------------------------------------------------------------
@@ -217,11 +158,7 @@ def test_wrong_input_is_named(samples, byte_level):
 
 @pytest.fixture(scope="module")
 def marked():
-    shared = Path(os.environ.get("ASPRM_SHARED", Path(__file__).parents[2] / "shared"))
-    path = shared / "data/metamath_llama_samples/gsm8k_bo256_confidence.jsonl"
-    if not path.exists():
-        pytest.skip(f"the authors' samples are not at {path}")
-    rows = [json.loads(row) for row in path.read_text().splitlines()]
+    rows = real_rows("metamath_llama_samples/gsm8k_bo256_confidence.jsonl")
     return [pair for row in rows for pair in zip(row["math_confidence_list"], row["pred"], strict=True)]
 
 
