@@ -40,6 +40,7 @@ _OPERATION, _OPERAND, _EQUALS, _RESULT, _ANSWER, _IN_TEXT, _NO_ROLE = range(7)
 
 # --- parts of speech --------------------------------------------------------------------------------------------------
 
+_SPACY_MODEL = "en_core_web_sm"
 _CONNECTIVES = re.compile(
     "(?i:so|then|therefore|thus|hence|however|finally|(?:first|second|third|last)ly|also|consequently|otherwise|instead|"
     "meanwhile|moreover|afterwards|accordingly|respectively)|First|Second|Third|Next|Last"
@@ -59,16 +60,22 @@ class Tagger:
 
 
 @lru_cache(maxsize=1)
-def load_tagger() -> Tagger:
-    """spaCy's small English model where it is installed, else TextBlob's pattern tagger; the page says which (`name`).
+def load_tagger(which: str = "auto") -> Tagger:
+    """A tagger by name: spacy, textblob, or auto for spaCy where its small English model is installed, else TextBlob.
 
-    The latter has its lexicon inside its package and is fed words that are already cut, so nothing is downloaded.
+    TextBlob's pattern tagger has its lexicon in its package and gets words that are already cut: nothing is downloaded.
+    A page says which was used (`Tagger.name`). ValueError: unknown name. ModuleNotFoundError: spaCy's model is missing.
     """
-    if importlib.util.find_spec("spacy") and importlib.util.find_spec("en_core_web_sm"):
+    if which not in ("auto", "spacy", "textblob"):
+        raise ValueError(f"unknown tagger {which!r}; known: auto, spacy, textblob")
+    installed = all(importlib.util.find_spec(name) for name in ("spacy", _SPACY_MODEL))
+    if which == "spacy" and not installed:
+        raise ModuleNotFoundError(f"spaCy's model is not installed: python -m spacy download {_SPACY_MODEL}")
+    if which != "textblob" and installed:
         import spacy
 
-        nlp = spacy.load("en_core_web_sm", disable=["parser", "ner", "lemmatizer"])
-        return Tagger("spaCy en_core_web_sm", lambda words: _spacy_tags(nlp, words))
+        nlp = spacy.load(_SPACY_MODEL, disable=["parser", "ner", "lemmatizer"])
+        return Tagger(f"spaCy {_SPACY_MODEL}", lambda words: _spacy_tags(nlp, words))
     from textblob.en import parser
 
     return Tagger("TextBlob PatternTagger", lambda words: _pattern_tags(parser, words))
@@ -100,6 +107,7 @@ _LEXEME = re.compile(
     re.VERBOSE,
 )
 _UNIT_WORDS = 4  # "2 bolts of blue fiber + 1 bolt": words that may stand between an operand and its operator
+_REACH = 16  # lexemes between an operator and its operand, however many brackets a broken text piles up
 _DOLLAR_MATH = re.compile(r"(?<!\\)\$(?=[^$]*[=+*/^_<>\\])(?:\\[A-Za-z]+|\\.|[A-Za-z](?![A-Za-z])|[^A-Za-z$\\])+\$")
 _LATEX_SPAN = re.compile(r"\\\(.*?\\\)|\\\[.*?\\\]|\\[A-Za-z]+(?:\{(?:[^{}]|\{[^{}]*\})*\})+")
 _FINAL = re.compile(r"(?:\bthe (?:final )?answer is:?|####)(.*)|\\boxed\{((?:[^{}]|\{[^{}]*\})*)\}", re.IGNORECASE)
@@ -198,7 +206,7 @@ def _operand(found: list[_Lexeme], i: int, step: int) -> int | None:
     """Index of the quantity beside operator i: behind brackets, currency, a sign or, to its left, its unit."""
     words = 0
     j = i + step
-    while 0 <= j < len(found):
+    while 0 <= j < len(found) and abs(j - i) <= _REACH:
         this = found[j]
         if this.kind in ("number", "latex") or (this.kind == "letter" and not words):
             return j

@@ -179,7 +179,11 @@ def test_the_packaged_tagger_needs_no_corpus(monkeypatch):
     monkeypatch.setattr(tokens.importlib.util, "find_spec", lambda name: None)
     monkeypatch.setenv("NLTK_DATA", "/nonexistent")
     tagger = load_tagger.__wrapped__()
-    assert tagger.name == "TextBlob PatternTagger"
+    assert tagger.name == load_tagger.__wrapped__("textblob").name == "TextBlob PatternTagger"
+    with pytest.raises(ModuleNotFoundError, match="spacy download en_core_web_sm"):
+        load_tagger.__wrapped__("spacy")
+    with pytest.raises(ValueError, match="unknown tagger 'hanta'"):
+        load_tagger.__wrapped__("hanta")
     assert [TYPES[i] for i in tagger.tag(["the", "dog", "eats", "and", "sleeps", "well"])] == [
         "Determiner",
         "Noun",
