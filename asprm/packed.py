@@ -82,12 +82,13 @@ def pack(sequences: Sequence[np.ndarray], shortest: int = _SHORTEST) -> Pack:
     while work:
         low, high, depth, chain = work.pop()
         shared = min(common[low + 1 : high], default=len(ordered[low]))
-        if shared - depth >= shortest or (high - low == 1 and shared > depth):
+        whole = shared == len(ordered[high - 1])  # they are all equal
+        if shared - depth >= shortest or (whole and shared > depth):
             chain = (*chain, len(pieces))
             chains.append(chain)
             pieces.append((low, depth, shared))
             depth = shared
-        if high - low == 1 or shared == len(ordered[high - 1]) == depth:
+        if whole:
             chain_of[low:high] = [chain] * (high - low)
             continue
         cuts = [low, *(i for i in range(low + 1, high) if common[i] == shared), high]
@@ -136,8 +137,40 @@ def _common(a: np.ndarray, b: np.ndarray) -> int:
     return int(differ.argmax()) if differ.any() else size
 
 
+def use_packs(model: PreTrainedModel) -> PreTrainedModel:
+    """Make a model read packs, and from now on nothing else; the same model, checked on a few tokens.
+
+    ValueError: it does not give in a pack what it gives a sequence alone, say because it takes its attention from
+    elsewhere, or adds to it what packs do not know.
+    """
+    shared = np.arange(2 * _SHORTEST) % model.config.get_text_config().vocab_size
+    sequences = [shared, np.append(shared, shared[:5]), np.append(shared, shared[5:9])]
+    try:
+        with torch.inference_mode():
+            plain = [model.base_model(_row(ids, model)).last_hidden_state[0] for ids in sequences]
+            model.set_attn_implementation(ATTENTION)
+            packed = pack(sequences)
+            states = read(model, packed)
+        error = max(float((states[at] - x).abs().max()) for at, x in zip(packed.places, plain, strict=True))
+        error /= max(float(x.abs().max()) for x in plain)
+    except (TypeError, ValueError, RuntimeError) as reason:
+        raise ValueError(_UNFIT.format(type(model).__name__)) from reason
+    if not error < (1e-3 if model.dtype == torch.float32 else 0.1):
+        raise ValueError(_UNFIT.format(f"{type(model).__name__} (relative error {error:.1e})"))
+    return model
+
+
+_UNFIT = (
+    "packed: {} does not read a pack as it reads its sequences alone; expected a Llama-, Mistral- or Qwen-like model"
+)
+
+
+def _row(ids: np.ndarray, model: PreTrainedModel) -> torch.Tensor:
+    return torch.from_numpy(ids.astype(np.int64))[None].to(model.device)
+
+
 def read(model: PreTrainedModel, packed: Pack) -> torch.Tensor:
-    """The backbone's last hidden states (N, hidden). The model must be loaded with `attn_implementation=ATTENTION`."""
+    """The last hidden states (N, hidden) of a model that was made to read packs (`use_packs`)."""
     states = model.base_model(
         input_ids=packed.ids.to(model.device),
         position_ids=packed.positions.to(model.device),

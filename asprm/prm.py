@@ -169,8 +169,8 @@ class Batches:
         self.lengths = np.array([len(x.prompt) + len(x.ids) for x in examples])
         self.texts = [x.tokens for x in examples]
         self.steps = min(math.ceil(self.lengths.sum() / settings.batch_tokens), len(examples))
-        fewest = len(examples) // self.steps
-        self.parts = min(math.ceil(settings.batch_tokens / settings.micro_tokens), fewest)
+        self.least = max(1, len(examples) // self.steps // 2)  # examples in a step, so that it can be cut
+        self.parts = min(math.ceil(settings.batch_tokens / settings.micro_tokens), self.least)
         self.seed, self.epoch = seed, 0
 
     def set_epoch(self, epoch: int) -> None:
@@ -181,19 +181,19 @@ class Batches:
 
     def __iter__(self) -> Iterator[list[int]]:
         order = np.random.default_rng([self.seed, self.epoch]).permutation(len(self.lengths))
-        for batch in _cut(order, self.lengths[order], self.steps):
+        for batch in _cut(order, self.lengths[order], self.steps, self.least):
             # Within a step the order is free: what begins alike comes together, to be read once.
             batch = batch[in_order([self.texts[i] for i in batch])]
             for part in _cut(batch, self.lengths[batch], self.parts):
                 yield part.tolist()
 
 
-def _cut(order: np.ndarray, lengths: np.ndarray, parts: int) -> list[np.ndarray]:
-    """`order` in so many consecutive parts of nearly equal total length, none empty."""
+def _cut(order: np.ndarray, lengths: np.ndarray, parts: int, least: int = 1) -> list[np.ndarray]:
+    """`order` in so many consecutive parts of nearly equal total length, each of `least` elements or more."""
     ends = np.cumsum(lengths)
     cuts = np.searchsorted(ends - lengths / 2, ends[-1] * np.arange(1, parts) / parts)
-    for i in range(len(cuts)):  # none empty, from the left, and enough left for those that follow
-        cuts[i] = min(max(cuts[i], (cuts[i - 1] if i else 0) + 1), len(order) - (parts - 1 - i))
+    for i in range(len(cuts)):
+        cuts[i] = min(max(cuts[i], (cuts[i - 1] if i else 0) + least), len(order) - (parts - 1 - i) * least)
     return np.split(order, cuts)
 
 

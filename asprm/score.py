@@ -21,7 +21,7 @@ import torch
 from transformers import AutoConfig, AutoModelForTokenClassification, AutoTokenizer, PreTrainedModel
 from transformers.utils import logging
 
-from asprm.packed import ATTENTION, in_order, pack, read, tree_costs
+from asprm.packed import in_order, pack, read, tree_costs, use_packs
 
 ABOUT = "prm.json"  # beside the weights: how the PRM was made
 _TOKENS = 2048  # read in one forward: enough to keep a CPU's cores busy, few enough to stay in their caches
@@ -89,9 +89,9 @@ def load_classifier(folder: str | Path, dtype: str | torch.dtype) -> tuple[PreTr
     config.classifier_dropout = 0.0  # transformers would drop a tenth
     with quiet():
         model, info = AutoModelForTokenClassification.from_pretrained(
-            folder, config=config, dtype=dtype, attn_implementation=ATTENTION, output_loading_info=True
+            folder, config=config, dtype=dtype, output_loading_info=True
         )
-    return model, sorted(info["missing_keys"])
+    return use_packs(model), sorted(info["missing_keys"])
 
 
 def score(prm: PRM, items: Iterable[Item], *, tokens: int = _TOKENS) -> list[np.ndarray]:

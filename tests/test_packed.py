@@ -1,0 +1,88 @@
+"""Packs against sequences read alone."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from tiny_models import config, some_texts
+from transformers import AutoModelForTokenClassification, BloomConfig, BloomForTokenClassification
+
+from asprm.packed import in_order, pack, read, tree_costs, use_packs
+
+
+def model(kind: str):
+    torch.manual_seed(0)
+    return AutoModelForTokenClassification.from_config(config(kind, num_labels=1, classifier_dropout=0.0)).eval()
+
+
+def alone(plain, text):
+    return plain.base_model(torch.from_numpy(text.astype(np.int64))[None]).last_hidden_state[0]
+
+
+def test_a_tree_by_hand():
+    a, b, c = (np.array(x) for x in ([5, 6, 7, 8], [5, 6, 9], [5, 6]))
+    packed = pack([a, b, c, b], shortest=2)
+    assert packed.ids[0].tolist() == [5, 6, 7, 8, 9]
+    assert packed.positions[0].tolist() == [0, 1, 2, 3, 2]
+    assert packed.segments.chains == [(0,), (0, 1), (0, 2)]
+    assert [x.tolist() for x in packed.places] == [[0, 1, 2, 3], [0, 1, 4], [0, 1], [0, 1, 4]]
+
+
+texts = st.lists(st.lists(st.integers(0, 2), min_size=1, max_size=12).map(np.array), min_size=1, max_size=8)
+
+
+@given(texts, st.integers(1, 6))
+def test_every_sequence_is_found_in_its_pack(sequences, shortest):
+    packed = pack(sequences, shortest)
+    ids, positions = packed.ids[0].numpy(), packed.positions[0].numpy()
+    assert sum(packed.segments.lengths) == len(ids) <= sum(map(len, sequences))
+    for places, sequence in zip(packed.places, sequences, strict=True):
+        assert np.array_equal(ids[places], sequence)
+        assert np.array_equal(positions[places], np.arange(len(sequence)))
+
+
+@given(texts)
+def test_a_tree_reads_each_beginning_once(sequences):
+    beginnings = {tuple(x[:i]) for x in sequences for i in range(1, len(x) + 1)}
+    assert pack(sequences, shortest=1).ids.shape == (1, len(beginnings))
+    assert sum(tree_costs([sequences[i] for i in in_order(sequences)])) == len(beginnings)
+
+
+@pytest.mark.parametrize("kind", ["mistral", "mistral-window", "llama", "qwen2", "gemma2"])
+@pytest.mark.parametrize("shortest", [1, 8, 1000])
+def test_a_pack_gives_what_each_sequence_gives_alone(kind, shortest):
+    plain, packing = model(kind), use_packs(model(kind))
+    sequences = some_texts(12)
+    packed = pack(sequences, shortest)
+    states = read(packing, packed)
+    for places, text in zip(packed.places, sequences, strict=True):
+        torch.testing.assert_close(states[places], alone(plain, text), rtol=1e-4, atol=1e-5)
+
+
+def test_gradients_are_those_of_the_sequences_alone():
+    plain, packing = model("mistral"), use_packs(model("mistral"))
+    sequences = some_texts(6)
+    weight = torch.randn(32)
+    sum((alone(plain, x) @ weight).tanh().sum() for x in sequences).backward()
+    packed = pack(sequences)
+    states = read(packing, packed) @ weight
+    sum(states[places].tanh().sum() for places in packed.places).backward()
+    for (name, a), b in zip(plain.base_model.named_parameters(), packing.base_model.parameters(), strict=True):
+        torch.testing.assert_close(b.grad, a.grad, rtol=1e-3, atol=1e-4, msg=lambda text, name=name: f"{name}: {text}")
+
+
+def test_a_model_with_other_attention_is_refused():
+    config = BloomConfig(vocab_size=64, hidden_size=32, n_layer=2, n_head=4, num_labels=1)
+    with pytest.raises(ValueError, match=r"BloomForTokenClassification.* does not read a pack"):
+        use_packs(BloomForTokenClassification(config))
+
+
+def test_a_packing_model_refuses_what_is_no_pack():
+    with pytest.raises(ValueError, match="reads packs only"):
+        use_packs(model("llama"))(torch.ones(1, 3, dtype=torch.long))
+
+
+def test_empty_sequences_are_refused():
+    with pytest.raises(ValueError, match="at least one token"):
+        pack([np.array([1]), np.array([], int)])

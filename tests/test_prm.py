@@ -1,0 +1,369 @@
+"""Training against a plain loop, against itself when killed, and on a task that a PRM must learn."""
+
+import json
+import math
+from dataclasses import replace
+from itertools import chain
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from safetensors.torch import load_file, save_file
+from tiny_models import POSITIONS, VOCABULARY, write_policy
+from transformers import AutoModelForTokenClassification, AutoTokenizer
+
+from asprm import prm as module
+from asprm.prm import Batches, Example, Settings, collate, examples, measure, train
+from asprm.score import Item, load_prm, score
+
+SETTINGS = Settings(epochs=2, learning_rate=3e-3, batch_tokens=400, warmup=0.2, weight_decay=0.01, evaluations=4)
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory):
+    return write_policy(tmp_path_factory.mktemp("base"), initializer_range=0.05)
+
+
+def some_examples(count=60, seed=0, label=lambda ids, end: float(ids[end - 1] % 2)) -> list[Example]:
+    """Four solutions of each problem; by default a step is right if its last token is odd."""
+    rng = np.random.default_rng(seed)
+    out = []
+    for i in range(count):
+        if i % 4 == 0:
+            prompt = rng.integers(3, VOCABULARY, rng.integers(2, 15)).astype(np.int32)
+        ids = rng.integers(3, VOCABULARY, rng.integers(5, 25)).astype(np.int32)
+        ends = np.unique([*rng.integers(1, len(ids), 3), len(ids)]).astype(np.int32)
+        out.append(Example(prompt, ids, ends, np.array([label(ids, end) for end in ends], np.float32)))
+    return out
+
+
+def weights(folder):
+    return load_file(folder / "model.safetensors")
+
+
+def assert_same_weights(a, b):
+    a, b = weights(a), weights(b)
+    assert a.keys() == b.keys()
+    assert all(torch.equal(a[name], b[name]) for name in a)
+
+
+def test_it_learns_what_can_be_learned(base, tmp_path):
+    settings = replace(SETTINGS, epochs=12, learning_rate=1e-2, batch_tokens=200)
+    history = train(base, some_examples(100), settings, tmp_path / "prm", validation=some_examples(40, seed=1), seed=0)
+    assert history["validation_auc"].iloc[-1] > 0.999
+    assert history["validation_loss"].iloc[-1] < 0.1
+    fresh = some_examples(20, seed=2)
+    scores = np.concatenate(score(load_prm(tmp_path / "prm"), fresh))
+    labels = np.concatenate([x.labels for x in fresh])
+    assert ((scores > 0.5) == labels).mean() > 0.99
+
+
+def test_soft_labels_are_learned_as_probabilities(base, tmp_path):
+    data = some_examples(60, label=lambda ids, end: 0.8 if ids[end - 1] % 2 else 0.3)
+    train(base, data, replace(SETTINGS, epochs=15, learning_rate=1e-2), tmp_path / "prm", seed=0)
+    scores = np.concatenate(score(load_prm(tmp_path / "prm"), data))
+    np.testing.assert_allclose(scores, np.concatenate([x.labels for x in data]), atol=0.1)
+
+
+def test_training_is_that_of_a_plain_loop(base, tmp_path):
+    """One sequence at a time, no packing, no Trainer: the same losses, the same weights."""
+    data = some_examples(24)
+    settings = replace(SETTINGS, micro_tokens=100)
+    history = train(base, data, settings, tmp_path / "prm", seed=3)
+
+    model = AutoModelForTokenClassification.from_pretrained(base, num_labels=1)
+    labels = np.concatenate([x.labels for x in data])
+    with torch.no_grad():
+        model.score.weight.zero_()
+        model.score.bias.fill_(float(np.log(labels.mean() / (1 - labels.mean()))))
+    model.dropout.p = 0.0
+    plain = [p for p in model.parameters() if p.ndim == 1]
+    decayed = [p for p in model.parameters() if p.ndim > 1]
+    optimizer = torch.optim.AdamW([{"params": decayed, "weight_decay": 0.01}, {"params": plain, "weight_decay": 0.0}])
+    batches = Batches(data, settings, seed=3)
+    total = batches.steps * settings.epochs
+    warmup = round(settings.warmup * total)
+    step, losses = 0, []
+    for epoch in range(settings.epochs):
+        batches.set_epoch(epoch)
+        parts = list(batches)
+        for start in range(0, len(parts), batches.parts):
+            batch = [data[i] for part in parts[start : start + batches.parts] for i in part]
+            loss = torch.tensor(0.0)
+            for x in batch:
+                text = torch.from_numpy(np.concatenate([x.prompt, x.ids]).astype(np.int64))
+                r = model(text[None]).logits[0, :, 0].sigmoid()
+                for end, y in zip(x.ends, x.labels, strict=True):
+                    at = r[len(x.prompt) + end - 1]
+                    loss = loss - (y * at.log() + (1 - y) * (1 - at).log())
+            loss = loss / sum(len(x.ends) for x in batch)
+            loss.backward()
+            torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+            cosine = 0.5 * (1 + math.cos(math.pi * (step - warmup) / (total - warmup)))
+            for group in optimizer.param_groups:
+                group["lr"] = settings.learning_rate * (step / warmup if step < warmup else cosine)
+            optimizer.step()
+            optimizer.zero_grad()
+            losses.append(loss.item())
+            step += 1
+    assert len(history) == total
+    np.testing.assert_allclose(history["loss"], losses, rtol=1e-4)
+    found = weights(tmp_path / "prm")
+    for name, value in model.state_dict().items():
+        torch.testing.assert_close(
+            found[name], value, rtol=1e-2, atol=1e-4, msg=lambda text, name=name: f"{name}: {text}"
+        )
+
+
+def test_training_starts_at_the_base_rate(base, tmp_path):
+    data = some_examples(label=lambda ids, end: float(end > 3))
+    history = train(base, data, replace(SETTINGS, batch_tokens=10**6, epochs=1), tmp_path / "prm", seed=0)
+    rate = np.concatenate([x.labels for x in data]).mean()
+    assert history["loss"][0] == pytest.approx(-rate * np.log(rate) - (1 - rate) * np.log(1 - rate), rel=1e-5)
+
+
+def test_the_result_does_not_depend_on_the_micro_batch(base, tmp_path):
+    data, validation = some_examples(), some_examples(10, seed=1)
+    histories = []
+    for tokens in (60, 200, 10**6):
+        settings = replace(SETTINGS, micro_tokens=tokens)
+        histories.append(train(base, data, settings, tmp_path / str(tokens), validation=validation, seed=0))
+    for history in histories[1:]:
+        pd.testing.assert_frame_equal(history, histories[0], rtol=1e-3)
+
+
+def test_gradient_checkpointing_changes_nothing(base, tmp_path):
+    data = some_examples(20)
+    plain = train(base, data, SETTINGS, tmp_path / "a", seed=0)
+    saving = train(base, data, replace(SETTINGS, gradient_checkpointing=True), tmp_path / "b", seed=0)
+    pd.testing.assert_frame_equal(saving, plain, rtol=1e-4)
+
+
+def test_bf16_stays_close_to_fp32(base, tmp_path):
+    data = some_examples(20)
+    fine = train(base, data, SETTINGS, tmp_path / "a", seed=0)
+    coarse = train(base, data, replace(SETTINGS, precision="bf16"), tmp_path / "b", seed=0)
+    assert not fine["loss"].equals(coarse["loss"])
+    np.testing.assert_allclose(coarse["loss"], fine["loss"], rtol=0.02)
+    assert weights(tmp_path / "b")["score.weight"].dtype == torch.float32
+
+
+@pytest.mark.parametrize("steps", [3, 7])
+def test_a_killed_training_goes_on_to_the_same_bits(base, tmp_path, monkeypatch, steps):
+    data, validation = some_examples(), some_examples(10, seed=1)
+    settings = replace(SETTINGS, patience=10, micro_tokens=150)
+    whole = train(base, data, settings, tmp_path / "whole", validation=validation, seed=0)
+    again = train(base, data, settings, tmp_path / "again", validation=validation, seed=0)
+    pd.testing.assert_frame_equal(again, whole, check_exact=True)
+    assert len(whole) == 8
+
+    def killed(self, args, state, control, **_):
+        if state.global_step == steps:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(module._Log, "on_step_end", killed, raising=False)
+        with pytest.raises(KeyboardInterrupt):
+            train(base, data, settings, tmp_path / "killed", validation=validation, seed=0, work=tmp_path / "work")
+    checkpoints = list((tmp_path / "work").glob("*/checkpoint-*"))
+    assert checkpoints
+    broken = checkpoints[0].with_name("checkpoint-900")  # was being written when the power went
+    broken.mkdir()
+    (broken / "trainer_state.json").write_text("{")
+    seen = []
+    monkeypatch.setattr(module, "log", seen.append)
+    resumed = train(base, data, settings, tmp_path / "killed", validation=validation, seed=0, work=tmp_path / "work")
+    assert "going on from checkpoint" in seen[0]
+    pd.testing.assert_frame_equal(resumed, whole, check_exact=True)
+    assert_same_weights(tmp_path / "killed", tmp_path / "whole")
+    assert not list((tmp_path / "work").iterdir())
+
+
+def test_another_training_does_not_take_up_a_checkpoint(base, tmp_path, monkeypatch):
+    data = some_examples(20)
+    names = []
+    monkeypatch.setattr(module, "_last_checkpoint", lambda place: names.append(place))
+    for seed, some in ((0, data), (1, data), (0, data[1:])):
+        train(base, some, replace(SETTINGS, epochs=1), tmp_path / "prm", seed=seed)
+    assert len(set(names)) == 3
+
+
+@pytest.mark.parametrize("keep", ["best", "last"])
+def test_which_weights_are_kept(base, tmp_path, keep):
+    # Labels of chance: what is learned by heart makes the validation worse in the end.
+    rng = np.random.default_rng(0)
+    data = some_examples(20, label=lambda ids, end: float(rng.random() < 0.5))
+    validation = some_examples(10, seed=1, label=lambda ids, end: float(rng.random() < 0.5))
+    settings = replace(SETTINGS, epochs=8, learning_rate=1e-2, keep=keep)
+    history = train(base, data, settings, tmp_path / "prm", validation=validation, seed=0, about={"domain": "math"})
+    losses = history.dropna().set_index("step")["validation_loss"]
+    assert losses.idxmin() < losses.index[-1] == len(history)
+    about = load_prm(tmp_path / "prm").about
+    assert about["kept_step"] == (losses.idxmin() if keep == "best" else len(history))
+    assert about["domain"] == "math"
+    outputs = [np.log(s / (1 - s)) for s in score(load_prm(tmp_path / "prm"), validation)]
+    found = measure(np.concatenate(outputs), np.concatenate([x.labels for x in validation]))
+    assert found["loss"] == pytest.approx(losses[about["kept_step"]], rel=1e-4)
+    assert about["validation"]["loss"] == losses[about["kept_step"]]
+
+
+def test_patience_stops_early(base, tmp_path):
+    rng = np.random.default_rng(0)
+    data = some_examples(20, label=lambda ids, end: float(rng.random() < 0.5))
+    validation = some_examples(10, seed=1, label=lambda ids, end: float(rng.random() < 0.5))
+    settings = replace(SETTINGS, epochs=20, learning_rate=1e-2, evaluations=20, patience=2)
+    history = train(base, data, settings, tmp_path / "prm", validation=validation, seed=0)
+    losses = history.dropna()["validation_loss"].to_numpy()
+    assert len(losses) == losses.argmin() + 3 < 20
+
+
+def test_the_folder_is_an_ordinary_model(base, tmp_path):
+    data = some_examples(8)
+    train(base, data, replace(SETTINGS, epochs=1), tmp_path / "prm", seed=0)
+    model = AutoModelForTokenClassification.from_pretrained(tmp_path / "prm")
+    assert model.config.num_labels == 1
+    assert model.config._attn_implementation == "sdpa"
+    assert model.config.use_cache
+    assert model.dropout.p == 0.0
+    assert (
+        AutoTokenizer.from_pretrained(tmp_path / "prm").get_vocab() == AutoTokenizer.from_pretrained(base).get_vocab()
+    )
+    about = json.loads((tmp_path / "prm" / "prm.json").read_text())
+    assert about["labels"] == sum(len(x.labels) for x in data)
+    assert sorted(x.name for x in tmp_path.iterdir()) == ["prm"]
+
+
+@given(
+    st.lists(st.integers(1, 30), min_size=1, max_size=40),
+    st.integers(1, 200),
+    st.integers(1, 50),
+    st.integers(0, 3),
+)
+def test_every_example_comes_once_an_epoch(lengths, batch, micro, epoch):
+    items = [Item(np.array([1]), np.full(n, i), np.array([n])) for i, n in enumerate(lengths)]
+    settings = replace(SETTINGS, batch_tokens=batch, micro_tokens=micro)
+    batches = Batches(items, settings, seed=0)
+    batches.set_epoch(epoch)
+    parts = list(batches)
+    assert len(parts) == len(batches) == batches.steps * batches.parts
+    assert all(parts)
+    assert sorted(chain(*parts)) == list(range(len(lengths)))
+    # A step holds the same examples however it is cut.
+    single = Batches(items, replace(settings, micro_tokens=10**6), seed=0)
+    single.set_epoch(epoch)
+    n = batches.parts
+    assert [set(x) for x in single] == [set(chain(*parts[i : i + n])) for i in range(0, len(parts), n)]
+
+
+def test_epochs_differ_and_seeds_differ():
+    data = some_examples(40)
+    orders = []
+    for seed, epoch in ((0, 0), (0, 1), (1, 0), (0, 0)):
+        batches = Batches(data, SETTINGS, seed)
+        batches.set_epoch(epoch)
+        orders.append(list(batches))
+    assert orders[0] == orders[3]
+    assert orders[0] != orders[1] != orders[2] != orders[0]
+
+
+def test_collate_puts_labels_where_steps_end():
+    data = some_examples(8)
+    batch = collate(data)
+    ids = batch["packed"].ids[0][batch["at"]].numpy()
+    assert ids.tolist() == [x.ids[end - 1] for x in data for end in x.ends]
+    assert np.array_equal(ids % 2, batch["labels"].numpy())
+
+
+logit = st.integers(-4, 4).map(float)  # few values, so that ties are frequent
+
+
+@given(st.lists(st.tuples(logit, st.sampled_from([0.0, 0.25, 1.0])), min_size=1, max_size=12))
+def test_measures_against_their_definitions(pairs):
+    outputs, labels = np.array(pairs).T
+    found = measure(outputs, labels)
+    r = 1 / (1 + np.exp(-outputs))
+    assert found["loss"] == pytest.approx(-np.mean(labels * np.log(r) + (1 - labels) * np.log(1 - r)))
+    assert found["accuracy"] == pytest.approx(
+        np.mean([y if p >= 0.5 else 1 - y for p, y in zip(r, labels, strict=True)])
+    )
+    weight = np.outer(labels, 1 - labels)
+    above = np.sign(outputs[:, None] - outputs[None, :]) / 2 + 0.5
+    # A soft label weighs against itself too, and ties with itself.
+    if labels.sum() and (1 - labels).sum():
+        assert found["auc"] == pytest.approx((weight * above).sum() / (labels.sum() * (1 - labels).sum()))
+    else:
+        assert math.isnan(found["auc"])
+
+
+def test_examples_from_tables():
+    labels = pa.table(
+        {
+            "problem": ["b", "b", "a"],
+            "solution": pa.array([1, 1, 0], pa.int32()),
+            "step": pa.array([1, 0, 0], pa.int32()),
+            "end": pa.array([3, 1, 2], pa.int32()),
+            "label": pa.array([0.5, 1.0, 0.0], pa.float32()),
+        }
+    )
+    samples = pa.table(
+        {
+            "problem": ["a", "b", "b"],
+            "solution": pa.array([0, 0, 1], pa.int32()),
+            "ids": pa.array([[5, 6], [7], [8, 9, 10]], pa.list_(pa.int32())),
+        }
+    )
+    prompts = {"a": np.array([1]), "b": np.array([2, 3])}
+    first, second = examples(labels, samples, prompts)
+    assert (first.prompt.tolist(), first.ids.tolist()) == ([2, 3], [8, 9, 10])
+    assert (first.ends.tolist(), first.labels.tolist()) == ([1, 3], [1.0, 0.5])
+    assert (second.ids.tolist(), second.ends.tolist(), second.labels.tolist()) == ([5, 6], [2], [0.0])
+    with pytest.raises(ValueError, match="solution 1 of problem 'b' has labels, but is not among the samples"):
+        examples(labels, samples.slice(0, 2), prompts)
+
+
+def one(**changes) -> Example:
+    values = {"prompt": [3], "ids": [4, 5], "ends": [1, 2], "labels": [0.0, 1.0]} | changes
+    return Example(*(np.array(x) for x in values.values()))
+
+
+@pytest.mark.parametrize(
+    ("example", "message"),
+    [
+        (one(labels=[0.0]), "example 1: 1 labels for 2 step ends"),
+        (one(labels=[0.0, 1.5]), "example 1: labels are .*expected numbers in"),
+        (one(labels=[0.0, math.nan]), "example 1: labels are .*expected numbers in"),
+        (one(ends=[1, 3]), "example 1: ends are"),
+        (one(ids=[4] * POSITIONS), "example 1: .*positions"),
+    ],
+)
+def test_a_bad_example_is_named(base, tmp_path, example, message):
+    with pytest.raises(ValueError, match=message):
+        train(base, [one(), example], SETTINGS, tmp_path / "prm", seed=0)
+    assert not (tmp_path / "prm").exists()
+
+
+def test_nothing_to_learn_from(base, tmp_path):
+    with pytest.raises(ValueError, match="no examples"):
+        train(base, [], SETTINGS, tmp_path / "prm", seed=0)
+    with pytest.raises(ValueError, match="patience needs validation"):
+        train(base, [one()], replace(SETTINGS, patience=1), tmp_path / "prm", seed=0)
+
+
+def test_a_loss_that_is_no_number_is_an_error(tmp_path):
+    base = write_policy(tmp_path / "base")
+    broken = weights(base)
+    broken["model.embed_tokens.weight"][VOCABULARY - 1] = math.nan
+    save_file(broken, base / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(FloatingPointError, match="loss of step 1 is nan; lower the learning rate"):
+        train(base, [one(ids=[4, VOCABULARY - 1])], SETTINGS, tmp_path / "prm", seed=0)
+
+
+def test_labels_of_one_kind_only(base, tmp_path):
+    history = train(
+        base, some_examples(8, label=lambda ids, end: 1.0), replace(SETTINGS, epochs=1), tmp_path / "prm", seed=0
+    )
+    assert np.isfinite(history["loss"]).all()
