@@ -25,8 +25,11 @@ except ProfileError as error:
 
 workdir: HOME
 
+# What Snakemake says between two jobs tells nothing that the notebooks' own lines do not.
+CHATTER = ("Select jobs", "Execute ", "Using shell", "Building DAG", "Touching output", "Complete log")
+logger.addFilter(lambda record: not str(record.msg).startswith(CHATTER))
+
 RUN = f"data/runs/{PROFILE.name}"
-SITE = f"{RUN}/site/index.html"
 POLICY = next(iter(PROFILE.policies))
 PRM = f"ASPRM-{POLICY}"
 METHOD = PROFILE.split.method
@@ -52,13 +55,8 @@ def executed(chapter):
     return f"{RUN}/notebooks/{chapter}.ipynb"
 
 
-def artifacts(*names):
-    """Outputs that a failing stage must not lose: they stay until new ones replace them, manifests included."""
-    manifests = [f"{name.removesuffix('.parquet').removesuffix('.json')}.manifest.json" for name in names]
-    return [update(f"{RUN}/{name}") for name in [*names, *manifests]]
-
-
 def tables(*names):
+    """Artifacts of this run; a model folder goes by its manifest."""
     return [f"{RUN}/{name}" for name in names]
 
 
@@ -73,15 +71,16 @@ def weights(_):
 SAMPLES = ["train", "validation", "validation-greedy", *TESTS, *(f"{name}-greedy" for name in TESTS)]
 
 
+# Every notebook is asked for by name: Snakemake leaves a missing file alone where all that was made from it is there.
 rule all:
-    input: SITE
+    input: [executed(chapter) for chapter in CHAPTERS], f"{RUN}/.site", f"{RUN}/site/index.html"
     default_target: True
 
 
 rule policy:
     input: nb=source("notebooks/01_policy.ipynb"), code=modules("notebooks/01_policy.ipynb"),
            weights=[] if PROFILE.policy.retrain else weights
-    output: nb=executed("01_policy"), model=artifacts(f"policy/{POLICY}")[1:] if PROFILE.policy.retrain else []
+    output: nb=executed("01_policy"), model=tables(f"policy/{POLICY}.manifest.json") if PROFILE.policy.retrain else []
     params: reads("policy")
     threads: workflow.cores
     shell: EXECUTE
@@ -89,7 +88,7 @@ rule policy:
 
 rule sample:
     input: nb=source("notebooks/02_sample.ipynb"), code=modules("notebooks/02_sample.ipynb"), weights=weights
-    output: nb=executed("02_sample"), tables=artifacts(*(f"sample/{POLICY}/{name}.parquet" for name in SAMPLES))
+    output: nb=executed("02_sample"), tables=tables(*(f"sample/{POLICY}/{name}.parquet" for name in SAMPLES))
     params: reads("sample")
     threads: workflow.cores
     shell: EXECUTE
@@ -98,7 +97,7 @@ rule sample:
 rule threshold:
     input: nb=source("notebooks/03_threshold.ipynb"), code=modules("notebooks/03_threshold.ipynb"),
            tables=tables(f"sample/{POLICY}/train.parquet")
-    output: nb=executed("03_threshold"), table=artifacts(f"threshold/{POLICY}.json")
+    output: nb=executed("03_threshold"), table=tables(f"threshold/{POLICY}.json")
     params: reads("threshold")
     shell: EXECUTE
 
@@ -106,7 +105,7 @@ rule threshold:
 rule split:
     input: nb=source("notebooks/04_split.ipynb"), code=modules("notebooks/04_split.ipynb"), weights=weights,
            tables=tables(f"sample/{POLICY}/train.parquet", f"threshold/{POLICY}.json")
-    output: nb=executed("04_split"), table=artifacts(f"split/{POLICY}/{METHOD}.parquet")
+    output: nb=executed("04_split"), table=tables(f"split/{POLICY}/{METHOD}.parquet")
     params: reads("split")
     shell: EXECUTE
 
@@ -114,7 +113,7 @@ rule split:
 rule rollout:
     input: nb=source("notebooks/05_rollout.ipynb"), code=modules("notebooks/05_rollout.ipynb"), weights=weights,
            tables=tables(f"sample/{POLICY}/train.parquet", f"split/{POLICY}/{METHOD}.parquet")
-    output: nb=executed("05_rollout"), table=artifacts(f"rollout/{POLICY}/{METHOD}.parquet")
+    output: nb=executed("05_rollout"), table=tables(f"rollout/{POLICY}/{METHOD}.parquet")
     params: reads("rollout")
     threads: workflow.cores
     shell: EXECUTE
@@ -123,7 +122,7 @@ rule rollout:
 rule prm:
     input: nb=source("notebooks/06_prm.ipynb"), code=modules("notebooks/06_prm.ipynb"), weights=weights,
            tables=tables(f"sample/{POLICY}/train.parquet", f"rollout/{POLICY}/{METHOD}.parquet")
-    output: nb=executed("06_prm"), model=artifacts(f"prm/{PRM}")[1:], table=artifacts(f"prm/{PRM}-log.parquet")
+    output: nb=executed("06_prm"), model=tables(f"prm/{PRM}.manifest.json", f"prm/{PRM}-log.parquet")
     params: reads("prm")
     threads: workflow.cores
     shell: EXECUTE
@@ -134,7 +133,7 @@ rule best_of_n:
            tables=tables(f"prm/{PRM}.manifest.json", f"threshold/{POLICY}.json",
                          *(f"sample/{POLICY}/{name}{kind}.parquet" for name in TESTS for kind in ("", "-greedy")))
     output: nb=executed("07_best_of_n"),
-            tables=artifacts(*(f"best_of_n/{PRM}/{POLICY}-{name}.parquet" for name in TESTS))
+            tables=tables(*(f"best_of_n/{PRM}/{POLICY}-{name}.parquet" for name in TESTS))
     params: reads("best_of_n")
     threads: workflow.cores
     shell: EXECUTE
@@ -145,7 +144,7 @@ rule tvd:
            tables=tables(f"prm/{PRM}.manifest.json",
                          *(f"sample/{POLICY}/{name}-greedy.parquet" for name in ("validation", *TESTS)))
     output: nb=executed("08_tvd"),
-            tables=artifacts(*(f"tvd/{PRM}/{POLICY}-{name}.parquet" for name in ("validation", *TESTS)))
+            tables=tables(*(f"tvd/{PRM}/{POLICY}-{name}.parquet" for name in ("validation", *TESTS)))
     params: reads("tvd")
     threads: workflow.cores
     shell: EXECUTE
@@ -154,19 +153,16 @@ rule tvd:
 rule tokens:
     input: nb=source("notebooks/10_tokens.ipynb"), code=modules("notebooks/10_tokens.ipynb"), weights=weights,
            tables=tables(f"sample/{POLICY}/train.parquet", f"threshold/{POLICY}.json", f"split/{POLICY}/{METHOD}.parquet")
-    output: nb=executed("10_tokens"), table=artifacts(f"tokens/{POLICY}.parquet")
+    output: nb=executed("10_tokens"), table=tables(f"tokens/{POLICY}.parquet")
     params: reads("tokens")
     shell: EXECUTE
 
 
+# A site that cannot be built leaves the old one as it was: `update` keeps its first page, the mark tells the difference.
 rule site:
-    input: notebooks=[executed(chapter) for chapter in CHAPTERS], code=modules("asprm/site.py"),
+    input: notebooks=[executed(chapter) for chapter in CHAPTERS], code=source("asprm/site.py") + modules("asprm/site.py"),
            pages=source("_config.yml", "_toc.yml", *(p for p in sorted((SOURCE / "book").rglob("*")) if p.is_file()),
                         *sorted((SOURCE / "data" / "paper").glob("*.yml")))
-    output: SITE
+    output: mark=touch(f"{RUN}/.site"), page=update(f"{RUN}/site/index.html")
     params: PROFILE.model_dump_json()
     shell: "{sys.executable} -m asprm.site --profile {NAME}"
-
-
-onsuccess:
-    print(f"\nThe study of profile '{PROFILE.name}' is up to date. Read it at\n  {HOME / SITE}")

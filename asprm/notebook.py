@@ -47,6 +47,7 @@ def execute(notebook: Path, out: Path, parameters: Mapping[str, Any], *, cwd: Pa
     temporary = out.with_name(f".{out.stem}.{os.getpid()}.tmp.ipynb")
     failed = out.with_name(f"{out.stem}.failed.ipynb")
     _listen(name)
+    log(f"{name}: started")
     start = time.monotonic()
     try:
         papermill.execute_notebook(
@@ -58,6 +59,7 @@ def execute(notebook: Path, out: Path, parameters: Mapping[str, Any], *, cwd: Pa
             progress_bar=False,
             log_output=True,
             stderr_file=_MarkedLines(),
+            extra_arguments=["--log-level=CRITICAL"],  # ipykernel warns of TCP and of being shut down
         )
         executed = nbformat.read(temporary, as_version=4)
         nbformat.write(normalised(executed), temporary)

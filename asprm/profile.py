@@ -177,7 +177,7 @@ class Tokens(Section):
 
 class Profile(Section):
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")]
-    """names the folder data/runs/<name>"""
+    """the file's name; runs are kept in data/runs/<name>"""
     description: str
     """one line, shown on the pages of the run"""
     seed: int
@@ -222,10 +222,12 @@ def load_profile(name: str) -> Profile:
     file = _profile_file(name)
     values = _read(file)
     profile = validated(Profile, values, where=f"profile {file}")
+    if profile.name != file.stem:
+        raise ProfileError(f"profile {file}: name = {profile.name!r}: expected {file.stem!r}, the file's own name")
     if file.parent != PACKAGED and profile.name in packaged_profiles():
         raise ProfileError(
             f"profile {file}: the name '{profile.name}' belongs to a packaged profile\n"
-            "  give yours a name of its own, so that its runs do not overwrite the study's"
+            "  give your file another name, so that its runs do not overwrite the study's"
         )
     return profile
 

@@ -153,8 +153,10 @@ class Run:
 
     @property
     def workers(self) -> int:
-        """Processes that a heavy stage may start."""
-        return self.profile.workers or len(os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else [0])
+        """Processes that a heavy stage may start: the profile's, or one for each core that this job may use."""
+        # Snakemake tells a job its share of the cores by this variable.
+        given = os.environ.get("OMP_NUM_THREADS", "")
+        return self.profile.workers or (int(given) if given.isdecimal() else None) or os.cpu_count() or 1
 
     @property
     def base(self) -> Path:
@@ -164,6 +166,10 @@ class Run:
     def folder(self) -> Path:
         """Where this run writes: the profile's folder, or its scratch folder if anything was overridden."""
         return self.base.with_name(f"{self.base.name}~{self.scratch}") if self.overrides else self.base
+
+    @property
+    def _works(self) -> Path:
+        return self.folder / ".work" / self.stage
 
     def summary(self) -> str:
         """What this run does, in two or three lines."""
@@ -247,8 +253,8 @@ class Run:
         return self.folder / name
 
     def work(self, name: str) -> Path:
-        """Folder for chunks and checkpoints of the artifact `name`; removed once that artifact is written."""
-        folder = self.path(name).parent / f".{Path(name).name}.work"
+        """Folder for chunks and checkpoints of the artifact `name`. It outlives failures, until `provenance`."""
+        folder = self._works / Path(self.path(name)).relative_to(self.folder / self.stage)
         folder.mkdir(parents=True, exist_ok=True)
         return folder
 
@@ -275,7 +281,10 @@ class Run:
             yield temporary
 
     def provenance(self) -> "HTML":
-        """Where the numbers of this page came from, as a small table."""
+        """Where the numbers of this page came from, as a small table: a notebook's last cell.
+
+        Removes the work folders: after this cell nothing can fail that would need them again.
+        """
         import pandas as pd
         from IPython.display import HTML
 
@@ -293,7 +302,9 @@ class Run:
         rows |= {f"read: {name}": value[:12] for name, value in self.inputs.items()}
         rows |= {f"written: {name}": value[:12] for name, value in self.outputs.items()}
         with pd.option_context("display.max_colwidth", None):
-            return HTML(pd.DataFrame(rows.values(), index=list(rows)).to_html(header=False))
+            table = HTML(pd.DataFrame(rows.values(), index=list(rows)).to_html(header=False))
+        shutil.rmtree(self._works, ignore_errors=True)
+        return table
 
     @contextmanager
     def _artifact(self, name: str, facts: dict[str, Any]) -> Iterator[Path]:
@@ -305,7 +316,6 @@ class Run:
             with atomic(manifest_path(path)) as temporary_manifest:
                 temporary_manifest.write_text(to_json(manifest))
         self.outputs[name] = value
-        shutil.rmtree(path.parent / f".{stem(Path(name).name)}.work", ignore_errors=True)
 
     def _facts(self) -> dict[str, Any]:
         commit, dirty = _commit()

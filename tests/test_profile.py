@@ -86,6 +86,11 @@ def test_a_file_that_is_not_there(tmp_path):
 
 def test_a_file_may_not_take_a_packaged_name(tmp_path):
     with pytest.raises(ProfileError, match="belongs to a packaged profile"):
+        load_profile(own(tmp_path, "extends: tiny\n", name="tiny"))
+
+
+def test_a_profile_has_its_files_name(tmp_path):
+    with pytest.raises(ProfileError, match="name = 'tiny': expected 'mine', the file's own name"):
         load_profile(own(tmp_path, "extends: tiny\n"))
 
 

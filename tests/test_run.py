@@ -1,6 +1,7 @@
 """A run finds, writes and accounts for artifacts, and says clearly what is wrong."""
 
 import json
+import os
 
 import numpy as np
 import pyarrow as pa
@@ -53,9 +54,11 @@ def test_workers_and_methods_are_no_experiment():
     assert run("rollout", method="line").method == "line"
 
 
-def test_workers_are_at_least_one():
-    assert run(workers=3).workers == 3
-    assert run().workers >= 1
+@pytest.mark.parametrize(("given", "workers"), [("3", 3), ("", os.cpu_count()), ("0", os.cpu_count())])
+def test_workers_are_the_profiles_or_the_jobs_cores(monkeypatch, given, workers):
+    monkeypatch.setenv("OMP_NUM_THREADS", given)
+    assert run().workers == workers
+    assert run(workers=5).workers == 5
 
 
 def test_the_seed_of_the_section_comes_first():
@@ -276,12 +279,14 @@ def test_a_full_disk_keeps_the_earlier_artifact_and_its_manifest(home, monkeypat
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
 
 
-def test_work_is_removed_once_the_artifact_is_written():
+def test_work_is_kept_until_nothing_can_fail_any_more():
     stage = run("rollout")
     chunks = stage.work("rollout/M/adaptive")
     (chunks / "00000.parquet").write_text("")
     assert stage.work("rollout/M/adaptive") == chunks
     stage.write("rollout/M/adaptive", TABLE)
+    assert chunks.exists()
+    stage.provenance()
     assert not chunks.exists()
 
 

@@ -1,0 +1,39 @@
+# Two commands matter: `make study` and `make test`. Each makes the virtual environment .venv first, once.
+#   PROFILE=smoke make study       another profile, or the path of a .yml file
+#   PYTHON=python3.12 make study   another Python than the one that is there
+PROFILE ?= tiny
+CORES ?= all
+PYTHON ?= $(or $(wildcard .venv/bin/python),python3)
+
+BIN := .venv/bin
+VERSION := $(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])')
+INSTALLED := .venv/installed-$(VERSION)
+SITE = $(abspath $(or $(ASPRM_HOME),.))/data/runs/$(basename $(notdir $(PROFILE)))/site/index.html
+
+study: $(INSTALLED)  ## run the study and build its site
+	@$(BIN)/snakemake --cores $(CORES) --config profile=$(PROFILE)
+	@printf '\nThe study is up to date. Open\n  %s\n' '$(SITE)'
+
+book: $(INSTALLED)  ## build the site again from what has been run
+	$(BIN)/python -m asprm.site --profile $(PROFILE)
+
+test: $(INSTALLED)  ## all tests, the smoke study and its site among them
+	$(BIN)/python -m pytest
+
+bench: $(INSTALLED)  ## one table per promise
+	@set -e; for script in benchmarks/*.py; do echo "$$script"; $(BIN)/python "$$script"; done
+
+lint: $(INSTALLED)  ## style of the code, formatting included
+	$(BIN)/ruff check . && $(BIN)/ruff format --check .
+
+clean:  ## remove everything that can be made again: environment, runs, caches
+	rm -rf .venv .snakemake data/runs build *.egg-info .pytest_cache .hypothesis .ruff_cache
+
+$(INSTALLED): pyproject.toml requirements.lock
+	@$(PYTHON) -c 'import sys; sys.version_info < (3, 11) and sys.exit("asprm needs Python 3.11 or newer, this is %d.%d: say PYTHON=python3.12 make study" % sys.version_info[:2])'
+	@test -x $(BIN)/python$(VERSION) || { echo "Making .venv with Python $(VERSION)"; $(PYTHON) -m venv --clear .venv; }
+	@echo "Installing the locked packages, once; this takes a few minutes"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c requirements.lock -e '.[book,test]'
+	@touch $@
+
+.PHONY: study book test bench lint clean
