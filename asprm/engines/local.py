@@ -37,6 +37,7 @@ class LocalEngine:
         self.executor = load_executor(model)
         self.rows = rows or (128 if self.executor.device.type == "cpu" else 256)
         self.eos = _eos(model, tokenizer)
+        self._spare: list[Rows] = []  # memory of earlier streams
 
     @classmethod
     def load(
@@ -69,17 +70,21 @@ class LocalEngine:
         A completion ends with an end-of-text token, after max_new_tokens, or where the model's positions end.
         ValueError: a prefix that is empty, longer than its context, or leaves no position for a new token.
         """
-        batch = _Batch(self, sampling)
+        rows, prefixes = (self._spare.pop() if self._spare else Rows(self.executor.shape) for _ in range(2))
+        batch = _Batch(self, sampling, rows, _Prefixes(self.executor, prefixes, max(1, self.rows // 2)))
         first: deque[Request] = deque()
         rest = iter(requests)
-        while True:
-            batch.admit(list(_take(first, rest, batch.room)))
-            if not batch.live:
-                return
-            for request, completion in batch.step():
-                if follow is not None:
-                    first.extendleft(reversed(list(follow(request, completion) or ())))
-                yield request, completion
+        try:
+            while True:
+                batch.admit(list(_take(first, rest, batch.room)))
+                if not batch.live:
+                    return
+                for request, completion in batch.step():
+                    if follow is not None:
+                        first.extendleft(reversed(list(follow(request, completion) or ())))
+                    yield request, completion
+        finally:
+            self._spare += [prefixes, rows]
 
 
 def _take(first: deque[Request], rest: Iterator[Request], room: int) -> Iterator[Request]:
@@ -97,9 +102,9 @@ class _Batch:
     state: (4, rows) int64: pending token, length before it, seed, tokens drawn.
     """
 
-    def __init__(self, engine: LocalEngine, sampling: Sampling) -> None:
+    def __init__(self, engine: LocalEngine, sampling: Sampling, rows: Rows, prefixes: _Prefixes) -> None:
         self.executor, self.sampling, self.limit = engine.executor, sampling, engine.rows
-        self.rows, self.prefixes = Rows(self.executor.shape), _Prefixes(self.executor, max(1, engine.rows // 2))
+        self.rows, self.prefixes = rows, prefixes
         self.eos = np.array(engine.eos, np.int64)
         self.live: list[Request] = []
         self.holes: list[int] = []
@@ -114,6 +119,8 @@ class _Batch:
 
     def admit(self, requests: list[Request]) -> None:
         """Put requests into the holes and behind the last row; close the holes that remain."""
+        appended = max(0, len(requests) - len(self.holes))
+        self.rows.reserve(len(self.live) + appended, max((request.start for request in requests), default=0))
         for i in range(0, len(requests), self.prefixes.limit):
             group = requests[i : i + self.prefixes.limit]
             sources = self.prefixes.find(group)
@@ -132,7 +139,6 @@ class _Batch:
         else:
             row = len(self.live)
             self.live.append(request)
-        self.rows.reserve(len(self.live), request.start)
         self.rows.copy(row, self.prefixes.rows, source, known)
         self.state[:, row] = request.context[known], known, _int64(request.seed), 0
         self.stop[row] = min(self.sampling.max_new_tokens, self.executor.positions - request.start)
@@ -195,9 +201,8 @@ class _Batch:
 class _Prefixes:
     """Contexts that were read, the most recently used `limit` of them, each in a row to fork from."""
 
-    def __init__(self, executor: Executor, limit: int) -> None:
-        self.executor, self.limit = executor, limit
-        self.rows = Rows(executor.shape)
+    def __init__(self, executor: Executor, rows: Rows, limit: int) -> None:
+        self.executor, self.rows, self.limit = executor, rows, limit
         self.known: OrderedDict[bytes, int] = OrderedDict()
 
     def find(self, requests: Sequence[Request]) -> list[int]:

@@ -58,9 +58,9 @@ class Rows:
         """Make room for `count` rows of `length` columns; what the rows hold is kept."""
         if count <= self.count and length <= self.length:
             return
-        # By a quarter at least, so that rows that lengthen token by token are seldom moved.
+        # By half at least, so that rows that lengthen token by token are seldom moved.
         if length > self.length:
-            length = -(-max(length, self.length * 5 // 4) // _GRAIN) * _GRAIN
+            length = -(-max(length, self.length * 3 // 2) // _GRAIN) * _GRAIN
         grown = self._empty(max(count, self.count), max(length, self.length))
         grown[:, : self.count, : self.length] = self.store
         self.store = grown
