@@ -1,0 +1,205 @@
+"""Sandboxes: processes under bubblewrap in which `runner.py` works, and the pipes to them.
+
+A sandbox has no network, sees no process of the host, and of its files only the system's libraries and Python's own,
+read-only; `/tmp` is private, small and in memory. Memory, processor time, processes and file sizes are limited inside.
+Where root starts it, it gives up root before it runs anything. This module knows processes and messages; what a program
+and a verdict are, `code.py` knows.
+"""
+
+import contextlib
+import importlib.util
+import itertools
+import json
+import os
+import selectors
+import shutil
+import subprocess
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from functools import cache
+from pathlib import Path
+
+INSTALL = "apt-get install bubblewrap"
+PACKAGES = (
+    "sortedcontainers",
+    "sympy",
+    "mpmath",
+)  # what a program may import beyond the standard library, if it is here
+
+
+class SandboxUnavailable(RuntimeError):
+    """Programs from outside need bubblewrap, which is missing or may not be used on this machine."""
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What one program may use. Processor time decides; wall time, a multiple of it, ends programs that wait."""
+
+    cpu_seconds: int = 3
+    wall_seconds: float = 15.0
+    memory: int = 1 << 30  # bytes of address space, per process
+    processes: int = 16  # processes and threads at a time
+    file: int = 32 << 20  # bytes of one file
+    tmp: int = 64 << 20  # bytes of /tmp
+    answer: int = 64 << 20  # bytes of one message
+
+
+class Sandbox:
+    """One worker and the messages to it and from it. Not for several threads at a time."""
+
+    def __init__(self, limits: Limits, *, mode: str | None = None) -> None:
+        """mode: "root", "user" or "none" (limits only, no bubblewrap); by default what this machine allows."""
+        self.limits, self.mode = limits, mode or sandbox_mode()
+        uid = 10_000 + next(_numbers) % 50_000 if self.mode == "root" else 0
+        settings = asdict(limits) | {"sandboxed": self.mode != "none", "uid": uid}
+        self.process = _start([*_command(self.mode, limits.tmp), "-c", _runner(), json.dumps(settings)])
+        os.set_blocking(self.process.stdin.fileno(), False)
+        hello = self.receive(time.monotonic() + 30)
+        if not hello or "hello" not in hello:
+            self.close()
+            raise SandboxUnavailable(f"a sandbox did not start (mode {self.mode!r})")
+
+    def send(self, message: dict | bytes) -> None:
+        """Hands the message over, for at most the wall time of a program; whether it arrived shows in the answer."""
+        body = message if isinstance(message, bytes) else json.dumps(message).encode()
+        left, pipe = memoryview(len(body).to_bytes(4, "big") + body), self.process.stdin.fileno()
+        deadline = time.monotonic() + self.limits.wall_seconds
+        with selectors.DefaultSelector() as selector, contextlib.suppress(BrokenPipeError):
+            selector.register(pipe, selectors.EVENT_WRITE)
+            while left and selector.select(max(0.0, deadline - time.monotonic())):
+                left = left[os.write(pipe, left[:65536]) :]
+
+    def receive_bytes(self, deadline: float) -> bytes | None:
+        """The next message as it came; None at the deadline (`time.monotonic`) or at the end."""
+        header = self._read(4, deadline)
+        count = int.from_bytes(header or b"", "big")
+        return b'{"oversize": true}' if count > self.limits.answer else self._read(count, deadline) if header else None
+
+    def receive(self, deadline: float) -> dict | None:
+        body = self.receive_bytes(deadline)
+        try:
+            message = json.loads(body) if body else None
+        except ValueError:
+            return None
+        return message if isinstance(message, dict) else None
+
+    def _read(self, count: int, deadline: float) -> bytes | None:
+        parts, pipe = [], self.process.stdout.fileno()
+        with selectors.DefaultSelector() as selector:
+            selector.register(pipe, selectors.EVENT_READ)
+            while count:
+                left = deadline - time.monotonic()
+                part = os.read(pipe, min(count, 1 << 20)) if left > 0 and selector.select(left) else b""
+                if not part:
+                    return None
+                parts.append(part)
+                count -= len(part)
+        return b"".join(parts)
+
+    def close(self) -> None:
+        """Ends the worker and, under bubblewrap, everything that it started."""
+        self.process.kill()
+        self.process.wait()
+        for pipe in (self.process.stdin, self.process.stdout):
+            with contextlib.suppress(BrokenPipeError):
+                pipe.close()
+
+    def __enter__(self) -> "Sandbox":
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+
+def _start(command: list[str]) -> subprocess.Popen:
+    """`--die-with-parent` watches the thread that starts a process: one that lives as long as we do starts all."""
+    environment = {
+        "PATH": os.defpath,
+        "HOME": "/tmp",
+        "LANG": "C.UTF-8",
+        "PYTHONHASHSEED": "0",
+    }  # sets keep their order
+    options = {"env": environment, "cwd": "/", "start_new_session": True, "bufsize": 0}
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
+    return _starter().submit(subprocess.Popen, command, **options, **pipes).result()
+
+
+@cache
+def _starter() -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(1, "sandbox-starter")
+
+
+os.register_at_fork(after_in_child=_starter.cache_clear)
+_numbers = itertools.count(os.getpid() * 131)
+
+
+@cache
+def sandbox_mode() -> str:
+    """How bubblewrap works here: "root", "user" (a user namespace), or "none" where it does not."""
+    return next((mode for mode in ("root", "user") if _works(mode)), "none")
+
+
+def require_sandbox() -> None:
+    """SandboxUnavailable, with what to do, unless bubblewrap works here."""
+    if sandbox_mode() == "none":
+        if shutil.which("bwrap") is None:
+            advice = f"install it: {INSTALL}"
+        else:
+            advice = "bwrap is installed but may not make namespaces here (a container without that right?)"
+        raise SandboxUnavailable(f"programs that were not made here run only under bubblewrap; {advice}")
+
+
+def _works(mode: str) -> bool:
+    if shutil.which("bwrap") is None or (mode == "root") != (os.geteuid() == 0 and mode == "root"):
+        return False
+    try:
+        Sandbox(Limits(), mode=mode).close()
+    except (SandboxUnavailable, OSError):
+        return False
+    return True
+
+
+def _command(mode: str, tmp: int) -> list[str]:
+    """The command line up to Python's own options."""
+    python = os.path.realpath(sys.executable)
+    options = ["-P", "-s", "-S", "-B"]  # no path of ours, no site-packages, no bytecode
+    if mode == "none":
+        return [python, *options]
+    folders = ("/usr", "/usr/local", "/etc", "/dev", "/packages")
+    bind = [item for path in folders for item in ("--perms", "0755", "--dir", path)]  # bwrap's own choice is 0700
+    bind += [item for path in ("/usr/lib", "/usr/lib32", "/usr/lib64", "/usr/local/lib") for item in _bound(path)]
+    for path in map(Path, ("/lib", "/lib32", "/lib64")):
+        bind += ["--symlink", os.readlink(path), str(path)] if path.is_symlink() else _bound(str(path))
+    if os.path.realpath(sys.base_prefix) not in ("/usr", "/usr/local"):  # somebody's home, of which nothing else shows
+        bind += ["--ro-bind", sys.base_prefix, "/python", "--setenv", "LD_LIBRARY_PATH", "/python/lib"]
+        python = f"/python/{os.path.relpath(python, os.path.realpath(sys.base_prefix))}"
+    else:
+        bind += _bound(python)
+    for name in PACKAGES:
+        spec = importlib.util.find_spec(name)
+        bind += ["--ro-bind", os.path.dirname(spec.origin), f"/packages/{name}"] if spec else []
+    devices = [
+        item
+        for name in ("null", "zero", "random", "urandom")
+        for item in ("--dev-bind", f"/dev/{name}", f"/dev/{name}")
+    ]
+    user = ["--unshare-user", "--disable-userns", "--uid", "65534", "--gid", "65534"]
+    root = ["--cap-add", "CAP_SETUID", "--cap-add", "CAP_SETGID"]
+    return [
+        *("bwrap", "--unshare-ipc", "--unshare-pid", "--unshare-net", "--unshare-uts", "--unshare-cgroup-try"),
+        *("--cap-drop", "ALL", *(root if mode == "root" else user)),
+        *("--die-with-parent", "--new-session", *bind, *_bound("/etc/ld.so.cache"), *devices),
+        *("--perms", "1777", "--size", str(tmp), "--tmpfs", "/tmp", "--remount-ro", "/", "--chdir", "/tmp"),
+        *("--", python, *options),
+    ]
+
+
+def _bound(path: str) -> list[str]:
+    return ["--ro-bind", path, path] if os.path.exists(path) else []
+
+
+@cache
+def _runner() -> str:
+    return Path(__file__).with_name("runner.py").read_text()
