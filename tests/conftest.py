@@ -1,0 +1,29 @@
+"""What several test modules share: the smoke study, run once."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+
+
+def snakemake(*arguments: str, source: Path = REPOSITORY, home: Path | None = None) -> subprocess.CompletedProcess:
+    """Run the workflow of `source` on the data of `home`; both outputs are in `stdout`."""
+    environment = os.environ | {"ASPRM_HOME": str(home or source), "PYTHONPATH": str(source)}
+    command = [sys.executable, "-m", "snakemake", "-s", str(source / "Snakefile"), "--cores", "all", *arguments]
+    return subprocess.run(
+        command, cwd=home or source, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+
+
+@pytest.fixture(scope="session")
+def study(tmp_path_factory) -> Path:
+    """The folder in which the smoke study has run, its site included: data are in `data/runs/smoke`."""
+    home = tmp_path_factory.mktemp("study")
+    done = snakemake("--config", "profile=smoke", home=home)
+    if done.returncode:
+        pytest.fail(f"the smoke study failed:\n{done.stdout[-6000:]}", pytrace=False)
+    return home

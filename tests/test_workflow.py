@@ -1,0 +1,359 @@
+"""Nothing reruns that need not; what changed reruns exactly what depends on it; what failed is never promoted.
+
+A toy study stands in for the real one: the real Snakefile and package, notebooks of three lines, no kernel.
+"""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tomllib
+
+import pytest
+import yaml
+from conftest import REPOSITORY, snakemake
+
+from asprm.profile import READS, parse
+from asprm.workflow import modules
+
+STAGES = ["policy", "sample", "threshold", "split", "rollout", "prm", "best_of_n", "tvd", "tokens"]
+NUMBERS = ["01", "02", "03", "04", "05", "06", "07", "08", "10"]
+TESTS = ["minigsm", "minimath", "minigsm-p2"]
+WRITES = {
+    "policy": "",
+    "sample": "for s in ['train', 'validation', 'validation-greedy', *TESTS, *(t + '-greedy' for t in TESTS)]:\n"
+    "    run.write(f'sample/M/{s}', TABLE)",
+    "threshold": "run.write_json('threshold/M', {'tau': 0.5})",
+    "split": "run.write('split/M/adaptive', TABLE)",
+    "rollout": "run.write('rollout/M/adaptive', TABLE)",
+    "prm": "run.write('prm/ASPRM-M-log', TABLE)\nwith run.write_folder('prm/ASPRM-M') as f: (f / 'weights').touch()",
+    "best_of_n": "for s in TESTS: run.write(f'best_of_n/ASPRM-M/M-{s}', TABLE)",
+    "tvd": "for s in ['validation', *TESTS]: run.write(f'tvd/ASPRM-M/M-{s}', TABLE)",
+    "tokens": "run.write('tokens/M', TABLE)",
+}
+# Stands in for asprm/notebook.py: executes the cells without a kernel.
+EXECUTOR = """
+import json, shutil, sys
+from pathlib import Path
+notebook, out = sys.argv[1:3]
+for cell in json.loads(Path(notebook).read_text())["cells"]:
+    exec(cell["source"], {"profile": sys.argv[5]})
+Path(out).parent.mkdir(parents=True, exist_ok=True)
+shutil.copy(notebook, out)
+"""
+SITE = """
+import sys
+from asprm.run import open_run
+page = open_run(sys.argv[2], "tvd", quiet=True).base / "site" / "index.html"
+page.parent.mkdir(parents=True, exist_ok=True)
+page.write_text("a page")
+"""
+
+
+def notebook_path(project, stage):
+    return project / "notebooks" / f"{NUMBERS[STAGES.index(stage)]}_{stage}.ipynb"
+
+
+def write_notebook(project, stage, more=""):
+    # Each toy notebook imports a module of its own name, which the package may lack by now: an empty one is added.
+    source = (
+        f"import pyarrow as pa\nimport asprm.toy_{stage}\nfrom asprm.run import open_run\n"
+        f"TABLE, TESTS = pa.table({{'x': [1]}}), {TESTS}\n"
+        f"run = open_run(profile, '{stage}', quiet=True)\n{WRITES[stage]}\n{more}"
+    )
+    cell = {"cell_type": "code", "source": source, "outputs": [], "metadata": {}, "id": stage, "execution_count": None}
+    notebook = {"cells": [cell], "metadata": {}, "nbformat": 4, "nbformat_minor": 5}
+    notebook_path(project, stage).write_text(json.dumps(notebook))
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """A toy study that has run."""
+    project = tmp_path_factory.mktemp("toy") / "project"
+    shutil.copytree(REPOSITORY / "asprm", project / "asprm", ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(REPOSITORY / "profiles", project / "profiles")
+    for name in ("Snakefile", "pyproject.toml"):
+        shutil.copy(REPOSITORY / name, project)
+    for folder in ("notebooks", "book", "data/policies/M"):
+        (project / folder).mkdir(parents=True)
+    for name in ("_config.yml", "_toc.yml", "book/index.md", "data/policies/M/config.json"):
+        (project / name).write_text("{}")
+    (project / "asprm" / "notebook.py").write_text(EXECUTOR)
+    (project / "asprm" / "site.py").write_text(SITE)
+    for stage in STAGES:
+        (project / "asprm" / f"toy_{stage}.py").write_text("")
+        write_notebook(project, stage)
+    done = snakemake(source=project)
+    assert done.returncode == 0, done.stdout
+    return project
+
+
+@pytest.fixture
+def project(finished, tmp_path):
+    """A copy of the toy study to change: it has moved, which is no reason to run again."""
+    return shutil.copytree(finished, tmp_path / "moved")
+
+
+def planned(project, *arguments):
+    """The rules that would run."""
+    done = snakemake("--dry-run", "--quiet", "host", *arguments, source=project)
+    assert done.returncode == 0, done.stdout
+    return set(re.findall(r"^(\w+) +1$", done.stdout, re.MULTILINE)) - {"all"}
+
+
+def append(path, text):
+    path.write_text(path.read_text() + text)
+
+
+def test_nothing_runs_twice(project):
+    assert planned(project) == set()
+
+
+def test_a_file_that_is_only_touched_reruns_nothing(project):
+    for path in ("asprm/run.py", "notebooks/02_sample.ipynb", "data/runs/tiny/sample/M/train.parquet", "book/index.md"):
+        os.utime(project / path)
+    assert planned(project) == set()
+
+
+@pytest.mark.parametrize(
+    ("changed", "reruns"),
+    [
+        ("asprm/toy_tvd.py", {"tvd"}),
+        ("asprm/toy_rollout.py", {"rollout", "prm", "best_of_n", "tvd"}),
+        ("asprm/run.py", set(STAGES)),
+        ("notebooks/04_split.ipynb", {"split", "rollout", "prm", "best_of_n", "tvd", "tokens"}),
+        ("data/policies/M/config.json", set(STAGES)),
+        ("data/runs/tiny/threshold/M.json", {"split", "rollout", "prm", "best_of_n", "tvd", "tokens"}),
+        ("book/index.md", set()),
+    ],
+)
+def test_a_changed_file_reruns_what_depends_on_it(project, changed, reruns):
+    append(project / changed, "\n")
+    assert planned(project) == reruns | {"site"}
+
+
+@pytest.mark.parametrize(
+    ("section", "field", "value", "reruns"),
+    [
+        (None, "seed", 1, set(STAGES)),
+        (None, "description", "Another.", set()),
+        ("threshold", "share", 0.03, {"threshold", "split", "rollout", "prm", "best_of_n", "tvd", "tokens"}),
+        ("rollout", "rollouts", 3, {"rollout", "prm", "best_of_n", "tvd"}),
+        ("best_of_n", "aggregate", "mean", {"best_of_n"}),
+        ("tokens", "tagger", "textblob", {"tokens"}),
+    ],
+)
+def test_a_changed_number_reruns_what_depends_on_it(project, section, field, value, reruns):
+    profile = project / "asprm" / "profiles" / "tiny.yml"
+    values = parse(profile.read_text())
+    (values[section] if section else values)[field] = value
+    profile.write_text(yaml.safe_dump(values))
+    assert planned(project) == reruns | {"site"}
+
+
+def test_what_was_deleted_is_made_again(project):
+    (project / "data/runs/tiny/notebooks/08_tvd.ipynb").unlink()
+    assert planned(project) == {"tvd", "site"}
+
+
+def test_a_deleted_site_is_built_again(project):
+    shutil.rmtree(project / "data/runs/tiny/site")
+    assert planned(project) == {"site"}
+
+
+def test_a_single_table_can_be_asked_for(project):
+    shutil.rmtree(project / "data/runs")
+    assert planned(project, "--", "data/runs/tiny/threshold/M.json") == {"sample", "threshold"}
+
+
+def test_another_profile_is_another_run(project):
+    assert planned(project, "--config", "profile=smoke") == {*STAGES, "site"}
+    own = project / "mine.yml"
+    own.write_text("extends: tiny\nname: mine\n")
+    done = snakemake("--config", f"profile={own}", "--until", "threshold", source=project)
+    assert done.returncode == 0, done.stdout
+    assert (project / "data/runs/mine/threshold/M.json").exists()
+
+
+def test_a_failed_notebook_is_not_promoted_and_runs_again(project):
+    run = project / "data/runs/tiny"
+    append(project / "asprm/toy_prm.py", "\n")
+    write_notebook(project, "prm", more="raise ValueError('no loss')")
+    done = snakemake(source=project)
+    assert done.returncode != 0
+    assert "no loss" in done.stdout
+    assert not (run / "notebooks/06_prm.ipynb").exists()
+    assert (run / "prm/ASPRM-M/weights").exists()  # what it made is there to be looked at
+    assert (run / "site/index.html").read_text() == "a page"  # and the old site is still there
+    assert planned(project) == {"prm", "best_of_n", "tvd", "site"}
+    # As it was, but for what the failure left behind: still all of it has to run.
+    write_notebook(project, "prm")
+    assert planned(project) == {"prm", "best_of_n", "tvd", "site"}
+    assert planned(project, "--", "data/runs/tiny/tvd/ASPRM-M/M-minigsm.parquet") == {"prm", "tvd"}
+    assert snakemake(source=project).returncode == 0
+    assert planned(project) == set()
+
+
+def test_a_site_that_cannot_be_built_leaves_the_old_one(project):
+    (project / "asprm" / "site.py").write_text("raise SystemExit('a warning')")
+    done = snakemake(source=project)
+    assert done.returncode != 0
+    assert "a warning" in done.stdout
+    assert (project / "data/runs/tiny/site/index.html").read_text() == "a page"
+    assert planned(project) == {"site"}
+
+
+def test_an_unknown_profile_is_told_in_a_line(project):
+    done = snakemake("--config", "profile=tyni", source=project)
+    assert done.returncode != 0
+    assert "unknown profile 'tyni': did you mean 'tiny'?" in done.stdout
+    assert "Traceback" not in done.stdout
+
+
+def test_a_missing_notebook_is_told(project):
+    notebook_path(project, "split").unlink()
+    done = snakemake("--config", "profile=smoke", source=project)
+    assert done.returncode != 0
+    assert "notebooks/04_split.ipynb" in done.stdout
+
+
+# Which modules a source depends on
+
+
+@pytest.fixture
+def package(tmp_path):
+    sources = {
+        "__init__": "",
+        "a": "import numpy\nfrom asprm import b",
+        "b": "def f():\n    from asprm.sub.inner import g",
+        "sub/__init__": "from .inner import g",
+        "sub/inner": "from .. import c\nfrom . import other\nimport asprm.nothing",
+        "sub/other": "import asprm.a",
+        "c": "this does not parse",
+        "unused": "",
+    }
+    for name, source in sources.items():
+        path = tmp_path / "asprm" / f"{name}.py"
+        path.parent.mkdir(exist_ok=True, parents=True)
+        path.write_text(source)
+    return tmp_path
+
+
+def found(package, start):
+    return {str(path.relative_to(package / "asprm")).removesuffix(".py") for path in modules(start, package)}
+
+
+EVERYTHING = {"__init__", "a", "b", "c", "sub/__init__", "sub/inner", "sub/other"}
+
+
+def test_modules_are_followed_through_packages_circles_and_functions(package):
+    assert found(package, package / "asprm" / "a.py") == EVERYTHING
+    assert found(package, package / "asprm" / "unused.py") == set()
+
+
+def test_modules_of_a_notebook(package):
+    cells = [
+        {"cell_type": "markdown", "source": "import asprm.unused"},
+        {"cell_type": "code", "source": ["%matplotlib inline\n", "import asprm.b"]},
+        {"cell_type": "code", "source": "this does not parse"},
+    ]
+    (package / "n.ipynb").write_text(json.dumps({"cells": cells}))
+    assert found(package, package / "n.ipynb") == EVERYTHING
+
+
+def test_modules_of_nothing(package):
+    assert found(package, package / "none.ipynb") == set()
+
+
+# The real study
+
+
+def test_every_notebook_reads_only_the_sections_that_the_workflow_watches():
+    notebooks = sorted((REPOSITORY / "notebooks").glob("*.ipynb"))
+    assert [path.stem for path in notebooks] == [f"{n}_{s}" for n, s in zip(NUMBERS, STAGES, strict=True)]
+    for path in notebooks:
+        stage = path.stem.split("_", 1)[1]
+        used = set(re.findall(r"run\.profile\.(\w+)", path.read_text()))
+        assert used <= {*READS[stage], "name", "description", "seed"}, f"{path.name}: name them in asprm.profile.READS"
+
+
+def test_the_smoke_study_does_nothing_the_second_time(study):
+    done = snakemake("--config", "profile=smoke", home=study)
+    assert done.returncode == 0
+    assert "Nothing to be done" in done.stdout
+    assert "started" not in done.stdout
+
+
+def test_the_same_profile_twice_gives_identical_tables(study, tmp_path):
+    done = snakemake("--config", "profile=smoke", "--omit-from", "site", home=tmp_path)
+    assert done.returncode == 0, done.stdout
+
+    def digests(home):
+        folder = home / "data/runs/smoke"
+        manifests = folder.rglob("*.manifest.json")
+        return {str(path.relative_to(folder)): json.loads(path.read_text())["digest"] for path in manifests}
+
+    assert digests(tmp_path) == digests(study)
+    assert len(digests(study)) > 20
+
+
+# Installing
+
+
+def requirement_names(lines):
+    return {re.split(r"[\s<>=!~\[;]", line, maxsplit=1)[0].lower().replace("_", "-") for line in lines if line.strip()}
+
+
+def test_the_lock_pins_all_that_the_project_asks_for():
+    project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]
+    lock = [line for line in (REPOSITORY / "requirements.lock").read_text().splitlines() if not line.startswith("#")]
+    extras = project["optional-dependencies"]
+    asked = requirement_names([*project["dependencies"], *extras["book"], *extras["test"]])
+    assert asked <= requirement_names(lock)
+    assert all(re.fullmatch(r"[\w.-]+==[\w.]+", line) for line in lock)  # no local builds, no paths, no addresses
+
+
+def test_what_the_lock_pins_is_what_the_project_allows():
+    from packaging.requirements import Requirement
+
+    project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]
+    lines = (REPOSITORY / "requirements.lock").read_text().splitlines()
+    pins = {name.lower().replace("_", "-"): version for name, _, version in (line.partition("==") for line in lines)}
+    for group in (
+        project["dependencies"],
+        project["optional-dependencies"]["book"],
+        project["optional-dependencies"]["test"],
+    ):
+        for requirement in map(Requirement, group):
+            assert requirement.specifier.contains(pins[requirement.name.lower().replace("_", "-")]), requirement
+
+
+def test_conda_users_get_the_same_pins():
+    environment = yaml.safe_load((REPOSITORY / "environment.yml").read_text())
+    [through_pip] = [entry["pip"] for entry in environment["dependencies"] if isinstance(entry, dict)]
+    assert "--constraint requirements.lock" in through_pip
+    assert "--editable .[book,test]" in through_pip
+    python = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]["requires-python"]
+    assert any(str(entry).startswith(f"python {python}") for entry in environment["dependencies"])
+
+
+def test_an_old_python_is_refused_clearly(tmp_path):
+    old = tmp_path / "python"
+    old.write_text(f'#!/bin/sh\nexec {sys.executable} -c "import sys; sys.version_info = (3, 9, 1, 0, 0); $2"\n')
+    old.chmod(0o755)
+    shutil.copy(REPOSITORY / "Makefile", tmp_path)
+    for name in ("pyproject.toml", "requirements.lock"):
+        (tmp_path / name).write_text("")
+    done = subprocess.run(["make", "study", f"PYTHON={old}"], cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode != 0
+    assert "asprm needs Python 3.11 or newer, this is 3.9: say PYTHON=python3.12 make study" in done.stderr
+    assert not (tmp_path / ".venv").exists()
+
+
+def test_no_module_of_the_package_loads_torch_on_import():
+    code = (
+        "import sys, asprm, asprm.run, asprm.chunks, asprm.notebook, asprm.workflow; sys.exit('torch' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY).returncode == 0
