@@ -167,11 +167,16 @@ def run_program(job, inbox, outbox):
                 reply["arguments"] = after
         except BaseException as error:
             reply = describe(error)
-        send(outbox, reply)
+        try:
+            send(outbox, reply)
+        except (MemoryError, RecursionError, ValueError) as error:  # too large to write down
+            send(outbox, describe(error))
 
 
 def run_script(program, imports, text):
     """What a program that reads stdin and writes stdout makes of `text`."""
+    for place in (0, 1):  # the last call may have closed them
+        os.dup2(2, place)
     files = [os.memfd_create(name) for name in ("stdin", "stdout")]
     os.write(files[0], text.encode())
     os.lseek(files[0], 0, os.SEEK_SET)
