@@ -220,9 +220,9 @@ BROWSER_ARGUMENTS = [
 
 
 @pytest.fixture(scope="module")
-def built(smoke_study) -> Path:
+def built(study) -> Path:
     """The folder of the smoke study's site."""
-    return smoke_study / "site"
+    return study / "data" / "runs" / "smoke" / "site"
 
 
 def pages_of(folder: Path) -> list[str]:
