@@ -29,6 +29,7 @@ def _mix(x: torch.Tensor) -> torch.Tensor:
     return x ^ (x >> 31 & 0x1FFFFFFFF)
 
 
+@torch.inference_mode()
 def draw(
     logits: torch.Tensor, seeds: torch.Tensor, counts: torch.Tensor, sampling: Sampling
 ) -> tuple[torch.Tensor, torch.Tensor]:
