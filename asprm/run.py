@@ -6,7 +6,8 @@ versions, device, seconds, memory, and digests of itself and of what it was made
 
 A notebook opens its run by `run = open_run(profile, stage="threshold", parameters=locals())`. A parameter that is None
 means the profile's value. With any other value than the profile's the run is an experiment: it writes to
-`data/runs/<profile>~<scratch>/` and reads what it has not made itself from `data/runs/<profile>/`.
+`data/runs/<profile>~<scratch>/` and reads what is not there from `data/runs/<profile>/`. Naming `scratch` in a later
+stage carries the experiment on.
 """
 
 import ast
@@ -111,7 +112,7 @@ def open_run(profile: str, stage: str, parameters: Mapping[str, Any] | None = No
         overrides=_differences(base, effective, stage),
         policy=policy,
         prm=given.get("prm", f"ASPRM-{policy}"),
-        scratch=given.get("scratch", "scratch"),
+        scratch=given.get("scratch"),
     )
     if not quiet:
         print(run.summary())
@@ -132,7 +133,7 @@ class Run:
     overrides: dict[str, Any]  # fields whose value differs from the profile's
     policy: str
     prm: str
-    scratch: str = "scratch"
+    scratch: str | None = None  # names an experiment
     started: float = field(default_factory=time.monotonic)
     inputs: dict[str, str] = field(default_factory=dict)  # name -> digest of everything read so far
     outputs: dict[str, str] = field(default_factory=dict)
@@ -164,8 +165,9 @@ class Run:
 
     @property
     def folder(self) -> Path:
-        """Where this run writes: the profile's folder, or its scratch folder if anything was overridden."""
-        return self.base.with_name(f"{self.base.name}~{self.scratch}") if self.overrides else self.base
+        """Where this run writes: the profile's folder, or an experiment's beside it."""
+        experiment = self.scratch or ("scratch" if self.overrides else None)
+        return self.base.with_name(f"{self.base.name}~{experiment}") if experiment else self.base
 
     @property
     def _works(self) -> Path:
@@ -179,8 +181,8 @@ class Run:
             f"  {values}",
             f"  reads {self._shown(self.base)}, writes {self._shown(self.folder / self.stage)}",
         ]
-        if self.overrides:
-            changed = ", ".join(f"{name} = {value}" for name, value in self.overrides.items())
+        if self.folder != self.base:
+            changed = ", ".join(f"{name} = {value}" for name, value in self.overrides.items()) or "nothing changed here"
             lines.append(f"  an experiment ({changed}): it does not touch the study's own run")
         return "\n".join(lines)
 
@@ -254,7 +256,7 @@ class Run:
 
     def work(self, name: str) -> Path:
         """Folder for chunks and checkpoints of the artifact `name`. It outlives failures, until `provenance`."""
-        folder = self._works / Path(self.path(name)).relative_to(self.folder / self.stage)
+        folder = self._works / self.path(name).relative_to(self.folder / self.stage)
         folder.mkdir(parents=True, exist_ok=True)
         return folder
 

@@ -149,6 +149,16 @@ def test_an_experiment_reads_its_own_artifacts_first():
     assert run("sample").read("sample/M/train").num_rows == 2
 
 
+def test_an_experiment_is_carried_on_by_its_name():
+    run("sample", solutions=2, scratch="mine").write("sample/M/train", TABLE)
+    later = run("threshold", scratch="mine")
+    assert later.overrides == {}
+    assert later.read("sample/M/train").equals(TABLE)
+    assert later.folder.name == "tiny~mine"
+    with pytest.raises(MissingArtifact):
+        run("threshold").read("sample/M/train")
+
+
 def test_a_missing_artifact_says_what_makes_it():
     with pytest.raises(MissingArtifact) as error:
         run().read("sample/M/train")
