@@ -12,11 +12,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from transformers import AttentionInterface, PreTrainedModel
+from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedModel
+from transformers.integrations.sdpa_attention import sdpa_attention_forward
+from transformers.masking_utils import sdpa_mask
 
 ATTENTION = "asprm_packed"
 _SHORTEST = 8  # a common beginning shorter than this is read again: a segment of its own would cost more
@@ -138,7 +141,7 @@ def _common(a: np.ndarray, b: np.ndarray) -> int:
 
 
 def use_packs(model: PreTrainedModel) -> PreTrainedModel:
-    """Make a model read packs, and from now on nothing else; the same model, checked on a few tokens.
+    """Make a model able to `read` packs; the same model, checked on a few tokens. Plain calls work as before.
 
     ValueError: it does not give in a pack what it gives a sequence alone, say because it takes its attention from
     elsewhere, or adds to it what packs do not know.
@@ -169,11 +172,15 @@ def _row(ids: np.ndarray, model: PreTrainedModel) -> torch.Tensor:
     return torch.from_numpy(ids.astype(np.int64))[None].to(model.device)
 
 
+_NO_MASK = torch.empty(1, 1, 0, 0)  # with four axes transformers takes a mask for finished, and makes none of its own
+
+
 def read(model: PreTrainedModel, packed: Pack) -> torch.Tensor:
     """The last hidden states (N, hidden) of a model that was made to read packs (`use_packs`)."""
     states = model.base_model(
         input_ids=packed.ids.to(model.device),
         position_ids=packed.positions.to(model.device),
+        attention_mask=_NO_MASK.to(model.device),
         segments=packed.segments,
         use_cache=False,
     )
@@ -191,11 +198,12 @@ def _attend(
     dropout: float = 0.0,
     sliding_window: int | None = None,
     segments: Segments | None = None,
-    **_: object,
+    **options: Any,
 ) -> tuple[torch.Tensor, None]:
-    """Attention of (1, heads, N, dim) within segments: (1, N, heads, dim)."""
+    """Attention of (1, heads, N, dim) within segments, (1, N, heads, dim); transformers' own where there are none."""
     if segments is None:
-        raise ValueError(f"attention {ATTENTION!r} reads packs only; load the model with 'sdpa' to call it directly")
+        options["sliding_window"] = sliding_window
+        return sdpa_attention_forward(module, query, key, value, attention_mask, dropout, scaling, **options)
     dtype = value.dtype
     with torch.autocast(query.device.type, enabled=False):
         if query.device.type == "cpu":  # where fused attention is slower in bf16 than in fp32, its backward five times
@@ -221,3 +229,4 @@ def _attend(
 
 
 AttentionInterface.register(ATTENTION, _attend)
+AttentionMaskInterface.register(ATTENTION, sdpa_mask)

@@ -78,9 +78,14 @@ def test_a_model_with_other_attention_is_refused():
         use_packs(BloomForTokenClassification(config))
 
 
-def test_a_packing_model_refuses_what_is_no_pack():
-    with pytest.raises(ValueError, match="reads packs only"):
-        use_packs(model("llama"))(torch.ones(1, 3, dtype=torch.long))
+@pytest.mark.parametrize("kind", ["mistral-window", "qwen2"])
+def test_plain_calls_work_as_before(kind):
+    plain, packing = model(kind), use_packs(model(kind))
+    ids = torch.randint(3, 64, (2, 20), generator=torch.Generator().manual_seed(0))
+    mask = torch.ones_like(ids)
+    mask[0, :7] = 0
+    for options in ({}, {"attention_mask": mask}):
+        assert torch.equal(packing(ids, **options).logits, plain(ids, **options).logits)
 
 
 def test_empty_sequences_are_refused():
