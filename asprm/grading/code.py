@@ -23,7 +23,6 @@ from asprm.grading.sandbox import INSTALL, Limits, Sandbox, require_sandbox, san
 from asprm.problems.code import CodeProblem
 
 OUTCOMES = ("passed", "failed", "error", "timeout", "memory", "no_code", "forbidden")
-DEFAULT = Limits()
 JUDGE = Limits(cpu_seconds=60, wall_seconds=120.0, memory=2 << 30)
 
 
@@ -41,9 +40,10 @@ class CodeVerdict:
     seconds: float
 
 
-def grade_code(completion: str, problem: CodeProblem, limits: Limits = DEFAULT) -> CodeVerdict:
+def grade_code(completion: str, problem: CodeProblem, limits: Limits | None = None) -> CodeVerdict:
     """Whether the last complete ```python block of `completion` passes the problem's test.
 
+    limits: the problem's processor time, with five times that as wall time, and the other defaults of `Limits`.
     SandboxUnavailable: bubblewrap does not work here and the problem is not of a synthetic family.
     ValueError: the problem's own test does not run.
     """
@@ -54,11 +54,13 @@ def grade_code(completion: str, problem: CodeProblem, limits: Limits = DEFAULT) 
     code = extract_code(completion)
     if code is None:
         return CodeVerdict(False, "no_code", "no complete ```python block", 0.0)
+    if limits is None:
+        limits = Limits(cpu_seconds=problem.cpu_seconds, wall_seconds=5.0 * problem.cpu_seconds)
     return _grade(code, problem, limits)
 
 
 def grade_programs(
-    pairs: Iterable[tuple[str, CodeProblem]], limits: Limits = DEFAULT, workers: int | None = None
+    pairs: Iterable[tuple[str, CodeProblem]], limits: Limits | None = None, workers: int | None = None
 ) -> Iterator[CodeVerdict]:
     """`grade_code` of each (completion, problem), `workers` (one per core) at a time; in the order of the pairs."""
     workers = workers or len(os.sched_getaffinity(0))
@@ -133,7 +135,7 @@ def _grade(code: str, problem: CodeProblem, limits: Limits) -> CodeVerdict:
         return _without_answer(answer, started, limits)
     judge = _pool.take(JUDGE)
     try:
-        job = {"imports": problem.imports, "test": problem.test}
+        job = {"imports": problem.imports, "test": problem.test, "cases": problem.unpacked_cases()}
         judge.send(job | {"role": "judge", "cpu_seconds": JUDGE.cpu_seconds})
         verdict = _carry(program, judge, problem, started)
     except BaseException:

@@ -226,6 +226,7 @@ def run_judge(job, inbox, outbox):
     try:
         exec(compile(job["imports"], "<imports>", "exec"), space)
         classes = {name: kind for name, kind in space.items() if isinstance(kind, type) and kind.__module__ == "judge"}
+        space["CASES"] = job["cases"]
         exec(compile(job["test"], "<test>", "exec"), space)
         check = space["check"]
     except BaseException as error:

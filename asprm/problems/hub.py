@@ -1,0 +1,251 @@
+"""Published problem sets: from the Hugging Face hub at a pinned revision, or from files of the same schema.
+
+    load("gsm8k", "test")                              # from the hub, through `datasets`
+    load("gsm8k", "test", path="downloads/gsm8k")      # a folder with test.jsonl, or a file
+    describe("gsm8k", "test", path="downloads/gsm8k")  # which file or revision that is, for the manifest
+
+A row that is not what its set promises is refused, with its file and line.
+"""
+
+import gzip
+import hashlib
+import json
+import re
+import zlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import TextIO
+
+from asprm.problems import Problem, rows
+
+Place = str  # "test.jsonl:12": where a row stands
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where a set lives on the hub and how its rows become problems."""
+
+    repository: str
+    convert: rows.Convert
+    revision: str | None  # a commit; None: none is known to be good, the newest is taken and recorded
+    splits: tuple[str, ...] = ("train", "test")
+    configs: tuple[str | None, ...] = (None,)  # all are read, in this order
+    files: tuple[str, ...] = ()  # of the repository's one split, where it has no layout that `datasets` knows
+
+
+_MATH = "algebra counting_and_probability geometry intermediate_algebra number_theory prealgebra precalculus"
+_LEETCODE = Source("newfacade/LeetCodeDataset", rows.leetcode, "215604aeed660029df7de2fea5a4d7b6ed476a08")
+
+
+def _symbolic(config: str) -> Source:
+    return Source("apple/GSM-Symbolic", rows.gsm_symbolic, None, ("test",), (config,))
+
+
+SOURCES = {
+    "gsm8k": Source("openai/gsm8k", rows.gsm8k, "740312add88f781978c0658806c59bc2815b9866", configs=("main",)),
+    "math500": Source("HuggingFaceH4/MATH-500", rows.math, "6e4ed1a2a79af7d8630a6b768ec859cb5af4d3be", ("test",)),
+    "math": Source(
+        "EleutherAI/hendrycks_math",
+        rows.math,
+        "21a5633873b6a120296cce3e2df9d5550074f4a3",
+        configs=tuple(_MATH.split()),
+    ),
+    "metamathqa": Source("meta-math/MetaMathQA", rows.metamath, "aa4f34d3d2d3231299b5b03d9b3e5a20da45aa18", ("train",)),
+    "gsm-symbolic": _symbolic("main"),
+    "gsm-symbolic-p1": _symbolic("p1"),
+    "gsm-symbolic-p2": _symbolic("p2"),
+    "leetcode": _LEETCODE,
+    "livecodebench": Source(  # release v4: the 713 problems of the paper
+        "livecodebench/code_generation_lite",
+        rows.livecodebench,
+        "0fe84c3912ea0c4d4a78037083943e8f0c4dd505",
+        ("test",),
+        files=("test.jsonl", "test2.jsonl", "test3.jsonl", "test4.jsonl"),
+    ),
+    "mbpp": Source(
+        "google-research-datasets/mbpp",
+        rows.mbpp,
+        "4bb6404fdc6cacfda99d4ac4205087b89d32030c",
+        ("train", "validation", "test", "prompt"),
+        ("full",),
+    ),
+    "humaneval": Source(
+        "openai/openai_humaneval", rows.humaneval, "7dce6050a7d6d172f3cc5c32aa97f52fa1a2e544", ("test",)
+    ),
+}
+
+
+class MalformedRow(ValueError):
+    """A row that is not what its set promises; the message starts with its file and line."""
+
+
+def load(name: str, split: str = "test", path: str | Path | None = None, count: int | None = None) -> list[Problem]:
+    """The problems of a published set's split, in its order; the first `count` of them where that is given.
+
+    path: a file (.jsonl, .json, .parquet; .gz) or a folder that holds one for the split, instead of the hub.
+    ValueError: unknown set or split, a split that the folder has no file for, no rows. MalformedRow: see there.
+    """
+    source = _source(name, split)
+    read = _local(Path(path), split) if path is not None else _remote(source, split)
+    problems, ids = [], {}
+    for number, (place, row) in enumerate(read):
+        if number == count:
+            break
+        try:
+            if not isinstance(row, dict):
+                raise ValueError(f"should be an object with named fields; it is a {type(row).__name__}")
+            problem = source.convert(row, f"{name}-{split}-{number:06d}")
+            if problem.id in ids:
+                raise ValueError(f"its id {problem.id!r} is that of {ids[problem.id]}")
+        except ValueError as error:
+            raise MalformedRow(f"{place}: {error}") from None
+        ids[problem.id] = place
+        problems.append(problem)
+    if not problems:
+        raise ValueError(f"{name}: no rows for split {split!r} in {path or source.repository}")
+    return problems
+
+
+def describe(name: str, split: str = "test", path: str | Path | None = None) -> dict[str, object]:
+    """What a manifest records of a set: its repository and revision, or its files with their digests."""
+    source = _source(name, split)
+    if path is None:
+        return {"name": name, "split": split, "repository": source.repository, "revision": _revision(source)}
+    return {"name": name, "split": split, "files": {str(file): _digest(file) for file in _files(Path(path), split)}}
+
+
+def _digest(file: Path) -> str:
+    with file.open("rb") as content:
+        return hashlib.file_digest(content, "sha256").hexdigest()
+
+
+def _source(name: str, split: str) -> Source:
+    if name not in SOURCES:
+        raise ValueError(f"no published problem set {name!r}; there are {', '.join(SOURCES)}")
+    if split not in SOURCES[name].splits:
+        raise ValueError(f"{name} has no split {split!r}; it has {', '.join(SOURCES[name].splits)}")
+    return SOURCES[name]
+
+
+# From the hub
+
+
+def _remote(source: Source, split: str) -> Iterator[tuple[Place, dict]]:
+    try:
+        import datasets
+    except ImportError:
+        raise ValueError(
+            f"{source.repository} is read through `datasets`, which is not installed; "
+            "install it (pip install datasets), or give the path of files of the same schema"
+        ) from None
+    revision = _revision(source)
+    if source.files:
+        urls = [f"hf://datasets/{source.repository}@{revision}/{file}" for file in source.files]
+        tables = [(url.rsplit("/", 1)[1], datasets.load_dataset("json", data_files=url, split="train")) for url in urls]
+    else:
+        tables = [
+            (config or split, datasets.load_dataset(source.repository, config, split=split, revision=revision))
+            for config in source.configs
+        ]
+    for part, table in tables:
+        for number, row in enumerate(table, 1):
+            yield f"{source.repository}@{revision[:7]}/{part}:{number}", row
+
+
+@cache
+def _revision(source: Source) -> str:
+    if source.revision is not None:
+        return source.revision
+    import huggingface_hub
+
+    return huggingface_hub.HfApi().dataset_info(source.repository).sha
+
+
+# From files
+
+
+def _local(path: Path, split: str) -> Iterator[tuple[Place, dict]]:
+    for file in _files(path, split):
+        yield from _READERS[_stem(file)[1]](file)
+
+
+def _stem(file: Path) -> tuple[str, str]:
+    """("LeetCodeDataset-v0.1.0-test", ".jsonl") of LeetCodeDataset-v0.1.0-test.jsonl.gz."""
+    plain = Path(file.name.removesuffix(".gz"))
+    return plain.stem, plain.suffix
+
+
+_NUMBER = r"(?:[0-9]*|-[0-9]+-of-[0-9]+)$"  # test.jsonl, test2.jsonl, test-00000-of-00002.parquet
+
+
+def _files(path: Path, split: str) -> list[Path]:
+    """The file, or those files of a folder whose names end in the split and perhaps a number, in that order."""
+    if path.is_file():
+        if _stem(path)[1] not in _READERS:
+            raise ValueError(f"{path}: should be a file of {', '.join(_READERS)}, which may be compressed (.gz)")
+        return [path]
+    if not path.is_dir():
+        raise ValueError(f"{path}: no such file or folder")
+    known = sorted(file for file in path.rglob("*") if file.is_file() and _stem(file)[1] in _READERS)
+    found = [file for file in known if re.search(rf"(?<![a-z]){re.escape(split)}{_NUMBER}", _stem(file)[0])]
+    if len({re.sub(_NUMBER, "", _stem(file)[0]) for file in found}) != 1:
+        names = ", ".join(str(file.relative_to(path)) for file in found or known) or "nothing that can be read"
+        raise ValueError(f"{path}: should hold one set of files for split {split!r}; it holds {names:.300}")
+    return sorted(found, key=lambda file: (len(file.name), file.name))
+
+
+def _opened(file: Path) -> TextIO:
+    return gzip.open(file, "rt", encoding="utf-8") if file.suffix == ".gz" else file.open(encoding="utf-8")
+
+
+def _json_lines(file: Path) -> Iterator[tuple[Place, dict]]:
+    number = 0
+    with _opened(file) as lines, _damage(lambda: f"{file}:{number + 1}"):
+        for line in lines:
+            row = json.loads(line) if line.strip() else None
+            number += 1
+            if row is not None:
+                yield f"{file}:{number}", row
+
+
+def _json_list(file: Path) -> Iterator[tuple[Place, dict]]:
+    with _opened(file) as text, _damage(lambda: str(file)):
+        items = json.load(text)
+    if not isinstance(items, list):
+        raise MalformedRow(f"{file}: should hold a list of rows; it holds a {type(items).__name__}")
+    for number, row in enumerate(items, 1):
+        yield f"{file}, row {number}", row
+
+
+def _parquet(file: Path) -> Iterator[tuple[Place, dict]]:
+    import pyarrow
+    import pyarrow.parquet
+
+    number = 0
+    with _damage(lambda: f"{file}, row {number + 1}", pyarrow.ArrowException):
+        for batch in pyarrow.parquet.ParquetFile(file).iter_batches(1024):
+            for row in batch.to_pylist():
+                number += 1
+                yield f"{file}, row {number}", row
+
+
+@contextmanager
+def _damage(place: Callable[[], Place], *kinds: type[Exception]) -> Iterator[None]:
+    """What goes wrong in reading a file, with the place where it did."""
+    try:
+        yield
+    except json.JSONDecodeError as error:
+        line = f" in line {error.lineno}" if error.lineno > 1 else ""
+        raise MalformedRow(f"{place()}: not JSON: {error.msg}{line}, column {error.colno}") from None
+    except UnicodeDecodeError as error:
+        raise MalformedRow(f"{place()}: not UTF-8: {error.reason}") from None
+    except RecursionError:
+        raise MalformedRow(f"{place()}: nested too deeply") from None
+    except (EOFError, gzip.BadGzipFile, zlib.error, *kinds) as error:
+        raise MalformedRow(f"{place()}: the file is damaged: {error}") from None
+
+
+_READERS = {".jsonl": _json_lines, ".json": _json_list, ".parquet": _parquet}

@@ -1,0 +1,241 @@
+"""From a row of a published data set to a problem. Every field that matters is checked; nothing is guessed.
+
+Each function takes a row (a dict) and an id, and raises ValueError with what is wrong; `hub.py` adds the file and line.
+"""
+
+import ast
+import json
+from collections.abc import Callable
+
+from asprm.grading.math import extract_answer
+from asprm.grading.numbers import parse_number, tidy
+from asprm.problems import Problem
+from asprm.problems.code import CodeProblem, unpack
+
+Convert = Callable[[dict, str], Problem]
+
+
+def _text(row: dict, *names: str, empty: bool = False) -> str:
+    """The first of these fields that the row has: a text, and not an empty one."""
+    name = next((name for name in names if name in row), None)
+    if name is None:
+        raise ValueError(f"no field {' or '.join(map(repr, names))}; the row has {', '.join(map(repr, row)) or 'none'}")
+    value = row[name]
+    if not isinstance(value, str) or not (empty or value.strip()):
+        raise ValueError(f"field {name!r} should be a text{'' if empty else ', not empty'}; it is {value!r:.60}")
+    return value
+
+
+# Mathematics
+
+
+def gsm8k(row: dict, id: str) -> Problem:
+    """question, answer: a worked solution whose last line is `#### 18`."""
+    solution = _text(row, "answer")
+    _, mark, answer = solution.rpartition("####")
+    if not mark or parse_number(tidy(answer)) is None:
+        raise ValueError(f"field 'answer' should end in '#### ' and a number; it ends in {solution[-40:]!r}")
+    return Problem(id, "math", _text(row, "question"), answer.strip(), solution)
+
+
+def gsm_symbolic(row: dict, id: str) -> Problem:
+    """As GSM8K, with the template's number (`id`) and the instance of it."""
+    for name in ("id", "instance"):
+        if not isinstance(row.get(name), int):
+            raise ValueError(f"field {name!r} should be a whole number; it is {row.get(name)!r}")
+    problem = gsm8k(row, id)
+    name = f"{id.rsplit('-', 1)[0]}-{row['id']:03d}-{row['instance']:02d}"
+    return Problem(name, "math", problem.prompt, problem.answer, problem.solution, template=str(row["id"]))
+
+
+def math(row: dict, id: str) -> Problem:
+    r"""problem (or question), solution; answer where the set has it, else what the solution's last `\boxed` holds."""
+    solution = _text(row, "solution")
+    if "answer" in row:
+        answer = _text(row, "answer")
+    else:
+        answer = extract_answer(solution[max(solution.rfind("\\boxed"), solution.rfind("\\fbox"), 0) :])
+        if answer is None:
+            raise ValueError("field 'solution' should hold its answer in \\boxed{}")
+    name = row.get("unique_id")
+    return Problem(name if isinstance(name, str) else id, "math", _text(row, "problem", "question"), answer, solution)
+
+
+def metamath(row: dict, id: str) -> Problem:
+    """query, response: a solution that ends in `The answer is: 42`. The question it was made from is its template."""
+    response = _text(row, "response")
+    _, mark, answer = response.rpartition("The answer is:")
+    if not mark or not answer.strip():
+        raise ValueError(f"field 'response' should end in 'The answer is: …'; it ends in {response[-40:]!r}")
+    origin = row.get("original_question")
+    template = origin if isinstance(origin, str) else ""
+    return Problem(id, "math", _text(row, "query"), answer.strip(), response, template)
+
+
+# Programs
+
+
+def _source(name: str, text: str) -> ast.Module:
+    try:
+        return ast.parse(text)
+    except (SyntaxError, ValueError) as error:
+        raise ValueError(f"{name} is not Python: {error}") from None
+
+
+def _checked(problem: CodeProblem) -> CodeProblem:
+    """The problem, whose imports and test are Python and define `check`."""
+    _source("the imports", problem.imports)
+    body = _source("the test", problem.test).body
+    if not any(isinstance(node, ast.FunctionDef) and node.name == "check" for node in body):
+        raise ValueError("the test should define check(candidate)")
+    return problem
+
+
+def leetcode(row: dict, id: str) -> CodeProblem:
+    """query (or src), prompt: the imports, test, entry_point, completion: a reference solution."""
+    name = row.get("task_id")
+    return _checked(
+        CodeProblem(
+            id=str(name) if isinstance(name, (str, int)) else id,
+            domain="code",
+            prompt=_text(row, "query", "src"),
+            solution=_text(row, "completion"),
+            entry_point=_text(row, "entry_point"),
+            imports=_text(row, "prompt"),
+            test=_text(row, "test"),
+        )
+    )
+
+
+def humaneval(row: dict, id: str) -> CodeProblem:
+    """prompt: imports, helpers and the head of the function; canonical_solution, test, entry_point."""
+    head, name = _text(row, "prompt"), _text(row, "entry_point")
+    solution = head + _text(row, "canonical_solution")
+    body = _source("prompt with canonical_solution", solution).body
+    function = next((node for node in body if isinstance(node, ast.FunctionDef) and node.name == name), None)
+    if function is None:
+        raise ValueError(f"prompt should define {name!r}, the entry point")
+    helpers = [ast.get_source_segment(solution, node) for node in body[: body.index(function)]]
+    return _checked(
+        CodeProblem(
+            id=_text(row, "task_id"),
+            domain="code",
+            prompt=f"Complete the following Python function:\n```python\n{head.rstrip()}\n```",
+            solution=solution,
+            entry_point=name,
+            imports="\n\n".join(helpers) + "\n",
+            test=_text(row, "test"),
+        )
+    )
+
+
+def mbpp(row: dict, id: str) -> CodeProblem:
+    """text (or prompt), code, test_list: assertions that call the function by its name, test_setup_code, test_imports.
+
+    What the assertions use of the reference solution besides that function (say, a class) joins the imports.
+    """
+    code, text = _text(row, "code"), _text(row, "text", "prompt")
+    tests, more = row.get("test_list"), row.get("test_imports", [])
+    if not isinstance(tests, list) or not tests or not all(isinstance(test, str) for test in [*tests, *more]):
+        raise ValueError(f"field 'test_list' should be a list of assertions; it is {tests!r:.60}")
+    defined = {
+        node.name: node for node in _source("code", code).body if isinstance(node, (ast.FunctionDef, ast.ClassDef))
+    }
+    used = [node.id for node in ast.walk(_source("test_list", "\n".join(tests))) if isinstance(node, ast.Name)]
+    called = [name for name in dict.fromkeys(used) if isinstance(defined.get(name), ast.FunctionDef)]
+    if len(called) != 1:
+        raise ValueError(f"the assertions should call one function of 'code'; they call {called or 'none'}")
+    helpers = [
+        ast.get_source_segment(code, node) for name, node in defined.items() if name in used and name != called[0]
+    ]
+    setup = _text(row, "test_setup_code", empty=True) if "test_setup_code" in row else ""
+    asserts = "\n".join(f"    {line}" for test in tests for line in test.splitlines())
+    return _checked(
+        CodeProblem(
+            id=f"mbpp-{row['task_id']}" if isinstance(row.get("task_id"), int) else id,
+            domain="code",
+            prompt=f"{text.strip()}\nYour code should pass these tests:\n```python\n" + "\n".join(tests) + "\n```",
+            solution=code,
+            entry_point=called[0],
+            imports="\n".join([*more, setup, *helpers]) + "\n",
+            test=f"def check({called[0]}):\n{asserts}\n",
+        )
+    )
+
+
+# What programs of LiveCodeBench may take for granted.
+_MODULES = "string re datetime collections heapq bisect copy math random statistics itertools functools operator typing"
+_CONTEST = (
+    "\n".join(f"from {name} import *" for name in _MODULES.split())
+    + "\nfrom builtins import *\n"
+    + "\n".join(f"import {name}" for name in [*_MODULES.split(), "sys", "io", "json"])
+    + "\nsys.setrecursionlimit(50000)\n"
+)
+_CALLS = """
+import json
+
+def plain(value):
+    return list(map(plain, value)) if isinstance(value, (list, tuple)) else value
+
+def check(candidate):
+    for case in CASES:
+        arguments = [json.loads(line) for line in case["input"].split("\\n")]
+        assert plain(candidate(*arguments)) == json.loads(case["output"])
+"""
+_TEXTS = """
+from decimal import Decimal, InvalidOperation
+
+def lines(text):
+    return [line.strip() for line in text.strip().split("\\n")]
+
+def same(left, right):
+    try:
+        return left == right or list(map(Decimal, left.split())) == list(map(Decimal, right.split()))
+    except InvalidOperation:
+        return False
+
+def check(candidate):
+    for case in CASES:
+        answer, expected = lines(candidate(case["input"])), lines(case["output"])
+        assert len(answer) == len(expected) and all(map(same, answer, expected))
+"""
+
+
+def livecodebench(row: dict, id: str) -> CodeProblem:
+    """question_content, starter_code, public_test_cases, private_test_cases (packed), metadata."""
+    kinds = set()
+    for name in ("public_test_cases", "private_test_cases"):
+        try:
+            cases = unpack(_text(row, name))
+        except ValueError as error:
+            raise ValueError(f"field {name!r}: {error}") from None
+        for number, case in enumerate(cases, 1):
+            if not isinstance(case, dict) or not all(isinstance(case.get(key), str) for key in ("input", "output")):
+                raise ValueError(f"field {name!r}, case {number}: should have texts 'input' and 'output'")
+            kinds.add(case.get("testtype"))
+    if len(kinds) != 1 or not kinds <= {"stdin", "functional"}:
+        found = ", ".join(sorted(map(str, kinds))) or "no cases"
+        raise ValueError(f"the cases should all be of testtype 'stdin' or all 'functional'; there are {found}")
+    prompt, starter = _text(row, "question_content"), _text(row, "starter_code", empty=True)
+    entry_point = ""
+    if kinds == {"functional"}:
+        metadata = json.loads(_text(row, "metadata"))
+        name = metadata.get("func_name") if isinstance(metadata, dict) else None
+        if not isinstance(name, str) or not name.isidentifier():
+            raise ValueError(f"field 'metadata' should name the function in 'func_name'; it is {row['metadata']!r:.60}")
+        entry_point = f"Solution().{name}"
+        prompt += f"\n\nComplete the following Python code:\n```python\n{starter.rstrip()}\n```"
+    else:
+        prompt += "\n\nWrite a Python program that reads the input from stdin and writes the answer to stdout."
+    return _checked(
+        CodeProblem(
+            id=_text(row, "question_id"),
+            domain="code",
+            prompt=prompt,
+            entry_point=entry_point,
+            imports=_CONTEST,
+            test=_CALLS if entry_point else _TEXTS,
+            cases=(row["public_test_cases"], row["private_test_cases"]),
+            cpu_seconds=60,
+        )
+    )
