@@ -33,7 +33,7 @@ def execute(notebook: Path, out: Path, parameters: Mapping[str, Any], *, cwd: Pa
     ProfileError: a parameter that the notebook does not declare. NotebookError: a cell failed; `out` is as it was.
     """
     # First, since papermill is slow to import and loud about what it does.
-    os.environ |= {"ASPRM_BATCH": "1", "JUPYTER_PREFER_ENV_PATH": "1"}
+    os.environ |= {"ASPRM_BATCH": "1", "HF_HUB_DISABLE_PROGRESS_BARS": "1", "JUPYTER_PREFER_ENV_PATH": "1"}
     import nbformat
     import papermill
     from nbclient.exceptions import DeadKernelError

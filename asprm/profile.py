@@ -26,7 +26,7 @@ READS: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "split": ("policies", "split"),
         "rollout": ("policies", "problems", "sample", "rollout"),
         "prm": ("policies", "problems", "prm"),
-        "best_of_n": ("policies", "problems", "split", "best_of_n"),
+        "best_of_n": ("policies", "problems", "sample", "split", "best_of_n"),
         "tvd": ("policies", "problems", "sample", "tvd"),
         "tokens": ("policies", "tokens"),
     }
