@@ -205,6 +205,30 @@ def threshold_sweep(thresholds: Sequence[Threshold], chosen: float = 0.02) -> Pl
     return plot
 
 
+# --- samples ----------------------------------------------------------------------------------------------------------
+
+
+@_styled
+def solve_rates(rates: Mapping[str, ArrayLike], bins: int = 8) -> Plot:
+    """How often problems are solved: per set, the share of problems by the share of its samples that are right, (P,)."""
+    plot, (ax,) = _plot(3.2)
+    edges = np.linspace(0, 1, bins + 1)
+    width = 0.9 / bins / len(rates)
+    told = []
+    for k, (name, values) in enumerate(rates.items()):
+        values = np.asarray(values, float)
+        share = np.histogram(values, edges)[0] / len(values)
+        color = (BLUE, GREEN, RED, PURPLE)[k % 4]
+        ax.bar(edges[:-1] + 0.05 / bins + (k + 0.5) * width, share, width, color=color, label=name)
+        told.append(f"{name}: {_percent((values == 0).mean())} never, {_percent((values == 1).mean())} always")
+    ax.legend(frameon=False)
+    _percent_axis(ax.xaxis)
+    _percent_axis(ax.yaxis)
+    ax.set(xlabel="share of a problem's samples that are right", ylabel="share of problems", xlim=(0, 1))
+    plot.alt = "Share of problems by how often they are solved. " + "; ".join(told) + "."
+    return plot
+
+
 # --- split ------------------------------------------------------------------------------------------------------------
 
 

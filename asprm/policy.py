@@ -9,19 +9,27 @@ from __future__ import annotations
 import json
 import math
 import random
+import re
+import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 
 from asprm.attention import use_fp32_attention
+from asprm.engines import Engine, Request, Sampling
+from asprm.grading import grade_math
 from asprm.problems import Problem, scenes
-from asprm.problems.student import solve
+from asprm.problems.student import ALTERNATIVES, drill, solve
+from asprm.run import Run
 
 # A problem's text, a line feed, the solution. Other models bring their own template, in the tokenizer's own form.
 CHAT_TEMPLATE = "{{ bos_token }}{{ messages[0]['content'] }}{{ '\n' }}"
 SPECIAL = {"bos_token": "<s>", "eos_token": "</s>", "pad_token": "<pad>"}
+RECIPE = "recipe.json"
+DRILLS = "drills"
 CORPUS_START = 1_000_000  # policies read problems from here on; the study's own train problems stand before
 
 
@@ -38,24 +46,32 @@ def encode_prompts(tokenizer, problems: Sequence[Problem]) -> list[np.ndarray]:
 
 
 def corpus(mixture: dict[str, float], seed: int) -> Iterator[tuple[str, str]]:
-    """Endless (problem text, student's solution) pairs of the training split, families in the given proportions."""
+    """Endless (problem text, student's solution) pairs of the training split, families in the given proportions.
+
+    The family "drills" is pages of bare sums, done right: without them calculation is learned last.
+    """
     rng = random.Random(f"corpus/{seed}")
     positions = dict.fromkeys(mixture, CORPUS_START)
     while True:
         family = rng.choices(list(mixture), list(mixture.values()))[0]
+        if family == DRILLS:
+            yield drill(rng)
+            continue
         problem, scene = next(scenes(family, "train", 1, positions[family]))
         positions[family] += 1
         yield problem.prompt, solve(scene, random.Random(f"{problem.id}/{seed}"))
 
 
 def train_tokenizer(texts: Sequence[str], vocabulary: int):
-    """A byte-level BPE tokenizer of so many tokens; every digit is a token of its own, any text can be encoded."""
-    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+    """A byte-level BPE tokenizer of so many tokens; every digit is a token of its own (the first of a number with the space
+    before it), any text can be encoded.
+    """
+    from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
     from transformers import PreTrainedTokenizerFast
 
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
-        [pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.ByteLevel(add_prefix_space=False)]
+        [pre_tokenizers.Split(Regex(r" ?\d"), "isolated"), pre_tokenizers.ByteLevel(add_prefix_space=False)]
     )
     tokenizer.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
@@ -84,6 +100,7 @@ def new_model(shape, tokenizer, seed: int):
         head_dim=shape.hidden // shape.heads,
         max_position_embeddings=shape.positions,
         sliding_window=None,
+        initializer_range=0.5 * shape.hidden**-0.5,  # transformers' 0.02 suits wide models; here it delays copying
         tie_word_embeddings=True,
         bos_token_id=tokenizer.bos_token_id,
         eos_token_id=tokenizer.eos_token_id,
@@ -201,6 +218,62 @@ def train(settings, folder: Path, *, seed: int, report: Callable[[dict], None] =
     folder.mkdir(parents=True, exist_ok=True)
     model.to(torch.bfloat16).save_pretrained(folder)
     tokenizer.save_pretrained(folder)
-    (folder / "history.json").write_text(json.dumps(history))
+    recipe = settings.model_dump(exclude={"retrain"}) | {
+        "parameters": sum(p.numel() for p in model.parameters()),
+        "seed": seed,
+        "device": device,
+        "solution_loss": history[-1]["loss"],
+        "history": history,
+    }
+    (folder / RECIPE).write_text(json.dumps(recipe, indent=1))
     checkpoint.unlink(missing_ok=True)
     return history
+
+
+def ensure_policy(run: Run) -> str:
+    """Path of the run's policy; with `retrain` it is trained first, or found as an earlier try left it."""
+    if not run.settings.retrain:
+        return run.policy_path()
+    work = run.work(f"policy/{run.policy}") / "weights"
+    train(run.settings, work, seed=run.seed)
+    with run.write_folder(f"policy/{run.policy}", tokens=run.settings.tokens) as folder:
+        shutil.copytree(work, folder, dirs_exist_ok=True)
+    return run.policy_path()
+
+
+def about(path: str | Path) -> dict:
+    """The recipe that made the policy in the folder: settings, seed, device, tokens seen, history of the loss."""
+    return json.loads((Path(path) / RECIPE).read_text())
+
+
+def held_out(engine: Engine, problems: dict[str, list[Problem]], sample, *, seed: int, samples: int = 16) -> pd.DataFrame:
+    """How good the policy is: per set of problems its greedy accuracy, that of a single sample, pass@`samples`, and the
+    share of greedy solutions that use only words of the problem and of its true solution ("copied").
+    """
+    rows = []
+    for name, some in problems.items():
+        prompts = encode_prompts(engine.tokenizer, some)
+        greedy = engine.generate(
+            [Request(ids, len(ids), 0) for ids in prompts],
+            Sampling(temperature=0.0, max_new_tokens=sample.max_new_tokens),
+        )
+        requests = [
+            Request(ids, len(ids), (seed * len(prompts) + i) * samples + j)
+            for i, ids in enumerate(prompts)
+            for j in range(samples)
+        ]
+        drawn = engine.generate(requests, Sampling(temperature=1.0, max_new_tokens=sample.max_new_tokens))
+        texts = [[engine.tokenizer.decode(c.ids, skip_special_tokens=True) for c in part] for part in (greedy, drawn)]
+        first = np.array([grade_math(text, problem.answer).correct for text, problem in zip(texts[0], some, strict=True)])
+        right = np.array([grade_math(text, some[i // samples].answer).correct for i, text in enumerate(texts[1])])
+        right = right.reshape(len(some), samples)
+        copied = np.mean([_copied(problem, text) for problem, text in zip(some, texts[0], strict=True)])
+        rows.append((name, len(some), first.mean(), right.mean(), right.any(axis=1).mean(), copied))
+    return pd.DataFrame(rows, columns=["problems", "count", "greedy", "single sample", f"pass@{samples}", "copied"])
+
+
+def _copied(problem: Problem, text: str) -> bool:
+    """Whether every word of the text stands in the problem, in its true solution, or opens lines at times."""
+    words = {word.lower() for word in re.findall(r"[A-Za-z]+", text)}
+    known = f"{problem.prompt} {problem.solution} {' '.join(ALTERNATIVES)}"
+    return words <= {word.lower() for word in re.findall(r"[A-Za-z]+", known)}

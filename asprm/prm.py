@@ -21,6 +21,7 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 import torch
 import torch.nn.functional as F
 from torch.utils.data import DataLoader
@@ -34,9 +35,9 @@ from transformers import (
     TrainingArguments,
 )
 
-from asprm.packed import in_order, pack, read
+from asprm.packed import bf16_pays, in_order, pack, read, reading_size
 from asprm.progress import EVERY, log
-from asprm.score import ABOUT, Item, check, load_classifier, logits, quiet
+from asprm.score import ABOUT, Item, check, load_classifier, logits, quiet, this_device
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,8 +56,8 @@ class Settings:
     batch_tokens: int  # tokens per optimiser step, prompts included
     warmup: float  # share of the steps over which the learning rate rises
     weight_decay: float
-    micro_tokens: int = 2048  # read in one forward; a matter of speed and memory, never of the result
-    precision: Literal["auto", "fp32", "bf16"] = "auto"  # auto: bf16 on an accelerator that has it
+    micro_tokens: int | None = None  # read in one forward: speed and memory, never the result; None: by the device
+    precision: Literal["auto", "fp32", "bf16"] = "auto"  # of products; auto: bf16 where the machine has it
     gradient_checkpointing: bool = False  # a third more work for far less memory: for models of billions of weights
     evaluations: int = 10  # how often, evenly spread: validate, and write a checkpoint to resume from
     patience: int | None = None  # stop after so many validations without a better loss; None: never
@@ -91,6 +92,20 @@ def examples(labels: pa.Table, samples: pa.Table, prompts: Mapping[str, np.ndarr
     return out
 
 
+def settings_of(section: Any) -> Settings:
+    """`Settings` from the profile's section `prm`."""
+    return Settings(**section.model_dump(exclude={"seed"}))
+
+
+def hold_out(labels: pa.Table, share: float, seed: int) -> tuple[pa.Table, pa.Table]:
+    """The rows of `labels` in two tables, the second with the given share of the *problems*, drawn by the seed."""
+    names = labels["problem"].unique().to_pylist()
+    count = round(share * len(names))
+    held = np.random.default_rng(seed).choice(len(names), count, replace=False) if count else []
+    inside = pc.is_in(labels["problem"], pa.array([names[i] for i in held], pa.string()))
+    return labels.filter(pc.invert(inside)), labels.filter(inside)
+
+
 def _keys(table: pa.Table) -> Iterator[tuple[str, int]]:
     return zip(table["problem"].to_pylist(), table["solution"].to_pylist(), strict=True)
 
@@ -120,7 +135,7 @@ def train(
     `base` is no language model, patience without validation. FloatingPointError: the loss is no number.
     """
     validation = list(validation or [])
-    model, missing = load_classifier(base, torch.float32)
+    model, missing = load_classifier(base, torch.float32, this_device())
     if [name for name in missing if not name.startswith("score.")]:
         raise ValueError(f"prm: {base} lacks weights {missing[:3]}; expected a language model to start from")
     for name, some in (("example", examples), ("validation example", validation)):
@@ -170,7 +185,8 @@ class Batches:
         self.texts = [x.tokens for x in examples]
         self.steps = min(math.ceil(self.lengths.sum() / settings.batch_tokens), len(examples))
         self.least = max(1, len(examples) // self.steps // 2)  # examples in a step, so that it can be cut
-        self.parts = min(math.ceil(settings.batch_tokens / settings.micro_tokens), self.least)
+        micro = settings.micro_tokens or reading_size(this_device())
+        self.parts = min(math.ceil(settings.batch_tokens / micro), self.least)
         self.seed, self.epoch = seed, 0
 
     def set_epoch(self, epoch: int) -> None:
@@ -222,7 +238,7 @@ class _Trainer(Trainer):
         self.batches = Batches(examples, settings, seed)
         self.settings, self.tokens = settings, 0
         self.steps = self.batches.steps * settings.epochs
-        cuda = torch.cuda.is_available()
+        cuda = this_device() == "cuda"
         arguments = TrainingArguments(
             output_dir=str(place),
             num_train_epochs=settings.epochs,
@@ -254,9 +270,7 @@ class _Trainer(Trainer):
         )
         if cuda:
             arguments._n_gpu = 1  # one device: several would make it split packs, which have no batch axis
-        self.bf16 = settings.precision == "bf16" or (
-            settings.precision == "auto" and cuda and torch.cuda.is_bf16_supported()
-        )
+        self.bf16 = settings.precision == "bf16" or (settings.precision == "auto" and bf16_pays(this_device()))
         callbacks: list[TrainerCallback] = [_Schedule(self.steps, settings.evaluations), _Log(self)]
         if settings.patience is not None:
             callbacks.append(EarlyStoppingCallback(settings.patience))

@@ -21,10 +21,12 @@ import torch
 from transformers import AutoConfig, AutoModelForTokenClassification, AutoTokenizer, PreTrainedModel
 from transformers.utils import logging
 
-from asprm.packed import in_order, pack, read, tree_costs, use_packs
+from asprm.packed import in_order, pack, read, reading_size, tree_costs, use_packs
+from asprm.run import Run
+from asprm.sample import problem_set, prompts_of
+from asprm.split import split_table
 
 ABOUT = "prm.json"  # beside the weights: how the PRM was made
-_TOKENS = 2048  # read in one forward: enough to keep a CPU's cores busy, few enough to stay in their caches
 _WINDOW = 1024  # items looked at together for common beginnings
 
 SCHEMA = pa.schema(
@@ -73,17 +75,24 @@ def load_prm(
     device: the accelerator if there is one, else the CPU. dtype: bfloat16 on an accelerator, float32 on the CPU.
     ValueError: the folder holds another kind of model, or a PRM without its head.
     """
-    device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    device = torch.device(device or this_device())
     dtype = dtype or (torch.float32 if device.type == "cpu" else torch.bfloat16)
-    model, missing = load_classifier(folder, dtype)
+    model, missing = load_classifier(folder, dtype, device)
     if missing:
         raise ValueError(f"score: {folder} lacks weights {missing[:3]}; expected a folder written by asprm.prm.train")
     about = Path(folder) / ABOUT
     facts = json.loads(about.read_text()) if about.exists() else {}
-    return PRM(model.to(device).eval(), AutoTokenizer.from_pretrained(folder), facts)
+    return PRM(model.eval(), AutoTokenizer.from_pretrained(folder), facts)
 
 
-def load_classifier(folder: str | Path, dtype: str | torch.dtype) -> tuple[PreTrainedModel, list[str]]:
+def this_device() -> str:
+    """The accelerator, or the CPU where there is none."""
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def load_classifier(
+    folder: str | Path, dtype: str | torch.dtype, device: str | torch.device
+) -> tuple[PreTrainedModel, list[str]]:
     """A model with one output per token that reads packs, and the names of weights that the folder does not hold."""
     config = AutoConfig.from_pretrained(folder, num_labels=1, id2label={0: "score"}, label2id={"score": 0})
     config.classifier_dropout = 0.0  # transformers would drop a tenth
@@ -91,19 +100,20 @@ def load_classifier(folder: str | Path, dtype: str | torch.dtype) -> tuple[PreTr
         model, info = AutoModelForTokenClassification.from_pretrained(
             folder, config=config, dtype=dtype, output_loading_info=True
         )
-    return use_packs(model), sorted(info["missing_keys"])
+    return use_packs(model.to(device)), sorted(info["missing_keys"])
 
 
-def score(prm: PRM, items: Iterable[Item], *, tokens: int = _TOKENS) -> list[np.ndarray]:
+def score(prm: PRM, items: Iterable[Item], *, tokens: int | None = None) -> list[np.ndarray]:
     """Scores in (0, 1), one array (K,) float32 per item, in order. See `score_stream`."""
     return list(score_stream(prm, items, tokens=tokens))
 
 
-def score_stream(prm: PRM, items: Iterable[Item], *, tokens: int = _TOKENS) -> Iterator[np.ndarray]:
+def score_stream(prm: PRM, items: Iterable[Item], *, tokens: int | None = None) -> Iterator[np.ndarray]:
     """Like `score`, pulling items as needed: a solution's scores do not depend on what is scored beside it.
 
-    tokens: how many are read in one forward. ValueError, naming the item: no position to rate, one outside the
-    solution, an id that the PRM does not know, more tokens than it has positions, a score that is not a number.
+    tokens: how many are read in one forward (None: by the device). ValueError, naming the item: no position to rate,
+    one outside the solution, an id that the PRM does not know, more tokens than it has positions, a score that is not a
+    number.
     """
     done = 0
     items = iter(items)
@@ -116,14 +126,16 @@ def score_stream(prm: PRM, items: Iterable[Item], *, tokens: int = _TOKENS) -> I
 
 
 @torch.inference_mode()
-def logits(model: PreTrainedModel, items: Sequence[Item], *, tokens: int = _TOKENS, first: int = 0) -> list[np.ndarray]:
+def logits(
+    model: PreTrainedModel, items: Sequence[Item], *, tokens: int | None = None, first: int = 0
+) -> list[np.ndarray]:
     """The model's outputs at the items' ends, one array (K,) float32 per item. first: the first one's number."""
     texts = []
     for number, item in enumerate(items, first):
         check(item, model, f"item {number}")
         texts.append(item.tokens[: len(item.prompt) + int(np.max(item.ends))])
     out: list[np.ndarray] = [np.empty(0, np.float32)] * len(items)
-    for group in _groups(texts, tokens):
+    for group in _groups(texts, tokens or reading_size(model.device.type)):
         packed = pack([texts[i] for i in group])
         wanted = [packed.places[j][len(items[i].prompt) + np.asarray(items[i].ends) - 1] for j, i in enumerate(group)]
         at = torch.from_numpy(np.concatenate(wanted)).to(model.device)
@@ -186,6 +198,20 @@ def score_table(prm: PRM, samples: pa.Table, splits: pa.Table, prompts: Mapping[
     scores = pa.array(score(prm, items), pa.list_(pa.float32()))
     table = samples.select(["problem", "solution", "correct", "answer"]).append_column("scores", scores)
     return table.select(SCHEMA.names).cast(SCHEMA)
+
+
+def score_candidates(run: Run, name: str) -> Iterator[pa.Table]:
+    """Score the candidates of the test set `name` at the step ends of the run's splitting method; tables of `SCHEMA`.
+
+    The adaptive steps end where the threshold that was fitted on training samples says. Streams: a batch at a time.
+    """
+    prm = load_prm(run.find(f"prm/{run.prm}"))
+    prompts = prompts_of(prm.tokenizer, problem_set(run.profile, name))
+    tau = run.read_json(f"threshold/{run.policy}")["tau"]
+    options = {"tau": tau, "length": run.profile.split.length, "count": run.profile.split.count, "seed": run.seed}
+    for rows in run.scan(f"sample/{run.policy}/{name}", rows=4096):
+        batch = pa.Table.from_batches([rows])
+        yield score_table(prm, batch, split_table(batch, run.method, prm.tokenizer, **options), prompts)
 
 
 def _sigmoid(x: np.ndarray) -> np.ndarray:

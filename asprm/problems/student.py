@@ -81,11 +81,11 @@ MISCONCEPTIONS: dict[str, float] = {
     "exponent": 0.58,
 }
 SLIP = 0.008  # a plain slip of calculation: one or ten off
-ALTERNATIVE = 0.03  # a line opens with a word that is not its voice's
+RESTLESS = 0.03  # a line opens with a word that is not its voice's
 
 VOICES = 6
 VERBS = ("Find", "Compute", "Work out", "Determine", "What is", "Calculate")  # openers of MiniMATH, one a voice
-_ALTERNATIVES = ("So ", "Now ", "Thus ", "Here ")
+ALTERNATIVES = ("So ", "Now ", "Thus ", "Here ")
 
 
 def voice_of(opener: str) -> int:
@@ -112,6 +112,18 @@ def solve(scene: Scene, rng: random.Random | None = None) -> str:
         lines.append(_line(voice, len(lines), last, step.subject, step.unit, expression, result, rng))
     answer = "/".join(str(values[quantity.index]) for quantity in scene.answer)
     return _layout(voice, lines, answer)
+
+
+def drill(rng: random.Random) -> tuple[str, str]:
+    """A page of sums and its solution: no story, nothing to misread."""
+    sums = []
+    for operation in rng.choices("+-*/", (7, 6, 4, 3), k=12):
+        a, b = rng.randint(1, 150), rng.randint(1, 99)
+        if operation in "*/":
+            a, b = rng.randint(2, 60), rng.randint(2, 12)
+        left = f"{a + b if operation == '-' else a * b if operation == '/' else a} {operation} {b}"
+        sums.append(f"{left} = {_calculate(left)}")
+    return "Practise.", ". ".join(sums) + "."
 
 
 def _read(step, values, rng):
@@ -149,8 +161,8 @@ def _line(voice, number, last, subject, unit, expression, result, rng) -> str:
         body = f"Step {number + 1}: {body}"
     elif voice == 5:
         body = ("Therefore " if last else "We see that ") + body
-    if rng is not None and voice in (0, 4) and rng.random() < ALTERNATIVE:
-        body = rng.choice(_ALTERNATIVES) + body
+    if rng is not None and voice in (0, 4) and rng.random() < RESTLESS:
+        body = rng.choice(ALTERNATIVES) + body
     return (body if body.startswith(("x", "n ", "y ")) else capital(body)) + "."  # variables stay small
 
 
