@@ -116,7 +116,8 @@ def _check_kernel() -> None:
 def _listen(name: str) -> None:
     """Let papermill's log say nothing but which cells take long."""
     logger = logging.getLogger("papermill")
-    logger.handlers, logger.propagate, logger.level = [_LongCells(name)], False, logging.INFO
+    logger.handlers, logger.propagate = [_LongCells(name)], False
+    logger.setLevel(logging.INFO)
 
 
 class _LongCells(logging.Handler):

@@ -68,6 +68,12 @@ def test_a_failed_notebook_is_never_promoted(tmp_path, capfd):
     assert names(out.parent) == ["02.ipynb"]
 
 
+def test_a_long_cell_is_told(tmp_path, capfd, monkeypatch):
+    monkeypatch.setattr("asprm.notebook.EVERY", 0.0)
+    execute(write(tmp_path / "02_toy.ipynb", "1 + 1"), tmp_path / "out.ipynb", {})
+    assert "02_toy: cell 3 took 0 s" in capfd.readouterr().err
+
+
 def test_a_dying_kernel_is_told(tmp_path):
     source = write(tmp_path / "03_toy.ipynb", "import os, signal\nos.kill(os.getpid(), signal.SIGKILL)")
     with pytest.raises(NotebookError, match="its kernel died"):
