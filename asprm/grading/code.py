@@ -102,7 +102,7 @@ class _Pool:
         try:
             return self.idle[limits].pop()
         except (KeyError, IndexError):
-            return Sandbox(limits)
+            return Sandbox(limits, warm=True)
 
     def give(self, worker: Sandbox) -> None:
         """Back into the pool once its job has ended, which is waited for; a worker that does not answer is closed."""

@@ -112,8 +112,8 @@ def _read_unit(text: str, currency: str) -> tuple[str | None, Fraction, int]:
     if "circ" in name:
         name = "°"
     known = _UNITS.get(name) or _UNITS.get(name.removesuffix("s"))
-    if known is None and (attached or len(name) < 3):
-        return None, Fraction(1), 1  # 2ab is a product
+    if known is None and (attached or len(text) < 3):
+        return None, Fraction(1), 1  # 2ab is a product, and so is 2 ab
     dimension, factor = known or symbol
     return (dimension if power == 1 or not dimension else f"{dimension}^{power}"), factor**power, scale
 

@@ -291,6 +291,9 @@ def _failed_line(error, test):
 
 # The worker
 
+# What problems tend to import: a worker that serves many loads it once.
+_USUAL = "bisect collections copy datetime decimal functools heapq itertools math operator random re string typing"
+
 
 def main():
     settings = json.loads(sys.argv[1])
@@ -309,6 +312,8 @@ def main():
         os.setresgid(*[settings["uid"]] * 3)
         os.setresuid(*[settings["uid"]] * 3)
     sys.path.append("/packages")
+    for name in _USUAL.split() if settings["warm"] else ():
+        __import__(name)
     send(outbox, {"hello": os.geteuid()})
     while (job := receive(inbox)) is not None:
         child = os.fork()

@@ -49,12 +49,15 @@ class Limits:
 class Sandbox:
     """One worker and the messages to it and from it. Not for several threads at a time."""
 
-    def __init__(self, limits: Limits, *, mode: str | None = None) -> None:
-        """mode: "root", "user" or "none" (limits only, no bubblewrap); by default what this machine allows."""
+    def __init__(self, limits: Limits, *, warm: bool = False, mode: str | None = None) -> None:
+        """warm: loads common modules at once, for a worker that will serve many jobs.
+
+        mode: "root", "user" or "none" (limits only, no bubblewrap); by default what this machine allows.
+        """
         self.limits, self.mode = limits, mode or sandbox_mode()
         uid = 10_000 + next(_numbers) % 50_000 if self.mode == "root" else 0
-        settings = asdict(limits) | {"sandboxed": self.mode != "none", "uid": uid}
-        self.process = _start([*_command(self.mode, limits.tmp), "-c", _runner(), json.dumps(settings)])
+        settings = asdict(limits) | {"sandboxed": self.mode != "none", "uid": uid, "warm": warm}
+        self.process = _start([*command_line(self.mode, limits.tmp), "-c", _runner(), json.dumps(settings)])
         os.set_blocking(self.process.stdin.fileno(), False)
         hello = self.receive(time.monotonic() + 30)
         if not hello or "hello" not in hello:
@@ -161,7 +164,7 @@ def _works(mode: str) -> bool:
     return True
 
 
-def _command(mode: str, tmp: int) -> list[str]:
+def command_line(mode: str, tmp: int) -> list[str]:
     """The command line up to Python's own options."""
     python = os.path.realpath(sys.executable)
     options = ["-P", "-s", "-S", "-B"]  # no path of ours, no site-packages, no bytecode

@@ -6,6 +6,7 @@ the worker may hold `MEMORY` bytes. A worker that is killed by either is replace
 As no signal handler of the calling process is involved, any thread may call.
 """
 
+import atexit
 import json
 import os
 import re
@@ -94,7 +95,13 @@ def _forget() -> None:
     _running = threading.BoundedSemaphore(max(2, os.cpu_count() or 1))
 
 
+def _close() -> None:
+    while not _idle.empty():
+        _idle.get().stop()
+
+
 os.register_at_fork(after_in_child=_forget)
+atexit.register(_close)
 
 
 # In the worker

@@ -1,0 +1,86 @@
+"""The tables of the Verification page count what the graders say."""
+
+import json
+
+import pytest
+from real_data import FOLDER
+
+from asprm import verification
+from asprm.grading import grade_math
+from asprm.problems.hub import load
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """A data folder of two GSM8K problems, five MATH problems and three samples."""
+    answers = [r"\frac{1}{2}", "3, 5", "x=5", "5", r"\pi"]
+    files = {
+        "gsm8k/test.jsonl": [
+            {"question": "a", "answer": "So 18.\n#### 18"},
+            {"question": "b", "answer": "So 1,218.\n#### 1,218"},
+        ],
+        "math500/test.jsonl": [
+            {"problem": "p", "solution": f"It is $\\boxed{{{answer}}}$.", "answer": answer} for answer in answers
+        ],
+        "metamath_llama_samples/gsm8k_bo256_confidence.jsonl": [
+            {"idx": 0, "answer": "18", "pred": ["The answer is: 18", "The answer is: 18.5", "The answer is: $18"]}
+        ],
+    }
+    for name, rows in files.items():
+        (tmp_path / name).parent.mkdir(parents=True)
+        (tmp_path / name).write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return tmp_path
+
+
+def test_tables_count_wrong_and_differing_verdicts(folder, monkeypatch):
+    monkeypatch.setattr(verification, "PAIRS", 10)
+    frame = verification.answers(folder)
+    table = verification.summary(frame).set_index(["data", "form"])
+    assert (table.ours_wrong.fillna(0) == 0).all()
+    wrong = {
+        form: table.loc[("GSM8K", form), "authors_wrong"] for form in ("gold solution", "dollar sign", "half more")
+    }
+    assert wrong == {"gold solution": 0, "dollar sign": 2, "half more": 1}  # 1,218 is read as 1
+    assert table.loc[("MATH500 pairs", "answer of another problem"), "completions"] == 10
+    samples = table.loc[("MetaMath-Llama samples", "problem 0")]
+    assert (samples.ours_correct, samples.authors_differs) == (pytest.approx(2 / 3), 2)
+    differ = verification.disagreements(frame)
+    assert differ.completions.sum() == sum(
+        bool({row.authors, row.math_verify} - {row.ours, None}) for row in frame.itertuples()
+    )
+    assert "18 ← $18; 1,218 ← $1218" in set(differ.examples)
+
+
+def test_the_regular_expression_loses_what_the_description_says():
+    answers = ("18", "18.0", "18.5", "18/5", "1,800", "$18")
+    verdicts = [verification.by_regular_expression(f"The answer is: {x}", "18") for x in answers]
+    assert verdicts == [True, True, True, True, False, False]
+
+
+@pytest.mark.parametrize(
+    ("latex", "plain"),
+    [
+        (r"\frac{\pi}{2}", "(pi)/(2)"),
+        (r"1\frac{4}{5}", "1 4/5"),
+        (r"\left(\frac35, \sqrt{2}\right]", "(3/5, sqrt(2)]"),
+        (r"\text{(C)}", "(C)"),
+        (r"90^\circ", "90 degrees"),
+        (r"10,\!080", "10,080"),
+        (r"\{1\}", r"\{1\}"),
+    ],
+)
+def test_plain_notation(latex, plain):
+    assert verification.plain_notation(latex) == plain
+
+
+def test_math500_answers_in_plain_notation_are_right():
+    if not FOLDER.exists():
+        pytest.skip(f"no real data at {FOLDER}; set ASPRM_SHARED to the folder that holds data")
+    pairs = [
+        (problem.answer, verification.plain_notation(problem.answer))
+        for problem in load("math500", path=FOLDER / "math500")
+    ]
+    pairs = [(gold, plain) for gold, plain in pairs if plain != gold and "\\" not in plain]
+    wrong = [(gold, plain) for gold, plain in pairs if not grade_math(f"The answer is: {plain}", gold).correct]
+    assert len(pairs) > 100
+    assert wrong == []
