@@ -96,19 +96,18 @@ def sample_all(run: Run) -> dict[str, int]:
             tokens[name] = tokens.get(name, 0) + len(part["ids"].combine_chunks().flatten())
             yield part
 
-    for name, parts in groupby(_by_set(tables), key=lambda pair: pair[0]):
+    for name, parts in groupby(by_set(tables), key=lambda pair: pair[0]):
         run.write(f"sample/{run.policy}/{name}", counted(name, parts))
     return tokens
 
 
-def _by_set(tables: Iterator[pa.Table]) -> Iterator[tuple[str, pa.Table]]:
-    """Each chunk's rows cut where the set changes; chunks come in the order of the sets."""
+def by_set(tables: Iterator[pa.Table]) -> Iterator[tuple[str, pa.Table]]:
+    """The tables cut where their first column, `set`, changes, without that column; they come in the order of the sets."""
     for table in tables:
-        sets = table["set"].to_pylist()
         start = 0
-        for name, group in groupby(sets):
+        for name, group in groupby(table["set"].to_pylist()):
             length = len(list(group))
-            yield name, table.slice(start, length).select(SCHEMA.names)
+            yield name, table.slice(start, length).drop_columns("set")
             start += length
 
 
