@@ -21,8 +21,23 @@ from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedM
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
+try:
+    from torch.nn.attention.varlen import varlen_attn
+except ImportError:  # torch before 2.10
+    varlen_attn = None
+
 ATTENTION = "asprm_packed"
 _SHORTEST = 8  # a common beginning shorter than this is read again: a segment of its own would cost more
+
+
+def reading_size(device: str) -> int:
+    """How many tokens to read in one forward: enough to keep the cores busy, few enough to stay in a CPU's caches."""
+    return 2048 if device == "cpu" else 16384
+
+
+def bf16_pays(device: str) -> bool:
+    """Whether products in bf16 are faster: on accelerators that have them, on CPUs with instructions for them."""
+    return torch.cuda.is_bf16_supported() if device == "cuda" else torch.cpu._is_avx512_bf16_supported()
 
 
 @dataclass(eq=False)
@@ -31,25 +46,37 @@ class Segments:
 
     lengths: list[int]
     chains: list[tuple[int, ...]]
-    _masks: dict = field(default_factory=dict)
+    _made: dict = field(default_factory=dict)  # what attention needs, the same in every layer
 
     def mask(self, segment: int, window: int | None, like: torch.Tensor) -> torch.Tensor | None:
-        """Additive (n, n + ancestors), made once per pack; None where plain causal attention is meant."""
+        """Additive (n, n + ancestors); None where plain causal attention is meant."""
         own = self.lengths[segment]
         seen = sum(self.lengths[i] for i in self.chains[segment])
         narrow = window is not None and seen > window
         if seen == own and not narrow:
             return None
         key = (segment, window, like.dtype)
-        if key not in self._masks:
+        if key not in self._made:
             column = torch.arange(seen, device=like.device)
             position = column[seen - own :, None]
             hidden = column > position
             if narrow:
                 hidden |= column <= position - window
             mask = torch.zeros(own, seen, dtype=like.dtype, device=like.device)
-            self._masks[key] = mask.masked_fill_(hidden, float("-inf"))
-        return self._masks[key]
+            self._made[key] = mask.masked_fill_(hidden, float("-inf"))
+        return self._made[key]
+
+    def flat(self, device: torch.device) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, int, int]:
+        """For kernels over ragged rows: the tokens that each segment sees, (K,), all segments end to end; where the
+        segments' queries and keys begin and end, (S + 1,) int32 each; the most queries and the most keys of one.
+        """
+        if "flat" not in self._made:
+            starts = np.cumsum([0, *self.lengths])
+            seen = [np.concatenate([np.arange(starts[i], starts[i + 1]) for i in chain]) for chain in self.chains]
+            ends = np.cumsum([0, *map(len, seen)])
+            index, queries, keys = (torch.from_numpy(x).to(device) for x in (np.concatenate(seen), starts, ends))
+            self._made["flat"] = index, queries.int(), keys.int(), max(self.lengths), max(map(len, seen))
+        return self._made["flat"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -149,7 +176,10 @@ def use_packs(model: PreTrainedModel) -> PreTrainedModel:
     shared = np.arange(2 * _SHORTEST) % model.config.get_text_config().vocab_size
     sequences = [shared, np.append(shared, shared[:5]), np.append(shared, shared[5:9])]
     try:
-        with torch.inference_mode():
+        with (
+            torch.inference_mode(),
+            torch.autocast(model.device.type, torch.bfloat16, enabled=model.device.type == "cuda"),
+        ):
             plain = [model.base_model(_row(ids, model)).last_hidden_state[0] for ids in sequences]
             model.set_attn_implementation(ATTENTION)
             packed = pack(sequences)
@@ -158,7 +188,7 @@ def use_packs(model: PreTrainedModel) -> PreTrainedModel:
         error /= max(float(x.abs().max()) for x in plain)
     except (TypeError, ValueError, RuntimeError) as reason:
         raise ValueError(_UNFIT.format(type(model).__name__)) from reason
-    if not error < (1e-3 if model.dtype == torch.float32 else 0.1):
+    if not error < (1e-3 if model.device.type == "cpu" and model.dtype == torch.float32 else 0.1):
         raise ValueError(_UNFIT.format(f"{type(model).__name__} (relative error {error:.1e})"))
     return model
 
@@ -206,26 +236,68 @@ def _attend(
         return sdpa_attention_forward(module, query, key, value, attention_mask, dropout, scaling, **options)
     dtype = value.dtype
     with torch.autocast(query.device.type, enabled=False):
-        if query.device.type == "cpu":  # where fused attention is slower in bf16 than in fp32, its backward five times
+        if query.device.type == "cpu":  # fused attention is slower in bf16 there than in fp32, its backward five times
             query, key, value = query.float(), key.float(), value.float()
-        queries, keys, values = (x.to(value.dtype).split(segments.lengths, 2) for x in (query, key, value))
-        seen = []
-        for i, chain in enumerate(segments.chains):
-            mask = segments.mask(i, sliding_window, query)
-            alone = len(chain) == 1
-            seen.append(
-                F.scaled_dot_product_attention(
-                    queries[i],
-                    keys[i] if alone else torch.cat([keys[j] for j in chain], 2),
-                    values[i] if alone else torch.cat([values[j] for j in chain], 2),
-                    attn_mask=mask,
-                    is_causal=mask is None,
-                    dropout_p=dropout,
-                    scale=scaling,
-                    enable_gqa=query.shape[1] != key.shape[1],
-                )
+        query, key = query.to(value.dtype), key.to(value.dtype)
+        if varlen_attn is not None and query.is_cuda and dtype != torch.float32 and not dropout:
+            seen = _ragged(query, key, value, segments, sliding_window, scaling)
+        else:
+            seen = _one_by_one(query, key, value, segments, sliding_window, scaling, dropout)
+    return seen.to(dtype), None
+
+
+def _one_by_one(
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    segments: Segments,
+    window: int | None,
+    scale: float | None,
+    dropout: float,
+) -> torch.Tensor:
+    queries, keys, values = (x.split(segments.lengths, 2) for x in (query, key, value))
+    seen = []
+    for i, chain in enumerate(segments.chains):
+        mask = segments.mask(i, window, query)
+        alone = len(chain) == 1
+        seen.append(
+            F.scaled_dot_product_attention(
+                queries[i],
+                keys[i] if alone else torch.cat([keys[j] for j in chain], 2),
+                values[i] if alone else torch.cat([values[j] for j in chain], 2),
+                attn_mask=mask,
+                is_causal=mask is None,
+                dropout_p=dropout,
+                scale=scale,
+                enable_gqa=query.shape[1] != key.shape[1],
             )
-    return torch.cat(seen, 2).transpose(1, 2).to(dtype), None
+        )
+    return torch.cat(seen, 2).transpose(1, 2)
+
+
+def _ragged(
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    segments: Segments,
+    window: int | None,
+    scale: float | None,
+) -> torch.Tensor:
+    """One kernel for all segments; the last query of a segment sees its last key."""
+    index, queries, keys, most_queries, most_keys = segments.flat(query.device)
+    seen = varlen_attn(
+        query[0].transpose(0, 1),
+        key[0].transpose(0, 1)[index],
+        value[0].transpose(0, 1)[index],
+        queries,
+        keys,
+        most_queries,
+        most_keys,
+        scale=scale,
+        window_size=(-1 if window is None else window - 1, 0),
+        enable_gqa=query.shape[1] != key.shape[1],
+    )
+    return seen[None]
 
 
 AttentionInterface.register(ATTENTION, _attend)

@@ -3,11 +3,13 @@
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from tiny_models import config, some_texts
+from torch.nn.functional import scaled_dot_product_attention
 from transformers import AutoModelForTokenClassification, BloomConfig, BloomForTokenClassification
 
+from asprm import packed as module
 from asprm.packed import in_order, pack, read, tree_costs, use_packs
 
 
@@ -32,6 +34,7 @@ def test_a_tree_by_hand():
 texts = st.lists(st.lists(st.integers(0, 2), min_size=1, max_size=12).map(np.array), min_size=1, max_size=8)
 
 
+@settings(deadline=None)
 @given(texts, st.integers(1, 6))
 def test_every_sequence_is_found_in_its_pack(sequences, shortest):
     packed = pack(sequences, shortest)
@@ -42,6 +45,7 @@ def test_every_sequence_is_found_in_its_pack(sequences, shortest):
         assert np.array_equal(positions[places], np.arange(len(sequence)))
 
 
+@settings(deadline=None)
 @given(texts)
 def test_a_tree_reads_each_beginning_once(sequences):
     beginnings = {tuple(x[:i]) for x in sequences for i in range(1, len(x) + 1)}
@@ -58,6 +62,30 @@ def test_a_pack_gives_what_each_sequence_gives_alone(kind, shortest):
     states = read(packing, packed)
     for places, text in zip(packed.places, sequences, strict=True):
         torch.testing.assert_close(states[places], alone(plain, text), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", ["mistral", "mistral-window"])
+def test_an_accelerators_kernel_is_asked_for_the_same(kind, monkeypatch):
+    """Its contract in plain words: ragged rows, causal from the right end, (window - 1, 0) to look back."""
+
+    def ragged(query, key, value, queries, keys, most_queries, most_keys, *, scale, window_size, enable_gqa):
+        out = []
+        for a, b, c, d in zip(queries, queries[1:], keys, keys[1:], strict=False):
+            q, k, v = query[a:b], key[c:d], value[c:d]
+            assert len(q) <= most_queries
+            assert len(k) <= most_keys
+            behind = torch.arange(len(q))[:, None] + len(k) - len(q) - torch.arange(len(k))
+            mask = (behind >= 0) & ((window_size[0] < 0) | (behind <= window_size[0]))
+            heads = (x.transpose(0, 1) for x in (q, k, v))
+            attended = scaled_dot_product_attention(*heads, attn_mask=mask, scale=scale, enable_gqa=enable_gqa)
+            out.append(attended.transpose(0, 1))
+        return torch.cat(out)
+
+    packing, packed = use_packs(model(kind)), pack(some_texts(8))
+    plain = read(packing, packed)
+    monkeypatch.setattr(module, "varlen_attn", ragged)
+    monkeypatch.setattr(module, "_one_by_one", lambda *x: module._ragged(*x[:-1]))
+    torch.testing.assert_close(read(packing, packed), plain, rtol=1e-4, atol=1e-5)
 
 
 def test_gradients_are_those_of_the_sequences_alone():

@@ -11,6 +11,7 @@ import pyarrow as pa
 import pytest
 import torch
 from hypothesis import given
+from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 from tiny_models import POSITIONS, VOCABULARY, write_policy
@@ -20,7 +21,9 @@ from asprm import prm as module
 from asprm.prm import Batches, Example, Settings, collate, examples, measure, train
 from asprm.score import Item, load_prm, score
 
-SETTINGS = Settings(epochs=2, learning_rate=3e-3, batch_tokens=400, warmup=0.2, weight_decay=0.01, evaluations=4)
+SETTINGS = Settings(
+    epochs=2, learning_rate=3e-3, batch_tokens=400, warmup=0.2, weight_decay=0.01, evaluations=4, precision="fp32"
+)
 
 
 @pytest.fixture(scope="module")
@@ -152,10 +155,10 @@ def test_bf16_stays_close_to_fp32(base, tmp_path):
     assert weights(tmp_path / "b")["score.weight"].dtype == torch.float32
 
 
-@pytest.mark.parametrize("steps", [3, 7])
-def test_a_killed_training_goes_on_to_the_same_bits(base, tmp_path, monkeypatch, steps):
+@pytest.mark.parametrize(("steps", "precision"), [(3, "fp32"), (7, "bf16")])
+def test_a_killed_training_goes_on_to_the_same_bits(base, tmp_path, monkeypatch, steps, precision):
     data, validation = some_examples(), some_examples(10, seed=1)
-    settings = replace(SETTINGS, patience=10, micro_tokens=150)
+    settings = replace(SETTINGS, patience=10, micro_tokens=150, precision=precision)
     whole = train(base, data, settings, tmp_path / "whole", validation=validation, seed=0)
     again = train(base, data, settings, tmp_path / "again", validation=validation, seed=0)
     pd.testing.assert_frame_equal(again, whole, check_exact=True)
@@ -237,6 +240,7 @@ def test_the_folder_is_an_ordinary_model(base, tmp_path):
     assert sorted(x.name for x in tmp_path.iterdir()) == ["prm"]
 
 
+@hypothesis_settings(deadline=None)
 @given(
     st.lists(st.integers(1, 30), min_size=1, max_size=40),
     st.integers(1, 200),
@@ -281,6 +285,7 @@ def test_collate_puts_labels_where_steps_end():
 logit = st.integers(-4, 4).map(float)  # few values, so that ties are frequent
 
 
+@hypothesis_settings(deadline=None)
 @given(st.lists(st.tuples(logit, st.sampled_from([0.0, 0.25, 1.0])), min_size=1, max_size=12))
 def test_measures_against_their_definitions(pairs):
     outputs, labels = np.array(pairs).T
