@@ -18,7 +18,7 @@ from transformers import PreTrainedModel
 from asprm.engines.executor import Executor, Piece, additive_mask
 from asprm.engines.rows import Rows
 
-_BLOCK = 32  # rows; on an accelerator one block of all rows, for the launches
+_BLOCK = 16  # rows; on an accelerator one block of all rows, for the launches
 
 
 class LeanExecutor(Executor):
@@ -67,9 +67,7 @@ class LeanExecutor(Executor):
         count = len(tokens)
         at = torch.arange(count, device=self.device) * rows.length + lengths
         blocks = []  # rows, columns, mask
-        for start in range(0, count, self.block):
-            part = slice(start, min(start + self.block, count))
-            columns = rows.visible(int(known[part].max()) + 1)
+        for part, columns in self._blocks(rows, known):
             own = lengths[part, None]
             blocks.append((part, columns, additive_mask(own, own, columns, self.window, self.shape.dtype)[:, None]))
         angles = self._at(lengths, int(known.max()) + 1)
@@ -86,6 +84,17 @@ class LeanExecutor(Executor):
                 seen.append(F.scaled_dot_product_attention(queries[part], keys, values, attn_mask=mask))
             x = layer.finish(x, torch.cat(seen).flatten(1))
         return self._output(x)
+
+    def _blocks(self, rows: Rows, known: np.ndarray) -> list[tuple[slice, int]]:
+        """Neighbouring rows and how many columns they read; blocks that read equally far are one."""
+        blocks: list[tuple[slice, int]] = []
+        for start in range(0, len(known), self.block):
+            stop = min(start + self.block, len(known))
+            columns = rows.visible(int(known[start:stop].max()) + 1)
+            if blocks and blocks[-1][1] == columns:
+                start = blocks.pop()[0].start
+            blocks.append((slice(start, stop), columns))
+        return blocks
 
     def _read(self, rows: Rows, pieces: list[Piece]) -> Sequence[torch.Tensor]:
         # Tokens of all pieces end to end, (N,); only attention looks at one piece at a time.

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import torch
 from transformers.cache_utils import Cache
 
-_GRAIN = 32  # lengths are rounded up to this many columns, so that the kernels see few different shapes
+_GRAIN = 16  # lengths are rounded up to this many columns, so that the kernels see few different shapes
 
 
 @dataclass(frozen=True)
