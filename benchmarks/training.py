@@ -12,11 +12,11 @@ import torch
 from common import MAX_NEW_TOKENS, POLICY, REPEATS, TEMPERATURE, policy, problems, publish, requests, row, seconds
 from torch.utils.data import DataLoader
 
-from asprm import prm
+from asprm import trainer
 from asprm.engines import Sampling
-from asprm.prm import Example, Settings
 from asprm.score import load_classifier
 from asprm.split import fixed
+from asprm.trainer import Example, Settings
 
 SETTINGS = Settings(
     epochs=1, learning_rate=5e-4, batch_tokens=8192, warmup=0.1, weight_decay=0.01, evaluations=1, precision="fp32"
@@ -42,7 +42,7 @@ def main() -> list:
         best = max(choices, key=choices.get)
         ratios = []
         for _ in range(REPEATS):
-            ours = tokens_per_second(prm._Trainer, examples, settings)
+            ours = tokens_per_second(trainer.PackTrainer, examples, settings)
             theirs = tokens_per_second(Padded, examples, replace(settings, micro_tokens=best))
             print(f"{precision}: packed {ours:,.0f} tokens/s, padded {theirs:,.0f}", flush=True)
             ratios.append(ours / theirs)
@@ -55,13 +55,13 @@ def tokens_per_second(kind, examples, settings) -> float:
     with tempfile.TemporaryDirectory() as folder:
         torch.manual_seed(0)
         model, _ = load_classifier(POLICY, torch.float32, "cpu")
-        trainer = kind(model, examples, [], settings, Path(folder), seed=0)
-        trainer._save_checkpoint = lambda *_: None
-        taken, _ = seconds(trainer.train)
+        work = kind(model, examples, [], settings, Path(folder), seed=0)
+        work._save_checkpoint = lambda *_: None
+        taken, _ = seconds(work.train)
     return sum(len(x.tokens) for x in examples) / taken
 
 
-class Padded(prm._Trainer):
+class Padded(trainer.PackTrainer):
     """The same Trainer with padded batches and a mask."""
 
     def get_train_dataloader(self) -> DataLoader:

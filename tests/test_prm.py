@@ -3,23 +3,22 @@
 import json
 import math
 from dataclasses import replace
-from itertools import chain
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import settings as hypothesis_settings
-from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
-from tiny_models import POSITIONS, VOCABULARY, write_policy
+from tiny_models import POSITIONS, VOCABULARY, some_examples, write_policy
 from transformers import AutoModelForTokenClassification, AutoTokenizer
 
 from asprm import prm as module
-from asprm.prm import Batches, Example, Settings, collate, examples, measure, train
-from asprm.score import Item, load_prm, score
+from asprm import trainer
+from asprm.prm import Example, Settings, examples, train
+from asprm.profile import load_profile
+from asprm.score import load_prm, score
+from asprm.trainer import Batches, measure
 
 SETTINGS = Settings(
     epochs=2, learning_rate=3e-3, batch_tokens=400, warmup=0.2, weight_decay=0.01, evaluations=4, precision="fp32"
@@ -29,19 +28,6 @@ SETTINGS = Settings(
 @pytest.fixture(scope="module")
 def base(tmp_path_factory):
     return write_policy(tmp_path_factory.mktemp("base"), initializer_range=0.05)
-
-
-def some_examples(count=60, seed=0, label=lambda ids, end: float(ids[end - 1] % 2)) -> list[Example]:
-    """Four solutions of each problem; by default a step is right if its last token is odd."""
-    rng = np.random.default_rng(seed)
-    out = []
-    for i in range(count):
-        if i % 4 == 0:
-            prompt = rng.integers(3, VOCABULARY, rng.integers(2, 15)).astype(np.int32)
-        ids = rng.integers(3, VOCABULARY, rng.integers(5, 25)).astype(np.int32)
-        ends = np.unique([*rng.integers(1, len(ids), 3), len(ids)]).astype(np.int32)
-        out.append(Example(prompt, ids, ends, np.array([label(ids, end) for end in ends], np.float32)))
-    return out
 
 
 def weights(folder):
@@ -169,7 +155,7 @@ def test_a_killed_training_goes_on_to_the_same_bits(base, tmp_path, monkeypatch,
             raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(module._Log, "on_step_end", killed, raising=False)
+        patch.setattr(trainer.Log, "on_step_end", killed, raising=False)
         with pytest.raises(KeyboardInterrupt):
             train(base, data, settings, tmp_path / "killed", validation=validation, seed=0, work=tmp_path / "work")
     checkpoints = list((tmp_path / "work").glob("*/checkpoint-*"))
@@ -240,70 +226,6 @@ def test_the_folder_is_an_ordinary_model(base, tmp_path):
     assert sorted(x.name for x in tmp_path.iterdir()) == ["prm"]
 
 
-@hypothesis_settings(deadline=None)
-@given(
-    st.lists(st.integers(1, 30), min_size=1, max_size=40),
-    st.integers(1, 200),
-    st.integers(1, 50),
-    st.integers(0, 3),
-)
-def test_every_example_comes_once_an_epoch(lengths, batch, micro, epoch):
-    items = [Item(np.array([1]), np.full(n, i), np.array([n])) for i, n in enumerate(lengths)]
-    settings = replace(SETTINGS, batch_tokens=batch, micro_tokens=micro)
-    batches = Batches(items, settings, seed=0)
-    batches.set_epoch(epoch)
-    parts = list(batches)
-    assert len(parts) == len(batches) == batches.steps * batches.parts
-    assert all(parts)
-    assert sorted(chain(*parts)) == list(range(len(lengths)))
-    # A step holds the same examples however it is cut.
-    single = Batches(items, replace(settings, micro_tokens=10**6), seed=0)
-    single.set_epoch(epoch)
-    n = batches.parts
-    assert [set(x) for x in single] == [set(chain(*parts[i : i + n])) for i in range(0, len(parts), n)]
-
-
-def test_epochs_differ_and_seeds_differ():
-    data = some_examples(40)
-    orders = []
-    for seed, epoch in ((0, 0), (0, 1), (1, 0), (0, 0)):
-        batches = Batches(data, SETTINGS, seed)
-        batches.set_epoch(epoch)
-        orders.append(list(batches))
-    assert orders[0] == orders[3]
-    assert orders[0] != orders[1] != orders[2] != orders[0]
-
-
-def test_collate_puts_labels_where_steps_end():
-    data = some_examples(8)
-    batch = collate(data)
-    ids = batch["packed"].ids[0][batch["at"]].numpy()
-    assert ids.tolist() == [x.ids[end - 1] for x in data for end in x.ends]
-    assert np.array_equal(ids % 2, batch["labels"].numpy())
-
-
-logit = st.integers(-4, 4).map(float)  # few values, so that ties are frequent
-
-
-@hypothesis_settings(deadline=None)
-@given(st.lists(st.tuples(logit, st.sampled_from([0.0, 0.25, 1.0])), min_size=1, max_size=12))
-def test_measures_against_their_definitions(pairs):
-    outputs, labels = np.array(pairs).T
-    found = measure(outputs, labels)
-    r = 1 / (1 + np.exp(-outputs))
-    assert found["loss"] == pytest.approx(-np.mean(labels * np.log(r) + (1 - labels) * np.log(1 - r)))
-    assert found["accuracy"] == pytest.approx(
-        np.mean([y if p >= 0.5 else 1 - y for p, y in zip(r, labels, strict=True)])
-    )
-    weight = np.outer(labels, 1 - labels)
-    above = np.sign(outputs[:, None] - outputs[None, :]) / 2 + 0.5
-    # A soft label weighs against itself too, and ties with itself.
-    if labels.sum() and (1 - labels).sum():
-        assert found["auc"] == pytest.approx((weight * above).sum() / (labels.sum() * (1 - labels).sum()))
-    else:
-        assert math.isnan(found["auc"])
-
-
 def test_examples_from_tables():
     labels = pa.table(
         {
@@ -328,6 +250,24 @@ def test_examples_from_tables():
     assert (second.ids.tolist(), second.ends.tolist(), second.labels.tolist()) == ([5, 6], [2], [0.0])
     with pytest.raises(ValueError, match="solution 1 of problem 'b' has labels, but is not among the samples"):
         examples(labels, samples.slice(0, 2), prompts)
+
+
+@pytest.mark.parametrize("share", [0.0, 0.3])
+def test_whole_problems_are_held_out(share):
+    problems = [f"p{i // 3}" for i in range(30)]
+    labels = pa.table({"problem": problems, "label": [0.0] * 30})
+    learn, watch = hold_out(labels, share, seed=1)
+    inside, outside = set(watch["problem"].to_pylist()), set(learn["problem"].to_pylist())
+    assert len(inside) == round(10 * share)
+    assert not inside & outside
+    assert len(watch) + len(learn) == 30
+    assert hold_out(labels, share, seed=1)[1].equals(watch)
+
+
+def test_the_profiles_own_settings():
+    settings = settings_of(load_profile("tiny").prm)
+    assert settings.epochs == load_profile("tiny").prm.epochs
+    assert settings.keep == "best"
 
 
 def one(**changes) -> Example:

@@ -7,6 +7,8 @@ import torch
 from tokenizers import Tokenizer, models
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedTokenizerFast
 
+from asprm.trainer import Example
+
 VOCABULARY, POSITIONS = 64, 128
 KINDS = {  # a backbone, and what it adds to the common configuration
     "mistral": ("mistral", {"num_key_value_heads": 1, "sliding_window": None, "tie_word_embeddings": True}),
@@ -49,3 +51,16 @@ def some_texts(count: int, seed: int = 0) -> list[np.ndarray]:
     prompts = [rng.integers(3, VOCABULARY, rng.integers(1, 25)) for _ in range(3)]
     texts = [np.concatenate([prompts[i % 3], rng.integers(3, 5, rng.integers(0, 40))]) for i in range(count)]
     return [x.astype(np.int32) for x in [*texts, *prompts, texts[0]]]
+
+
+def some_examples(count=60, seed=0, label=lambda ids, end: float(ids[end - 1] % 2)) -> list[Example]:
+    """Four solutions of each problem; by default a step is right if its last token is odd."""
+    rng = np.random.default_rng(seed)
+    out = []
+    for i in range(count):
+        if i % 4 == 0:
+            prompt = rng.integers(3, VOCABULARY, rng.integers(2, 15)).astype(np.int32)
+        ids = rng.integers(3, VOCABULARY, rng.integers(5, 25)).astype(np.int32)
+        ends = np.unique([*rng.integers(1, len(ids), 3), len(ids)]).astype(np.int32)
+        out.append(Example(prompt, ids, ends, np.array([label(ids, end) for end in ends], np.float32)))
+    return out
