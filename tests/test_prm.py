@@ -15,10 +15,10 @@ from transformers import AutoModelForTokenClassification, AutoTokenizer
 
 from asprm import prm as module
 from asprm import trainer
-from asprm.prm import Example, Settings, examples, train
+from asprm.prm import examples, hold_out, settings_of, train
 from asprm.profile import load_profile
 from asprm.score import load_prm, score
-from asprm.trainer import Batches, measure
+from asprm.trainer import Batches, Example, Settings, measure
 
 SETTINGS = Settings(
     epochs=2, learning_rate=3e-3, batch_tokens=400, warmup=0.2, weight_decay=0.01, evaluations=4, precision="fp32"
