@@ -210,7 +210,7 @@ def threshold_sweep(thresholds: Sequence[Threshold], chosen: float = 0.02) -> Pl
 
 @_styled
 def solve_rates(rates: Mapping[str, ArrayLike], bins: int = 8) -> Plot:
-    """How often problems are solved: per set, the share of problems by the share of its samples that are right, (P,)."""
+    """How often problems are solved: per set, (P,) the share of a problem's samples that are right."""
     plot, (ax,) = _plot(3.2)
     edges = np.linspace(0, 1, bins + 1)
     width = 0.9 / bins / len(rates)

@@ -1,6 +1,6 @@
 """Guided decoding as a stage (stage 8): every set at every trigger, and what came of it.
 
-The algorithm itself is in `asprm.tvd`. Here problems are decoded in chunks, graded and written to tables, and the tables
+The algorithm itself is in `asprm.tvd`. Here problems are decoded in chunks, graded and written to tables, and these
 are held against greedy decoding.
 """
 

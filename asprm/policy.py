@@ -63,8 +63,8 @@ def corpus(mixture: dict[str, float], seed: int) -> Iterator[tuple[str, str]]:
 
 
 def train_tokenizer(texts: Sequence[str], vocabulary: int):
-    """A byte-level BPE tokenizer of so many tokens; every digit is a token of its own (the first of a number with the space
-    before it), any text can be encoded.
+    """A byte-level BPE tokenizer of so many tokens, which can encode any text. Every digit is a token of its own, the
+    first of a number together with the space before it.
     """
     from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
     from transformers import PreTrainedTokenizerFast
@@ -246,7 +246,9 @@ def about(path: str | Path) -> dict:
     return json.loads((Path(path) / RECIPE).read_text())
 
 
-def held_out(engine: Engine, problems: dict[str, list[Problem]], sample, *, seed: int, samples: int = 16) -> pd.DataFrame:
+def held_out(
+    engine: Engine, problems: dict[str, list[Problem]], sample, *, seed: int, samples: int = 16
+) -> pd.DataFrame:
     """How good the policy is: per set of problems its greedy accuracy, that of a single sample, pass@`samples`, and the
     share of greedy solutions that use only words of the problem and of its true solution ("copied").
     """
@@ -264,7 +266,9 @@ def held_out(engine: Engine, problems: dict[str, list[Problem]], sample, *, seed
         ]
         drawn = engine.generate(requests, Sampling(temperature=1.0, max_new_tokens=sample.max_new_tokens))
         texts = [[engine.tokenizer.decode(c.ids, skip_special_tokens=True) for c in part] for part in (greedy, drawn)]
-        first = np.array([grade_math(text, problem.answer).correct for text, problem in zip(texts[0], some, strict=True)])
+        first = np.array(
+            [grade_math(text, problem.answer).correct for text, problem in zip(texts[0], some, strict=True)]
+        )
         right = np.array([grade_math(text, some[i // samples].answer).correct for i, text in enumerate(texts[1])])
         right = right.reshape(len(some), samples)
         copied = np.mean([_copied(problem, text) for problem, text in zip(some, texts[0], strict=True)])

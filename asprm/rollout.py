@@ -160,7 +160,9 @@ def _label_chunk(items: Sequence[_Item], engine: Engine, *, sampling, rollouts, 
     """One row of `SCHEMA` per step of the items' solutions, in order."""
     prompts = encode_prompts(engine.tokenizer, [item.problem for item in items])
     rows = []
-    for item, steps in zip(items, run_rollouts(items, prompts, engine, sampling, rollouts, estimate, seed), strict=True):
+    for item, steps in zip(
+        items, run_rollouts(items, prompts, engine, sampling, rollouts, estimate, seed), strict=True
+    ):
         for place, (solution, ends) in enumerate(zip(item.solutions, item.ends, strict=True)):
             for step, end in enumerate(ends.tolist()):
                 if step == len(ends) - 1:  # nothing is left to continue: the solution is its own rollout

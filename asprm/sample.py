@@ -102,7 +102,7 @@ def sample_all(run: Run) -> dict[str, int]:
 
 
 def by_set(tables: Iterator[pa.Table]) -> Iterator[tuple[str, pa.Table]]:
-    """The tables cut where their first column, `set`, changes, without that column; they come in the order of the sets."""
+    """The tables cut where their column `set` changes, without that column; they come in the order of the sets."""
     for table in tables:
         start = 0
         for name, group in groupby(table["set"].to_pylist()):

@@ -33,12 +33,23 @@ FAMILIES = ("minigsm", "minimath", "minigsm-p2")
 SPLITS = {"train": range(0, 90), "validation": range(90, 95), "test": range(95, 100)}  # per cent of all texts
 
 
-def load(name: str, split: str = "test", count: int = 100, start: int = 0) -> list[Problem]:
-    """The problems number start … start+count-1 of a family's split; the same for ever.
+def load(name: str, split: str = "test", count: int | None = None, start: int = 0, path=None) -> list[Problem]:
+    """Problems of a synthetic family, or of a real data set (`asprm.problems.hub`) by its name.
 
-    ValueError: unknown family or split.
+    A family gives the problems number start … start+count-1 of its split, the same for ever. A data set gives its first
+    `count`, or all; path: a local file or folder of its rows in place of the hub. ValueError: unknown name or split, a
+    family without a count.
     """
-    return [problem for problem, _ in scenes(name, split, count, start)]
+    if name in FAMILIES:
+        if count is None:
+            raise ValueError(f"the family {name!r} has no end: say how many problems, load({name!r}, {split!r}, 100)")
+        return [problem for problem, _ in scenes(name, split, count, start)]
+    from asprm.problems import hub
+
+    if name not in hub.SOURCES:
+        known = ", ".join([*FAMILIES, *hub.SOURCES])
+        raise ValueError(f"no problems called {name!r}; there are {known}")
+    return hub.load(name, split, path=path, count=count)
 
 
 def scenes(name: str, split: str, count: int, start: int = 0) -> Iterator[tuple[Problem, Scene]]:
@@ -84,7 +95,7 @@ _EQUATION = re.compile(r"(?<![\d)/^=] )(?<![\w/^.])([-\d(][\d\s+\-*/()]*?)\s*=\s
 
 
 def first_error(problem: Problem, solution: str) -> int | None:
-    """Character offset of the line (or sentence) in which a solution first departs from the truth; None if it never does.
+    """Offset of the line (or sentence) in which a solution first departs from the truth; None if it never does.
 
     Compared with the problem's true solution equation by equation, in order: an equation departs when it does not
     hold, or does not state the true next quantity from the same numbers (order of summands and factors aside).

@@ -11,7 +11,6 @@ from typing import NamedTuple
 from asprm.problems.scene import Quantity, Scene
 from asprm.problems.words import ANIMALS, DAYS, FLOWERS, JOBS, NAMES, PLACES, THINGS, WHOLES, capital, does, gives, has
 
-
 ABSTRACT = {"years", "minutes", "points", "legs", "miles", "teams", "people", "nails"}  # clauses speak of their number
 
 
@@ -559,7 +558,7 @@ def trees(s):
     a, b = people(s, 2)
     n, k = s.number(3, 9), s.number(6, 15)
     m = s.number(2, k - 1)
-    fruit = s.pick("apples pears plums oranges lemons cherries".split())
+    fruit = s.pick(["apples", "pears", "plums", "oranges", "lemons", "cherries"])
     s.say(f"{a} has {n} trees with {k} {fruit} on each tree. {b} picks {m} {fruit} from each of {n} trees.")
     q = s.find("there are", fruit, n, "*", k, each=(n, "+", k))
     p = s.find(f"{b} picks", fruit, m, "*", n, friends=m)

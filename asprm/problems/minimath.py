@@ -232,7 +232,7 @@ def perimeter(s):
 
 def triangle(s):
     a, b, k = s.number(2, 12), 2 * s.number(2, 6), s.number(2, 20)
-    ask(s, f"the area of both", f"A triangle has base {a} and height {b}. A square tile next to it has area {k}.")
+    ask(s, "the area of both", f"A triangle has base {a} and height {b}. A square tile next to it has area {k}.")
     q = s.find("the product is", "", a, "*", b, each=(a, "+", b))
     p = s.find("the triangle has", "", q, "/", 2, triangle=q)
     return s.find("together it is", "", p, "+", k, total=p)

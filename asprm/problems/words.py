@@ -26,8 +26,16 @@ library school bakery farm market garden museum shop station park bank hotel cin
 ANIMALS = "cows sheep goats hens ducks horses rabbits pigs geese bees cats dogs".split()
 FLOWERS = "roses tulips lilies daisies irises poppies".split()
 JOBS = "washing cars|walking dogs|mowing lawns|painting fences|teaching chess|selling bread|cleaning windows".split("|")
-WHOLES = {"bags": "bag", "boxes": "box", "baskets": "basket", "jars": "jar", "shelves": "shelf", "packs": "pack",
-          "trays": "tray", "rows": "row"}
+WHOLES = {
+    "bags": "bag",
+    "boxes": "box",
+    "baskets": "basket",
+    "jars": "jar",
+    "shelves": "shelf",
+    "packs": "pack",
+    "trays": "tray",
+    "rows": "row",
+}
 DAYS = "Monday Tuesday Wednesday Thursday Friday Saturday Sunday".split()
 
 

@@ -1,0 +1,99 @@
+from itertools import islice, pairwise
+
+import numpy as np
+import pytest
+import torch
+
+from asprm import policy
+from asprm.problems import Problem
+from asprm.profile import load_profile
+
+SMALL = {
+    "layers": 2, "hidden": 32, "heads": 2, "kv_heads": 1, "intermediate": 48, "vocab": 400, "tokens": 8000,
+    "batch_tokens": 400, "checkpoint_steps": 5,
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def settings():
+    return load_profile("tiny").policy.model_copy(update=SMALL)
+
+
+@pytest.fixture(scope="module")
+def tokenizer():
+    return policy.train_tokenizer(["\n".join(pair) for pair in islice(policy.corpus({"minigsm": 1}, 0), 300)], 400)
+
+
+@pytest.mark.parametrize("text", ["Anna has 12 plums.", "naïve 漢字 🍎 \\boxed{3/4}\n\tx^2 = -17", "", "  007"])
+def test_the_tokenizer_can_spell_anything(tokenizer, text):
+    assert tokenizer.decode(tokenizer(text, add_special_tokens=False)["input_ids"]) == text
+
+
+def test_every_digit_is_a_token(tokenizer):
+    pieces = tokenizer.convert_ids_to_tokens(tokenizer("has 1234 + 56 = 1290.", add_special_tokens=False)["input_ids"])
+    assert [sum(c.isdigit() for c in piece) for piece in pieces if any(map(str.isdigit, piece))] == [1] * 10
+    assert max(sum(c.isdigit() for c in t) for t in tokenizer.get_vocab()) == 1
+
+
+def test_prompts_follow_the_chat_template(tokenizer):
+    [ids] = policy.encode_prompts(tokenizer, [Problem("x", "math", "How many?")])
+    assert ids.dtype == np.int32
+    assert tokenizer.decode(ids) == "<s>How many?\n"
+
+
+def test_the_corpus_keeps_its_mixture():
+    some = [next(stream)[0] for stream in [policy.corpus({"minigsm": 0.5, "drills": 0.5}, 0)] for _ in range(400)]
+    assert 150 < sum(text == "Practise." for text in some) < 250
+
+
+def test_batches_hold_whole_examples_and_mask_the_problem(tokenizer):
+    pairs = [("How many?", "12 + 5 = 17."), ("What is it, then?", "4.")] * 20
+    ids, mask = next(policy.batches(tokenizer, iter(pairs), 100, seed=0, pool=40))
+    assert ids.numel() <= 100
+    for row, bears in zip(ids, mask, strict=True):
+        text = tokenizer.decode(row[bears])
+        assert text in ("12 + 5 = 17.</s>", "4.</s>")
+        assert tokenizer.decode(row[~bears]).rstrip("<pad>").endswith("?\n")
+
+
+def test_the_learning_rate_rises_and_falls_to_zero():
+    rates = [policy.learning_rate(step, 100, 1.0, 10) for step in range(100)]
+    assert rates[0] == 0.1
+    assert max(rates) == 1.0
+    assert rates[9] == 1.0
+    assert rates[-1] < 0.001
+    assert all(a <= b for a, b in pairwise(rates[:10]))
+    assert all(a >= b for a, b in pairwise(rates[10:]))
+
+
+def test_training_learns_and_is_the_same_when_it_is_resumed(settings, tmp_path, monkeypatch):
+    torch.manual_seed(1)
+    whole = policy.train(settings, tmp_path / "whole", seed=0, report=lambda row: None)
+    assert whole[-1]["loss"] < whole[0]["loss"] - 0.5
+
+    class Killed(Exception):
+        pass
+
+    def kill(row):
+        if row["step"] == 13:
+            raise Killed
+
+    with pytest.raises(Killed):
+        policy.train(settings, tmp_path / "cut", seed=0, report=kill)
+    again = policy.train(settings, tmp_path / "cut", seed=0, report=lambda row: None)
+    assert [row["step"] for row in again] == [row["step"] for row in whole]
+    one, other = ((tmp_path / name / "model.safetensors").read_bytes() for name in ("whole", "cut"))
+    assert one == other
+    assert policy.about(tmp_path / "cut")["tokens"] == 8000
+
+
+def test_copied_tells_a_foreign_name_from_one_of_the_problem():
+    problem = Problem("x", "math", "Anna has 3 plums.", "3", "Anna has 3 plums.\nThe answer is: 3")
+    assert policy._copied(problem, "So Anna has 3 plums.\nThe answer is: 4")
+    assert not policy._copied(problem, "Ben has 3 plums.\nThe answer is: 3")
+
+
+def test_drawing_is_seeded():
+    first, again, other = (next(policy.corpus({"minigsm": 1}, seed)) for seed in (5, 5, 6))
+    assert first == again
+    assert first[1] != other[1] or first[0] == other[0]  # the same problems, other students

@@ -1,0 +1,127 @@
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+from conftest import REPOSITORY
+from hypothesis import given
+from hypothesis import strategies as st
+
+from asprm import rollout
+from asprm.engines import Completion, Sampling, load_engine
+from asprm.problems import load
+from asprm.rollout import _Item, label, run_rollouts, waves
+from asprm.statistics import expected_rollouts
+
+
+@given(st.integers(1, 100))
+def test_waves_double_and_sum_to_j(rollouts):
+    sizes = list(waves(rollouts))
+    assert sum(sizes) == rollouts
+    assert sizes[:-1] == [1, 1, 2, 4, 8, 16, 32, 64][: len(sizes) - 1]
+
+
+def test_labels_by_hand():
+    right, ran = np.array([0, 1, 4, 8]), np.array([8, 8, 8, 8])
+    assert label(right, ran, "hard").tolist() == [0, 1, 1, 1]
+    assert label(right, ran, "soft").tolist() == [0, 0.125, 0.5, 1]
+    entropy = label(right, ran, "entropy", eta=2.0)
+    assert entropy[0] == 0
+    assert entropy[3] == pytest.approx(1)
+    assert entropy[2] == pytest.approx(np.log((4 * np.exp(2) + 4) / 8) / 2)
+    with pytest.raises(ValueError, match="unknown estimate 'median'"):
+        label(right, ran, "median")
+
+
+@given(st.floats(0.01, 30), st.integers(0, 8))
+def test_entropy_lies_between_soft_and_hard(eta, right):
+    soft, entropy, hard = (float(label(right, 8, how, eta)) for how in ("soft", "entropy", "hard"))
+    assert soft - 1e-9 <= entropy <= hard + 1e-9
+
+
+@dataclass
+class Coin:
+    """An engine whose rollouts come right by the seed: a double small enough to count by hand."""
+
+    right: float
+    calls: int = 0
+
+    class tokenizer:
+        @staticmethod
+        def decode(ids, skip_special_tokens):
+            return f"The answer is: {ids[-1]}"
+
+    def stream(self, requests, sampling, follow):
+        queue = list(requests)
+        while queue:
+            request = queue.pop()
+            self.calls += 1
+            came = np.random.default_rng(request.seed).random() < self.right
+            completion = Completion(np.array([42 if came else 13], np.int32), np.ones(1, np.float32), True)
+            queue += follow(request, completion)
+            yield request, completion
+
+
+def items(count):
+    from asprm.problems import Problem
+
+    rng = np.random.default_rng(0)
+    prompt = np.array([1, 2, 3], np.int32)
+    some = [
+        _Item(
+            Problem(f"p{i}", "math", "?", "42"),
+            (0, 1),
+            tuple(rng.integers(4, 9, 6).astype(np.int32) for _ in range(2)),
+            (np.array([2, 4, 6], np.int32),) * 2,
+            (True, False),
+        )
+        for i in range(count)
+    ]
+    return some, [prompt] * count
+
+
+@pytest.mark.parametrize("p", [0.0, 0.1, 0.5, 1.0])
+def test_stopping_early_gives_the_labels_of_all_rollouts(p):
+    some, prompts = items(150)
+    early, full = Coin(p), Coin(p)
+    stopped = run_rollouts(some, prompts, early, Sampling(), 8, "hard", seed=3)
+    whole = run_rollouts(some, prompts, full, Sampling(), 8, "soft", seed=3)
+    for a, b in zip(stopped, whole, strict=True):
+        assert a.keys() == b.keys()
+        for key in a:
+            assert (a[key].right > 0) == (b[key].right > 0)
+            assert a[key].done <= b[key].done == 8
+    distinct = len({id(step) for steps in whole for step in steps.values()})
+    assert full.calls == 8 * distinct
+    if p == 0:
+        assert early.calls == full.calls
+    else:  # waves cost at most twice what one at a time would
+        assert early.calls <= 2 * expected_rollouts(p, 8) * distinct
+
+
+def test_equal_prefixes_are_labelled_once():
+    [item], prompts = items(1)
+    ids = np.arange(4, 10, dtype=np.int32)
+    twins = _Item(item.problem, (0, 1), (ids, np.append(ids[:4], [4, 4]).astype(np.int32)), item.ends, item.correct)
+    engine = Coin(0.0)
+    [steps] = run_rollouts([twins], prompts, engine, Sampling(), 8, "hard", seed=0)
+    assert steps[0, 0] is steps[1, 0]
+    assert steps[0, 1] is steps[1, 1]
+    assert engine.calls == 16
+
+
+def test_a_real_policy_gives_the_same_hard_labels_early_and_late():
+    path = REPOSITORY / "data" / "policies" / "M"
+    engine = load_engine(path)
+    problems = load("minigsm", "train", 6)
+    rng = np.random.default_rng(0)
+    some = []
+    for problem in problems:
+        ids = np.array(engine.tokenizer(problem.solution, add_special_tokens=False)["input_ids"], np.int32)
+        ends = np.unique(np.append(rng.integers(1, len(ids), 2), len(ids))).astype(np.int32)
+        some.append(_Item(problem, (0,), (ids,), (ends,), (True,)))
+    options = {"sampling": Sampling(max_new_tokens=120), "rollouts": 8, "eta": 1.0, "seed": 0}
+    early = rollout._label_chunk(some, engine, estimate="hard", **options).to_pandas()
+    late = rollout._label_chunk(some, engine, estimate="soft", **options).to_pandas()
+    assert (early["label"] == (late["label"] > 0)).all()
+    assert early["tokens"].sum() < late["tokens"].sum()
+    assert early["label"].mean() > 0
