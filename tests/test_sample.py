@@ -1,0 +1,73 @@
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pytest
+from conftest import REPOSITORY
+
+from asprm.engines import Sampling, load_engine
+from asprm.problems import load
+from asprm.profile import load_profile
+from asprm.run import open_run
+from asprm.sample import _Item, _sample_chunk, by_set, problem_set, request_seed
+from asprm.threshold import fit_threshold
+
+
+@pytest.fixture(scope="module")
+def engine():
+    return load_engine(REPOSITORY / "data" / "policies" / "M")
+
+
+def test_problem_sets_are_the_profiles():
+    profile = load_profile("smoke")
+    counts = profile.problems
+    assert len(problem_set(profile, "train")) == sum(counts.train.values())
+    assert problem_set(profile, "minigsm-greedy") == load("minigsm", "test", counts.test["minigsm"])
+    with pytest.raises(KeyError):
+        problem_set(profile, "gsm8k")
+
+
+def test_a_solution_depends_on_its_problem_and_number_only(engine):
+    problems = load("minigsm", "train", 3)
+    sampling = Sampling(max_new_tokens=60)
+    alone = _sample_chunk([_Item("train", problems[1], 2, False)], engine, sampling=sampling, seed=0).to_pandas()
+    items = [_Item("train", problem, 4, False) for problem in problems]
+    among = _sample_chunk(items, engine, sampling=sampling, seed=0).to_pandas()
+    among = among[(among["problem"] == problems[1].id) & (among["solution"] < 2)].reset_index(drop=True)
+    assert [row.tolist() for row in alone["ids"]] == [row.tolist() for row in among["ids"]]
+    other = _sample_chunk([_Item("train", problems[1], 2, False)], engine, sampling=sampling, seed=1).to_pandas()
+    assert request_seed(0, problems[1].id, 0) != request_seed(1, problems[1].id, 0)
+    assert alone["text"].tolist() != other["text"].tolist() or alone["confidences"].map(min).min() > 0.5
+
+
+def test_equal_samples_are_merged_and_counted(engine):
+    [problem] = load("minimath", "train", 1)
+    table = _sample_chunk([_Item("train", problem, 32, True)], engine, sampling=Sampling(max_new_tokens=90), seed=0)
+    assert pc.sum(table["count"]).as_py() == 32
+    texts = [tuple(ids) for ids in table["ids"].to_pylist()]
+    assert len(texts) == len(set(texts)) < 32
+    greedy = _sample_chunk([_Item("x-greedy", problem, 1, False)], engine, sampling=Sampling(max_new_tokens=90), seed=0)
+    assert greedy["count"].to_pylist() == [1]
+    assert all(c > 1 / len(engine.tokenizer) for c in greedy["confidences"].to_pylist()[0])
+
+
+def test_tables_are_cut_where_the_set_changes():
+    first = pa.table({"set": ["a", "a", "b"], "x": [1, 2, 3]})
+    second = pa.table({"set": ["b", "c"], "x": [4, 5]})
+    parts = [(name, part["x"].to_pylist()) for name, part in by_set(iter([first, second]))]
+    assert parts == [("a", [1, 2]), ("b", [3]), ("b", [4]), ("c", [5])]
+
+
+def test_the_smoke_study_keeps_the_promise_of_its_threshold(study, monkeypatch):
+    monkeypatch.setenv("ASPRM_HOME", str(study))
+    run = open_run("smoke", stage="split", quiet=True)
+    samples = run.read("sample/M/train")
+    tau = run.read_json("threshold/M")["tau"]
+    pooled = np.concatenate([np.asarray(row.values) for row in samples["confidences"]])
+    wanted = 0.02 * len(pooled)
+    ties = (pooled == tau).sum()
+    assert wanted - 1 - ties < (pooled < tau).sum() <= wanted
+    confidences = [np.asarray(row.values) for row in samples["confidences"]]
+    assert fit_threshold(confidences, samples["problem"].to_pylist(), 0.02).tau == tau
+    for ends, row in zip(run.read("split/M/adaptive")["ends"].to_pylist(), confidences, strict=True):
+        assert ends[-1] == len(row)
+        assert all(row[end - 1] < tau for end in ends[:-1])
