@@ -154,12 +154,12 @@ def examples(run: Run) -> str:
 
 def misconceptions(run: Run) -> str:
     """How often students fall for what."""
-    rates = sorted(MISCONCEPTIONS.items(), key=lambda item: -item[1])
-    likely = sum(rate > 0.5 for _, rate in rates)
-    rows = table(["misconception", "rate"], [(f"`{kind}`", percent(rate)) for kind, rate in rates], numbers=[1])
+    found = sorted(MISCONCEPTIONS.values(), reverse=True)
+    likely = sum(one.rate > 0.5 for one in found)
+    rows = table(["what invites it, and what is done", "rate"], [(one.says, percent(one.rate)) for one in found], [1])
     return (
-        f"There are {len(rates)} misconceptions; at {likely} of them more than half of the students are wrong. A plain "
-        f"slip happens in {percent(SLIP)} of the calculations. `asprm/problems/student.py` says what each one is.\n\n"
+        f"There are {len(found)} misconceptions; at {likely} of them more than half of the students are wrong. A plain "
+        f"slip happens in {percent(SLIP)} of the calculations.\n\n"
         f":::{{dropdown}} All rates\n{rows}:::\n"
     )
 

@@ -19,9 +19,9 @@ import numpy as np
 import pandas as pd
 
 from asprm.attention import use_fp32_attention
-from asprm.engines import Engine, Request, Sampling
+from asprm.engines import Engine, Request, Sampling, load_engine
 from asprm.grading import grade_math
-from asprm.problems import Problem, scenes
+from asprm.problems import FAMILIES, Problem, load, scenes
 from asprm.problems.student import ALTERNATIVES, drill, solve
 from asprm.run import Run
 
@@ -235,10 +235,20 @@ def ensure_policy(run: Run) -> str:
     if not run.settings.retrain:
         return run.policy_path()
     work = run.work(f"policy/{run.policy}") / "weights"
-    train(run.settings, work, seed=run.seed)
+    if not (work / RECIPE).exists():
+        train(run.settings, work, seed=run.seed)
+        record_quality(work, run.profile.sample, run.seed)
     with run.write_folder(f"policy/{run.policy}", tokens=run.settings.tokens) as folder:
         shutil.copytree(work, folder, dirs_exist_ok=True)
     return run.policy_path()
+
+
+def record_quality(path: str | Path, sample, seed: int, count: int = 300) -> None:
+    """Write what `held_out` finds on so many validation problems of each family into the policy's recipe."""
+    problems = {family: load(family, "validation", count) for family in FAMILIES}
+    quality = held_out(load_engine(path), problems, sample, seed=seed)
+    recipe = about(path) | {"held_out": quality.round(4).to_dict("records")}
+    (Path(path) / RECIPE).write_text(json.dumps(recipe, indent=1))
 
 
 def about(path: str | Path) -> dict:

@@ -121,11 +121,11 @@ class Threshold(Section):
 
 class Split(Section):
     method: Literal["adaptive", "line", "fixed", "random"]
-    """where steps end: below the threshold, at line breaks, every `length` tokens, at `count` random tokens"""
+    """where steps end: below the threshold, at line breaks, every `length` tokens, in `count` random steps"""
     length: Count
     """tokens per step of the method `fixed`"""
     count: Count
-    """inner step ends of the method `random`"""
+    """steps of the method `random`, which ends all but the last at random tokens"""
 
 
 class Rollout(Section):

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from asprm.grading import grade_math
 from asprm.problems import FAMILIES, SPLITS, first_error, load, minigsm, minimath, scenes
 from asprm.problems.scene import Scene, evaluate, spell
-from asprm.problems.student import MISCONCEPTIONS, VERBS, drill, solve, voice_of
+from asprm.problems.student import MISCONCEPTIONS, VERBS, Misconception, drill, solve, voice_of
 from asprm.problems.words import NAMES
 
 
@@ -109,7 +109,7 @@ def scene_of(kind_wrong, opener="Anna"):
 
 
 def test_an_error_is_carried_on_consistently(monkeypatch):
-    monkeypatch.setitem(MISCONCEPTIONS, "fewer", 1.0)
+    monkeypatch.setitem(MISCONCEPTIONS, "fewer", Misconception(1.0, ""))
     monkeypatch.setattr("asprm.problems.student.SLIP", 0.0)
     scene = scene_of({"fewer": (12, "+", 5)})
     assert "Ben has 12 - 5 = 7 plums.\n" in solve(scene)
@@ -120,13 +120,13 @@ def test_an_error_is_carried_on_consistently(monkeypatch):
 
 
 def test_a_student_does_not_leave_minus_three_plums(monkeypatch):
-    monkeypatch.setitem(MISCONCEPTIONS, "fewer", 1.0)
+    monkeypatch.setitem(MISCONCEPTIONS, "fewer", Misconception(1.0, ""))
     monkeypatch.setattr("asprm.problems.student.SLIP", 0.0)
     assert "12 - 5 = 7" in solve(scene_of({"fewer": (5, "-", 12)}), random.Random(1))
 
 
 def test_a_step_can_be_left_out(monkeypatch):
-    monkeypatch.setitem(MISCONCEPTIONS, "each", 1.0)
+    monkeypatch.setitem(MISCONCEPTIONS, "each", Misconception(1.0, ""))
     monkeypatch.setattr("asprm.problems.student.SLIP", 0.0)
     text = solve(scene_of({"each": 5}), random.Random(1))
     assert "12 + 5 = 17" in text
@@ -137,12 +137,12 @@ def test_misconceptions_come_at_their_rate(monkeypatch):
     monkeypatch.setattr("asprm.problems.student.SLIP", 0.0)
     scene = scene_of({"fewer-reversed".replace("-", "_"): (12, "+", 5)})
     wrong = sum("12 + 5" in solve(scene, random.Random(i)) for i in range(2000)) / 2000
-    assert abs(wrong - MISCONCEPTIONS["fewer-reversed"]) < 0.04
+    assert abs(wrong - MISCONCEPTIONS["fewer-reversed"].rate) < 0.04
 
 
 def test_some_contexts_fool_most_students():
-    assert sum(rate > 0.5 for rate in MISCONCEPTIONS.values()) >= 10
-    assert all(0 < rate < 1 for rate in MISCONCEPTIONS.values())
+    assert sum(one.rate > 0.5 for one in MISCONCEPTIONS.values()) >= 10
+    assert all(0 < one.rate < 1 and one.says for one in MISCONCEPTIONS.values())
 
 
 def test_a_voice_fixes_the_wording():

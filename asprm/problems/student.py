@@ -9,76 +9,83 @@ a coin toss: what remains doubtful is what to do with which number.
 from __future__ import annotations
 
 import random
+from typing import NamedTuple
 
 from asprm.problems.scene import Quantity, Scene, evaluate, spell
 from asprm.problems.words import NAMES, capital
 
+
+class Misconception(NamedTuple):
+    rate: float  # the share of students who fall for it where a step invites it
+    says: str  # what invites it, and what they do
+
+
 # How often a student falls for each misreading. Contexts (reversed, both, school) are visible in the problem's text;
 # in some of them most students are wrong, so that even the policy's greedy choice is wrong there.
-MISCONCEPTIONS: dict[str, float] = {
+MISCONCEPTIONS: dict[str, Misconception] = {
     # comparisons
-    "more": 0.04,  # "5 more than": subtracts
-    "more-reversed": 0.57,  # "that is 5 more than Anna has": adds
-    "fewer": 0.08,
-    "fewer-reversed": 0.54,
-    "times": 0.10,  # "3 times as many": adds 3
-    "twice": 0.08,
-    "twice-reversed": 0.40,
-    "half": 0.10,  # doubles
-    "half-reversed": 0.60,
+    "more": Misconception(0.04, '"5 more than Anna": subtracts'),
+    "more-reversed": Misconception(0.57, '"Anna has 5 more than Ben", Ben is asked for: adds'),
+    "fewer": Misconception(0.08, '"5 fewer than Anna": adds'),
+    "fewer-reversed": Misconception(0.54, '"Anna has 5 fewer than Ben", Ben is asked for: subtracts'),
+    "times": Misconception(0.10, '"3 times as many": adds 3'),
+    "twice": Misconception(0.08, '"twice as many", four legs for two: adds, or confuses the numbers'),
+    "twice-reversed": Misconception(0.40, '"Anna has twice as many as Ben", Ben is asked for: doubles'),
+    "half": Misconception(0.10, '"half as many": doubles'),
+    "half-reversed": Misconception(0.60, '"Anna has half as many as Ben", Ben is asked for: halves'),
     # changes
-    "gets": 0.03,
-    "gives": 0.04,
-    "gives-to": 0.54,  # "Tom gives 5 to Anna": taken as Anna's loss
-    "doubles": 0.08,
-    "left": 0.26,  # takes the part given away for the part that is left
+    "gets": Misconception(0.03, "a gain: subtracts"),
+    "gives": Misconception(0.04, "a loss: adds"),
+    "gives-to": Misconception(0.54, '"a friend gives 5 to Anna": takes it for a loss of Anna'),
+    "doubles": Misconception(0.08, '"doubles": adds 2'),
+    "left": Misconception(0.26, "what is left: takes one part for another"),
     # groups
-    "each": 0.12,  # adds where one multiplies
-    "each-both": 0.45,  # "3 pens and 2 books for 4 dollars each": only the last
-    "friends": 0.55,  # "5 to each of 3 friends": takes 5
-    "share": 0.08,  # "shared equally": subtracts
-    "self-too": 0.58,  # "with 3 friends": forgets to count oneself
+    "each": Misconception(0.12, "groups of equal size: adds where one multiplies"),
+    "each-both": Misconception(0.45, '"3 pens and 2 books for 4 dollars each": counts only the last'),
+    "friends": Misconception(0.55, '"5 to each of 3 friends": takes 5 in all'),
+    "share": Misconception(0.08, '"shared equally": subtracts'),
+    "self-too": Misconception(0.58, '"shares with 3 friends": forgets to count oneself'),
     # money, time, units
-    "dozen": 0.32,  # ten
-    "week": 0.10,
-    "week-school": 0.56,  # five school days against seven days
-    "hour": 0.20,  # an hour as 100 minutes
-    "metre": 0.18,
-    "fence": 0.57,  # posts along a fence, days from the 3rd to the 7th: one too few
-    "change": 0.10,  # the price instead of the change
-    "discount": 0.30,
+    "dozen": Misconception(0.32, "a dozen: ten"),
+    "week": Misconception(0.10, "a week: five days"),
+    "week-school": Misconception(0.56, "a week, in a story about school: five days"),
+    "hour": Misconception(0.20, "an hour: 100 minutes"),
+    "metre": Misconception(0.18, "a meter: 10 centimeters"),
+    "fence": Misconception(0.57, "posts of a fence, days from the 3rd to the 7th: one too few"),
+    "change": Misconception(0.10, "change: gives the price instead"),
+    "discount": Misconception(0.30, "a lower price: adds"),
     # percent and fractions
-    "percent": 0.15,  # "25% of": takes 25
-    "percent-more": 0.40,  # only the increase
-    "percent-off": 0.55,
-    "fraction": 0.14,
-    "fraction-left": 0.42,
-    "fraction-add": 0.57,  # adds denominators
+    "percent": Misconception(0.15, '"25 % of": takes 25'),
+    "percent-more": Misconception(0.40, '"25 % more": takes only the increase'),
+    "percent-off": Misconception(0.55, '"25 % off": takes only the reduction'),
+    "fraction": Misconception(0.14, '"1/4 of": subtracts 4, or adds the other term'),
+    "fraction-left": Misconception(0.42, "what a fraction leaves: takes the part away for the rest"),
+    "fraction-add": Misconception(0.57, "a sum of fractions: adds the denominators, or leaves them as they are"),
     # totals
-    "total": 0.08,  # leaves one summand out
-    "difference": 0.07,
-    "average": 0.20,  # divides by the wrong count
+    "total": Misconception(0.08, "a sum: leaves one part out"),
+    "difference": Misconception(0.07, "a difference: adds"),
+    "average": Misconception(0.20, "an average: divides by 2"),
     # mathematics
-    "sign": 0.18,  # moves a term without changing its sign
-    "sign-minus": 0.56,
-    "inverse": 0.10,  # multiplies where one divides
-    "distribute": 0.56,  # a(x + b): a reaches only x
-    "collect": 0.38,
-    "system-half": 0.36,
-    "precedence": 0.55,
-    "precedence-minus": 0.58,  # a - b + c as a - (b + c)
-    "brackets": 0.12,
-    "term": 0.57,  # nth term: n steps instead of n - 1
-    "power": 0.57,  # a squared as 2a
-    "negative": 0.55,  # a - (-b)
-    "series": 0.30,
-    "perimeter": 0.55,
-    "triangle": 0.56,
-    "pairs": 0.40,  # forgets 1 * n
-    "divisors": 0.15,
-    "remainder": 0.30,
-    "ratio": 0.36,
-    "exponent": 0.58,
+    "sign": Misconception(0.18, "moves a term to the other side with its sign"),
+    "sign-minus": Misconception(0.56, "moves a subtracted term to the other side with its sign"),
+    "inverse": Misconception(0.10, "multiplies where one divides, or the other way round"),
+    "distribute": Misconception(0.56, "a(x + b): multiplies only x"),
+    "collect": Misconception(0.38, "x on both sides: combines the coefficients wrongly"),
+    "system-half": Misconception(0.36, "a system of equations: stops one step early"),
+    "precedence": Misconception(0.55, "a + b * c: adds first"),
+    "precedence-minus": Misconception(0.58, "a − b + c: takes b + c away"),
+    "brackets": Misconception(0.12, "a * (b − c): adds"),
+    "term": Misconception(0.57, "the nth term: takes n steps instead of n − 1, or one too many"),
+    "power": Misconception(0.57, "a squared: takes 2a"),
+    "negative": Misconception(0.55, "a − (−b): subtracts"),
+    "series": Misconception(0.30, "1 + 2 + … + n: forgets to halve"),
+    "perimeter": Misconception(0.55, "a perimeter: adds only two sides"),
+    "triangle": Misconception(0.56, "a triangle: forgets to halve"),
+    "pairs": Misconception(0.40, "factor pairs: forgets 1 and the number itself"),
+    "divisors": Misconception(0.15, "factors: counts the pairs"),
+    "remainder": Misconception(0.30, "a remainder: takes the quotient"),
+    "ratio": Misconception(0.36, "shares of a ratio: counts only one side"),
+    "exponent": Misconception(0.58, "a product of powers: multiplies the exponents"),
 }
 SLIP = 0.008  # a plain slip of calculation: one or ten off
 RESTLESS = 0.03  # a line opens with a word that is not its voice's
@@ -131,7 +138,7 @@ def _read(step, values, rng):
         return step.true
     draw = rng.random()
     for kind, reading in step.wrong:
-        draw -= MISCONCEPTIONS[kind]
+        draw -= MISCONCEPTIONS[kind].rate
         if draw < 0:
             return reading if _sensible(reading, values) else step.true
     return step.true
