@@ -285,6 +285,47 @@ def artifacts(run: Run) -> str:
     )
 
 
+# --- performance ------------------------------------------------------------------------------------------------------
+
+
+def promises(run: Run) -> str:
+    """The last measured rows of every benchmark, beside their targets."""
+    file = REPOSITORY / "benchmarks" / "results" / "latest.json"
+    rows = json.loads(file.read_text()) if file.is_file() else []
+    if not rows:
+        return "*Not measured.* `make bench` measures.\n"
+    shown = [
+        (row["promise"], row["against"], f"{row['ratio']:.2f}", f"{row['low']:.2f} to {row['high']:.2f}", row["target"])
+        for row in rows
+    ]
+    machines = "; ".join(sorted({row["machine"] for row in rows}))
+    commands = ", ".join(f"`{command}`" for command in sorted({row["command"] for row in rows}))
+    return (
+        table(["promise", "against", "ratio", "spread", "target"], shown, numbers=(2,))
+        + f"\nMedians of {min(row['repeats'] for row in rows)} or more paired repeats, with the least and the greatest, "
+        f"on {machines}. Made by {commands}.\n"
+    )
+
+
+def gpu(run: Run) -> str:
+    """What was measured on a GPU, or that nothing was."""
+    file = REPOSITORY / "benchmarks" / "results" / "gpu.json"
+    if not file.is_file():
+        return "*Not measured.* No GPU was at hand when this site was built, and nothing is invented.\n"
+    rows = json.loads(file.read_text())
+    return table(list(rows[0]), [tuple(row.values()) for row in rows])
+
+
+def stage_seconds(run: Run) -> str:
+    """Where the time of this run went."""
+    found = manifests(run)
+    stages = dict.fromkeys(m["stage"] for m in found)
+    seconds = {stage: max(m["seconds"] for m in found if m["stage"] == stage) for stage in stages}
+    memory = {stage: max(max(m["peak_memory_mb"].values()) for m in found if m["stage"] == stage) for stage in stages}
+    rows = [(stage, seconds[stage], memory[stage]) for stage in stages]
+    return table(["stage", "seconds", "largest process, MB"], rows, numbers=(1, 2))
+
+
 def duration(seconds: float) -> str:
     return f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.0f} minutes"
 
@@ -299,4 +340,7 @@ INCLUDES: dict[str, Callable[[Run], str]] = {
     "deviations": deviations,
     "provenance": provenance,
     "artifacts": artifacts,
+    "promises": promises,
+    "gpu": gpu,
+    "stage_seconds": stage_seconds,
 }
