@@ -302,7 +302,7 @@ def promises(run: Run) -> str:
     commands = ", ".join(f"`{command}`" for command in sorted({row["command"] for row in rows}))
     return (
         table(["promise", "against", "ratio", "spread", "target"], shown, numbers=(2,))
-        + f"\nMedians of {min(row['repeats'] for row in rows)} or more paired repeats, with the least and the greatest, "
+        + f"\nMedians of {min(row['repeats'] for row in rows)} or more paired repeats, with least and greatest, "
         f"on {machines}. Made by {commands}.\n"
     )
 
