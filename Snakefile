@@ -34,7 +34,9 @@ POLICY = next(iter(PROFILE.policies))
 PRM = f"ASPRM-{POLICY}"
 METHOD = PROFILE.split.method
 TESTS = list(PROFILE.problems.test)
-CHAPTERS = ["01_policy", "02_sample", "03_threshold", "04_split", "05_rollout", "06_prm", "07_best_of_n", "08_tvd", "10_tokens"]
+CHAPTERS = [
+    "01_policy", "02_sample", "03_threshold", "04_split", "05_rollout", "06_prm", "07_best_of_n", "08_tvd", "10_tokens"
+]
 EXECUTE = "{sys.executable} -m asprm.notebook {input.nb} {output.nb} -p profile {NAME}"
 
 
@@ -152,15 +154,17 @@ rule tvd:
 
 rule tokens:
     input: nb=source("notebooks/10_tokens.ipynb"), code=modules("notebooks/10_tokens.ipynb"), weights=weights,
-           tables=tables(f"sample/{POLICY}/train.parquet", f"threshold/{POLICY}.json", f"split/{POLICY}/{METHOD}.parquet")
+           tables=tables(f"sample/{POLICY}/train.parquet", f"threshold/{POLICY}.json",
+                         f"split/{POLICY}/{METHOD}.parquet")
     output: nb=executed("10_tokens"), table=tables(f"tokens/{POLICY}.parquet")
     params: reads("tokens")
     shell: EXECUTE
 
 
-# A site that cannot be built leaves the old one as it was: `update` keeps its first page, the mark tells the difference.
+# A site that cannot be built leaves the old one as it was: `update` keeps its first page, the mark tells them apart.
 rule site:
-    input: notebooks=[executed(chapter) for chapter in CHAPTERS], code=source("asprm/site.py") + modules("asprm/site.py"),
+    input: notebooks=[executed(chapter) for chapter in CHAPTERS],
+           code=source("asprm/site.py") + modules("asprm/site.py"),
            pages=source("_config.yml", "_toc.yml", *(p for p in sorted((SOURCE / "book").rglob("*")) if p.is_file()),
                         *sorted((SOURCE / "data" / "paper").glob("*.yml")))
     output: mark=touch(f"{RUN}/.site"), page=update(f"{RUN}/site/index.html")
