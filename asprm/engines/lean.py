@@ -16,6 +16,7 @@ from torch import nn
 from transformers import PreTrainedModel
 
 from asprm.engines.executor import Executor, Piece, additive_mask
+from asprm.engines.linear import linear
 from asprm.engines.rows import Rows
 
 _BLOCK = 16  # rows; on an accelerator one block of all rows, for the launches
@@ -162,7 +163,8 @@ class LeanExecutor(Executor):
         return rotated[:, : self.heads], both[:, self.heads * self.head_dim :]
 
     def _output(self, x: torch.Tensor) -> torch.Tensor:
-        return self.head(_norm(x, self.norm)).float()
+        output = linear(_norm(x, self.norm), self.head.weight)
+        return (output if self.head.bias is None else output + self.head.bias).float()
 
 
 class _Layer:
@@ -176,12 +178,12 @@ class _Layer:
         self.out, self.down = attention.o_proj.weight, mlp.down_proj.weight
 
     def project(self, x: torch.Tensor) -> torch.Tensor:
-        return F.linear(_norm(x, self.before), self.qkv)
+        return linear(_norm(x, self.before), self.qkv)
 
     def finish(self, x: torch.Tensor, seen: torch.Tensor) -> torch.Tensor:
-        x = torch.addmm(x, seen, self.out.t())
-        gate, up = F.linear(_norm(x, self.after), self.gate_up).chunk(2, dim=-1)
-        return torch.addmm(x, F.silu(gate).mul_(up), self.down.t())
+        x = linear(seen, self.out, plus=x)
+        gate, up = linear(_norm(x, self.after), self.gate_up).chunk(2, dim=-1)
+        return linear(F.silu(gate).mul_(up), self.down, plus=x)
 
 
 def _norm(x: torch.Tensor, norm: nn.Module) -> torch.Tensor:
