@@ -167,6 +167,8 @@ def test_chunks_steps_and_branches_equal_plain_forwards(kind, head):
             assert len(output) == len(ids)
             for token, row in zip(ids, output, strict=True):
                 torch.testing.assert_close(row, last([*text, token]), rtol=1e-5, atol=1e-5)
+        mixed = executor.read(rows, [0, 1], [0, 0], texts[:2], [np.array([9], np.int32), np.empty(0, np.int32)])
+        torch.testing.assert_close(mixed[0][0], last([*texts[0], 9]), rtol=1e-5, atol=1e-5)
         for source, length in [(2, 6), (3, 4)]:  # branches left no trace, and a fork is what it was copied from
             rows.copy(1, rows, source, length)
             state = torch.tensor([[0, 8], [0, length]])

@@ -105,6 +105,7 @@ class LeanExecutor(Executor):
         ids, positions, own, row = torch.from_numpy(packed.astype(np.int64)).to(self.device)
         at = row * rows.length + own
         angles = self._at(positions, int(packed[1].max()) + 1)
+        groups = (self.shape.heads, self.heads // self.shape.heads)
         parts, branches, offset = [], [], 0
         for piece in pieces:
             part = slice(offset, offset := offset + len(piece.ids))
@@ -112,7 +113,12 @@ class LeanExecutor(Executor):
             mask = None  # a row's beginning: plain causal attention
             if piece.start or len(piece.branches) or end > self.window:
                 mask = additive_mask(positions[part], own[part], end, self.window, self.shape.dtype)
-            parts.append((piece.row, part, end, mask))
+            # Of every layer: the row's keys and values, (heads, groups, end, dim).
+            keys, values = (
+                x.transpose(1, 2)[:, :, None].expand(-1, -1, groups[1], -1, -1)
+                for x in rows.split(rows.store[:, piece.row, :end])
+            )
+            parts.append((part, keys, values, mask))
             branches += range(part.start + len(piece.chunk), part.stop)
 
         x = self.embedding[ids]
@@ -122,35 +128,25 @@ class LeanExecutor(Executor):
             last = number == len(self.layers) - 1
             if last and not branches:  # nobody asked for more than keys and values
                 return [x[:0]] * len(pieces)
+            queries = queries.unflatten(1, groups)
             seen = torch.empty_like(queries)
-            for where, part, end, mask in parts:
-                self._attend(rows, number, where, queries[part], seen[part], end, mask)
+            for piece, (part, keys, values, mask) in zip(pieces, parts, strict=True):
+                if last:  # from here on, only the branches' outputs matter
+                    if not len(piece.branches):
+                        continue
+                    part, mask = slice(part.start + len(piece.chunk), part.stop), mask[len(piece.chunk) :]
+                heads = F.scaled_dot_product_attention(
+                    queries[part].permute(1, 2, 0, 3),
+                    keys[number],
+                    values[number],
+                    attn_mask=mask,
+                    is_causal=mask is None,
+                )
+                seen[part] = heads.permute(2, 0, 1, 3)
             if last:
                 x, seen = x[branches], seen[branches]
             x = layer.finish(x, seen.flatten(1))
         return self._output(x).split([len(piece.branches) for piece in pieces])
-
-    def _attend(
-        self,
-        rows: Rows,
-        number: int,
-        row: int,
-        queries: torch.Tensor,
-        out: torch.Tensor,
-        end: int,
-        mask: torch.Tensor | None,
-    ) -> None:
-        """Attention of one row's queries (Q, heads, dim) over its first `end` columns, into `out`."""
-        keys, values = rows.split(rows.store[number, row, :end])
-        shape = (self.shape.heads, self.heads // self.shape.heads)
-        seen = F.scaled_dot_product_attention(
-            queries.unflatten(1, shape).permute(1, 2, 0, 3),  # heads, groups, Q, dim
-            keys.transpose(0, 1)[:, None].expand(-1, shape[1], -1, -1),
-            values.transpose(0, 1)[:, None].expand(-1, shape[1], -1, -1),
-            attn_mask=mask,
-            is_causal=mask is None,
-        )
-        out.unflatten(1, shape).copy_(seen.permute(2, 0, 1, 3))
 
     def _project(
         self, layer: _Layer, x: torch.Tensor, angles: tuple[torch.Tensor, torch.Tensor]
