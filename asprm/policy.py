@@ -157,19 +157,32 @@ def _bf16_pays(device: str) -> bool:
     return torch.cpu._is_avx512_bf16_supported()
 
 
-def train(settings, folder: Path, *, seed: int, report: Callable[[dict], None] = lambda row: print(row, flush=True)):
+def train(
+    settings,
+    folder: Path,
+    *,
+    seed: int,
+    start: Path | None = None,
+    report: Callable[[dict], None] = lambda row: print(row, flush=True),
+) -> list[dict]:
     """Train tokenizer and model by `settings` (`profile.policy`), save them in `folder`; the history, a list of rows.
 
+    start: a policy made here to go on from, with its tokenizer; its recipe becomes part of the new one.
     A checkpoint is written every `settings.checkpoint_steps` steps beside the folder; training resumes from it.
     The data are drawn from the seed, so that a resumed run skips what it has seen by drawing it again.
     """
     import torch
     import torch.nn.functional as F
+    from transformers import AutoModelForCausalLM, AutoTokenizer
 
     pairs = corpus(settings.mixture, seed)
-    sample = corpus(settings.mixture, seed + 1)
-    tokenizer = train_tokenizer(["\n".join(next(sample)) for _ in range(20_000)], settings.vocab)
-    model = new_model(settings, tokenizer, seed)
+    if start is None:
+        sample = corpus(settings.mixture, seed + 1)
+        tokenizer = train_tokenizer(["\n".join(next(sample)) for _ in range(20_000)], settings.vocab)
+        model = new_model(settings, tokenizer, seed)
+    else:
+        tokenizer = AutoTokenizer.from_pretrained(start)
+        model = AutoModelForCausalLM.from_pretrained(start, dtype=torch.float32)
     device = "cuda" if torch.cuda.is_available() else "cpu"
     model.to(device).train()
     bf16 = _bf16_pays(device)
@@ -224,6 +237,7 @@ def train(settings, folder: Path, *, seed: int, report: Callable[[dict], None] =
         "device": device,
         "solution_loss": history[-1]["loss"],
         "history": history,
+        "went_on_from": about(start) if start else None,
     }
     (folder / RECIPE).write_text(json.dumps(recipe, indent=1))
     checkpoint.unlink(missing_ok=True)

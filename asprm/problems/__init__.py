@@ -74,8 +74,10 @@ def _make(name: str, split: str, index: int) -> tuple[Problem, Scene]:
             if name == "minimath":
                 minimath.build(scene, skeleton)
             else:
-                extra = 2 if name == "minigsm-p2" else rng.choices((0, 1), (3, 1))[0]
-                minigsm.build(scene, skeleton, extra)
+                clauses = rng.choices((0, 1, 2), (6, 3, 2))[0]
+                minigsm.build(scene, skeleton, clauses + (2 if name == "minigsm-p2" else 0))
+                if name == "minigsm" and not 2 <= len(scene.steps) <= 6:
+                    continue
         except ValueError:
             continue
         if _bucket(scene.prompt) in SPLITS[split]:
