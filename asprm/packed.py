@@ -28,6 +28,7 @@ except ImportError:  # torch before 2.10
 
 ATTENTION = "asprm_packed"
 _SHORTEST = 8  # a common beginning shorter than this is read again: a segment of its own would cost more
+_GRAIN = 64  # packs are filled up to multiples of this: a CPU's bf16 kernels are made, and kept, for every new shape
 
 
 def reading_size(device: str) -> int:
@@ -84,7 +85,7 @@ class Pack:
     """Sequences ready for one forward.
 
     ids, positions: (1, N) int64. places: per sequence (L,) int64, where in the pack each of its tokens stands; shared
-    tokens stand at one place.
+    tokens stand at one place, and nobody asks for the filling at the end.
     """
 
     ids: torch.Tensor
@@ -93,10 +94,10 @@ class Pack:
     segments: Segments
 
 
-def pack(sequences: Sequence[np.ndarray], shortest: int = _SHORTEST) -> Pack:
-    """Pack sequences of token ids, each (L,), L >= 1. Beginnings of fewer than `shortest` tokens are not shared.
+def pack(sequences: Sequence[np.ndarray], shortest: int = _SHORTEST, grain: int = _GRAIN) -> Pack:
+    """Pack sequences of token ids, each (L,), L >= 1, in any order.
 
-    Packing sequences in the order of their ids (`in_order`) shares most; any order gives the same outputs.
+    Beginnings of fewer than `shortest` tokens are not shared. The pack is filled up to a multiple of `grain` tokens.
     ValueError: an empty sequence.
     """
     if not len(sequences) or not all(len(ids) for ids in sequences):
@@ -123,7 +124,7 @@ def pack(sequences: Sequence[np.ndarray], shortest: int = _SHORTEST) -> Pack:
             continue
         cuts = [low, *(i for i in range(low + 1, high) if common[i] == shared), high]
         work += [(a, b, depth, chain) for a, b in pairwise(cuts)][::-1]
-    return _assemble(ordered, order, pieces, chains, chain_of)
+    return _assemble(ordered, order, pieces, chains, chain_of, grain)
 
 
 def _assemble(
@@ -132,6 +133,7 @@ def _assemble(
     pieces: list[tuple[int, int, int]],
     chains: list[tuple[int, ...]],
     chain_of: list[tuple[int, ...]],
+    grain: int,
 ) -> Pack:
     lengths = [end - start for _, start, end in pieces]
     starts = np.cumsum([0, *lengths])
@@ -139,14 +141,15 @@ def _assemble(
     places: list[np.ndarray] = [ranges[0]] * len(order)
     for i, chain in zip(order, chain_of, strict=True):
         places[i] = np.concatenate([ranges[segment] for segment in chain])
-    ids = np.concatenate([ordered[i][start:end] for i, start, end in pieces])
+    filling = -int(starts[-1]) % grain
+    if filling:
+        pieces = [*pieces, (len(ordered), 0, filling)]
+        ordered = [*ordered, np.zeros(filling, np.int64)]
+        lengths.append(filling)
+        chains.append((len(chains),))
+    ids = np.concatenate([ordered[i][start:end] for i, start, end in pieces]).astype(np.int64)
     positions = np.concatenate([np.arange(start, end) for _, start, end in pieces])
-    return Pack(
-        torch.from_numpy(ids.astype(np.int64))[None],
-        torch.from_numpy(positions)[None],
-        places,
-        Segments(lengths, chains),
-    )
+    return Pack(torch.from_numpy(ids)[None], torch.from_numpy(positions)[None], places, Segments(lengths, chains))
 
 
 def in_order(sequences: Sequence[np.ndarray]) -> list[int]:

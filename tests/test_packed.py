@@ -24,7 +24,7 @@ def alone(plain, text):
 
 def test_a_tree_by_hand():
     a, b, c = (np.array(x) for x in ([5, 6, 7, 8], [5, 6, 9], [5, 6]))
-    packed = pack([a, b, c, b], shortest=2)
+    packed = pack([a, b, c, b], shortest=2, grain=1)
     assert packed.ids[0].tolist() == [5, 6, 7, 8, 9]
     assert packed.positions[0].tolist() == [0, 1, 2, 3, 2]
     assert packed.segments.chains == [(0,), (0, 1), (0, 2)]
@@ -35,11 +35,12 @@ texts = st.lists(st.lists(st.integers(0, 2), min_size=1, max_size=12).map(np.arr
 
 
 @settings(deadline=None)
-@given(texts, st.integers(1, 6))
-def test_every_sequence_is_found_in_its_pack(sequences, shortest):
-    packed = pack(sequences, shortest)
+@given(texts, st.integers(1, 6), st.integers(1, 9))
+def test_every_sequence_is_found_in_its_pack(sequences, shortest, grain):
+    packed = pack(sequences, shortest, grain)
     ids, positions = packed.ids[0].numpy(), packed.positions[0].numpy()
-    assert sum(packed.segments.lengths) == len(ids) <= sum(map(len, sequences))
+    assert sum(packed.segments.lengths) == len(ids) < sum(map(len, sequences)) + grain
+    assert len(ids) % grain == 0
     for places, sequence in zip(packed.places, sequences, strict=True):
         assert np.array_equal(ids[places], sequence)
         assert np.array_equal(positions[places], np.arange(len(sequence)))
@@ -49,7 +50,7 @@ def test_every_sequence_is_found_in_its_pack(sequences, shortest):
 @given(texts)
 def test_a_tree_reads_each_beginning_once(sequences):
     beginnings = {tuple(x[:i]) for x in sequences for i in range(1, len(x) + 1)}
-    assert pack(sequences, shortest=1).ids.shape == (1, len(beginnings))
+    assert pack(sequences, shortest=1, grain=1).ids.shape == (1, len(beginnings))
     assert sum(tree_costs([sequences[i] for i in in_order(sequences)])) == len(beginnings)
 
 
