@@ -1,0 +1,118 @@
+"""Hard labels a second, J = 8: waves that stop at a step's first right rollout, against running all J.
+
+The steps are AdaptiveStep's on sampled solutions of 64 problems. The engine running all J shares nothing: every rollout
+reads its own prefix, and equal prefixes are rolled out again. Its seeds are those of the waves, so its labels must be
+the same; grading counts on all sides.
+"""
+
+from types import SimpleNamespace
+
+import numpy as np
+from common import (
+    MAX_NEW_TOKENS,
+    REPEATS,
+    TEMPERATURE,
+    best_size,
+    generate,
+    policy,
+    problems,
+    publish,
+    requests,
+    row,
+    seconds,
+)
+
+from asprm.engines import Request, Sampling
+from asprm.grading.math import compare_answers
+from asprm.rollout import run_rollouts
+from asprm.sample import grade, request_seed
+from asprm.split import adaptive
+
+J, SOLUTIONS, SEED = 8, 4, 0
+SAMPLING = Sampling(TEMPERATURE, max_new_tokens=MAX_NEW_TOKENS)
+
+
+def main() -> list:
+    engine = policy()
+    items, prompts = sampled_items(engine)
+    rollouts = [  # one wave of every step after the other, so that no reading is met again while it is remembered
+        Request(context[:start].copy(), start, request_seed(prefix_seed, j), (item, context, len(prompt), start, step))
+        for j in range(J)
+        for item, prompt, context, start, step, prefix_seed in steps_of(items, prompts)
+    ]
+    steps = len(rollouts) // J
+    size = best_size(engine, sorted(rollouts[: 2 * steps], key=lambda request: request.start))
+
+    def waves() -> np.ndarray:
+        found = run_rollouts(items, prompts, engine, SAMPLING, J, "hard", SEED)
+        return np.array([step.right > 0 for steps in found for step in steps.values()])
+
+    def all_of_them() -> np.ndarray:
+        return labels(engine, [(r, x.ids, x.finished) for r, x in engine.stream(rollouts, SAMPLING)])
+
+    def by_generate() -> np.ndarray:
+        some = sorted(rollouts, key=lambda request: request.start)
+        done = generate(engine, some, size)
+        return labels(engine, [(r, ids, ids[-1] in engine.eos) for r, ids in zip(some, done, strict=True)])
+
+    ratios: list[list[float]] = [[], []]
+    for _ in range(REPEATS):
+        taken = []
+        for work in (waves, all_of_them, by_generate):
+            compare_answers.cache_clear()
+            taken.append(seconds(work))
+        (ours, a), (theirs, b), (plain, _) = taken
+        if not np.array_equal(a, b):
+            raise AssertionError("labels: stopping early changed a label")
+        print(
+            f"{steps} labels: waves {ours:.2f} s, all J {theirs:.2f} s, transformers.generate {plain:.2f} s", flush=True
+        )
+        ratios[0].append(theirs / ours)
+        ratios[1].append(plain / ours)
+    return publish(
+        [
+            row("hard labels per second, J = 8", "the same engine, all J, no sharing", ratios[0], "≥ 3"),
+            row("hard labels per second, J = 8", f"transformers.generate, all J, batch {size}", ratios[1], "≥ 8"),
+        ]
+    )
+
+
+def sampled_items(engine) -> tuple[list, list[np.ndarray]]:
+    """Problems with their solutions' ids and step ends, and the prompts; τ is the 2 % quantile of these solutions."""
+    some = problems(64)
+    asked = requests(engine, some, SOLUTIONS)
+    done = engine.generate(asked, SAMPLING)
+    tau = float(np.quantile(np.concatenate([x.confidences for x in done]), 0.02))
+    items = []
+    for i, problem in enumerate(some):
+        mine = done[i * SOLUTIONS : (i + 1) * SOLUTIONS]
+        items.append(
+            SimpleNamespace(
+                problem=problem, ids=[x.ids for x in mine], ends=[adaptive(x.confidences, tau) for x in mine]
+            )
+        )
+    return items, [asked[i * SOLUTIONS].context for i in range(len(some))]
+
+
+def steps_of(items, prompts):
+    """Every step that is rolled out: not the last of a solution, which is its own rollout."""
+    for i, (item, prompt) in enumerate(zip(items, prompts, strict=True)):
+        for place, (ids, ends) in enumerate(zip(item.ids, item.ends, strict=True)):
+            for step, end in enumerate(ends[:-1].tolist()):
+                seed = request_seed(SEED, item.problem.id, ids[:end].tobytes().hex())
+                context = np.concatenate([prompt, ids]).astype(np.int32)
+                yield item, prompt, context, len(prompt) + end, (i, place, step), seed
+
+
+def labels(engine, done) -> np.ndarray:
+    """(steps,) whether any rollout came right, in the order of the steps."""
+    right: dict[tuple, bool] = {}
+    for request, ids, finished in done:
+        item, context, prompt, start, step = request.key
+        text = engine.tokenizer.decode(np.concatenate([context[prompt:start], ids]), skip_special_tokens=True)
+        right[step] = right.get(step, False) | (finished and grade(item.problem, text).correct)
+    return np.array([right[step] for step in sorted(right)])
+
+
+if __name__ == "__main__":
+    main()
