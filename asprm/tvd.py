@@ -54,7 +54,7 @@ class Guided:
 
 def guided_decode(
     engine: LocalEngine,
-    prm: PreTrainedModel,
+    prm: PreTrainedModel | Executor,
     requests: Iterable[Request],
     *,
     trigger: float,
@@ -64,7 +64,8 @@ def guided_decode(
     """Decode the requests, in the order in which they end; they are pulled only when there is room for them.
 
     prm: a token classification model with one label over the policy's own vocabulary; its sigmoid at a token is the
-    score of the text up to there. requests: prompts; seeds play no part. trigger: in [0, 1]; 0 is greedy decoding.
+    score of the text up to there. Its executor (`load_executor`) does as well, and need not be made at every call.
+    requests: prompts; seeds play no part. trigger: in [0, 1]; 0 is greedy decoding.
     ValueError: a trigger or number of candidates out of range, a PRM of another kind or vocabulary, a decision beyond
     the PRM's positions.
     """
@@ -163,15 +164,16 @@ def _ids(batch: Batch, row: int) -> np.ndarray:
 class _Scorer:
     """The PRM with a cache row for every text that has come to a decision."""
 
-    def __init__(self, prm: PreTrainedModel, vocabulary: int) -> None:
-        if getattr(prm.config, "num_labels", None) != 1:
-            raise ValueError(f"tvd: the PRM has {prm.config.num_labels} labels, expected a head with one")
-        if prm.config.get_text_config().vocab_size != vocabulary:
+    def __init__(self, prm: PreTrainedModel | Executor, vocabulary: int) -> None:
+        self.executor = prm if isinstance(prm, Executor) else load_executor(prm)
+        config = self.executor.config
+        if config.num_labels != 1:
+            raise ValueError(f"tvd: the PRM has {config.num_labels} labels, expected a head with one")
+        if config.vocab_size != vocabulary:
             raise ValueError(
-                f"tvd: the PRM has a vocabulary of {prm.config.get_text_config().vocab_size} tokens and the policy one "
-                f"of {vocabulary}; expected a PRM that reads the policy's tokens"
+                f"tvd: the PRM has a vocabulary of {config.vocab_size} tokens and the policy one of {vocabulary}; "
+                "expected a PRM that reads the policy's tokens"
             )
-        self.executor: Executor = load_executor(prm)
         self.rows = Rows(self.executor.shape)
         self.free: list[int] = []
         self.taken = 0
@@ -188,7 +190,8 @@ class _Scorer:
             if text.row is None:
                 text.row = self.free.pop() if self.free else self.taken
                 self.taken = max(self.taken, text.row + 1)
-        self.rows.reserve(self.taken, 0)
+        if self.taken > self.rows.count:
+            self.rows.reserve(2 * self.taken, 0)
         branches = [text.candidates[-1] for text in texts]
         chunks = [seen[text.read :] for text, seen in zip(texts, ids, strict=True)]
         outputs = self.executor.read(

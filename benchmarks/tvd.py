@@ -12,6 +12,7 @@ from common import MAX_NEW_TOKENS, POLICY, REPEATS, policy, problems, publish, r
 from transformers import AutoModelForTokenClassification
 
 from asprm.engines import Sampling
+from asprm.engines.executor import load_executor
 from asprm.tvd import guided_decode
 
 GREEDY = Sampling(temperature=0, max_new_tokens=MAX_NEW_TOKENS)
@@ -23,6 +24,7 @@ def main() -> list:
     prm = AutoModelForTokenClassification.from_pretrained(POLICY, num_labels=1, dtype=torch.float32).eval()
     torch.nn.init.zeros_(prm.score.weight)
     torch.nn.init.zeros_(prm.score.bias)
+    executor = load_executor(prm)
     many = requests(engine, problems(256))
     few = many[:FEW]
     greedy = engine.generate(many, GREEDY)
@@ -30,7 +32,7 @@ def main() -> list:
 
     def guided(some):
         options = {"trigger": trigger, "candidates": CANDIDATES, "max_new_tokens": MAX_NEW_TOKENS}
-        return dict(guided_decode(engine, prm, some, **options))
+        return dict(guided_decode(engine, executor, some, **options))
 
     done = guided(many)
     assert all(done[request].ids.tolist() == x.ids.tolist() for request, x in zip(many, greedy, strict=True))

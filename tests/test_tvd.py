@@ -14,6 +14,7 @@ from transformers import (
 )
 
 from asprm.engines import Request, Sampling
+from asprm.engines.executor import load_executor
 from asprm.engines.local import LocalEngine
 from asprm.tvd import guided_decode
 
@@ -88,7 +89,7 @@ def test_equals_the_plain_reference_token_for_token(kind, trigger, candidates, c
     model, prm = policy(kind), reward(kind)
     requests = prompts(count)
     options = {"trigger": trigger, "candidates": candidates, "max_new_tokens": 6}
-    done = dict(guided_decode(LocalEngine(model, None, rows=32), prm, requests, **options))
+    done = dict(guided_decode(LocalEngine(model, None, rows=32), load_executor(prm), requests, **options))
     assert len(done) == count
     seen = 0
     for request in requests:

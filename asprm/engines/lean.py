@@ -106,13 +106,18 @@ class LeanExecutor(Executor):
         at = row * rows.length + own
         angles = self._at(positions, int(packed[1].max()) + 1)
         groups = (self.shape.heads, self.heads // self.shape.heads)
+        ends = [piece.start + len(piece.ids) for piece in pieces]
+        # A row's beginning needs no mask where attention is plainly causal.
+        plain = [
+            not piece.start and not len(piece.branches) and end <= self.window
+            for piece, end in zip(pieces, ends, strict=True)
+        ]
+        if not all(plain):
+            masks = additive_mask(positions, own, max(ends), self.window, self.shape.dtype)
         parts, branches, offset = [], [], 0
-        for piece in pieces:
+        for piece, end, is_plain in zip(pieces, ends, plain, strict=True):
             part = slice(offset, offset := offset + len(piece.ids))
-            end = piece.start + len(piece.ids)
-            mask = None  # a row's beginning: plain causal attention
-            if piece.start or len(piece.branches) or end > self.window:
-                mask = additive_mask(positions[part], own[part], end, self.window, self.shape.dtype)
+            mask = None if is_plain else masks[part, :end]
             # Of every layer: the row's keys and values, (heads, groups, end, dim).
             keys, values = (
                 x.transpose(1, 2)[:, :, None].expand(-1, -1, groups[1], -1, -1)
