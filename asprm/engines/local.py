@@ -35,7 +35,7 @@ class LocalEngine:
             raise ValueError(f"engine: rows is {rows}, expected at least 1")
         self.tokenizer = tokenizer
         self.executor = load_executor(model)
-        self.rows = rows or (128 if self.executor.device.type == "cpu" else 256)
+        self.rows = rows or 256
         self.eos = _eos(model, tokenizer)
         self._spare: list[Rows] = []  # memory of earlier streams
 
