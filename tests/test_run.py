@@ -8,7 +8,7 @@ import pyarrow as pa
 import pytest
 
 from asprm.artifacts import DiskFull, digest
-from asprm.profile import ProfileError
+from asprm.profile import ProfileError, load_profile
 from asprm.run import BrokenArtifact, MissingArtifact, open_run, study_root
 
 
@@ -30,13 +30,14 @@ TABLE = pa.table({"problem": ["a", "b"], "confidences": [[0.5, 1.0], [0.25]]})
 
 def test_none_means_the_profiles_value():
     opened = run(share=None, policy="M")
-    assert opened.settings.share == opened.profile.threshold.share == 0.02
+    assert opened.settings.share == load_profile("tiny").threshold.share
     assert opened.overrides == {}
     assert opened.folder.name == "tiny"
 
 
 def test_the_profiles_own_value_is_no_experiment():
-    assert run(share=0.02, sweep=[0.005, 0.01, 0.015, 0.02, 0.03, 0.04]).overrides == {}
+    own = load_profile("tiny").threshold
+    assert run(share=own.share, sweep=list(own.sweep)).overrides == {}
 
 
 def test_an_override_is_an_experiment_apart_from_the_study():

@@ -63,11 +63,12 @@ def test_the_smoke_study_keeps_the_promise_of_its_threshold(study, monkeypatch):
     samples = run.read("sample/M/train")
     tau = run.read_json("threshold/M")["tau"]
     pooled = np.concatenate([np.asarray(row.values) for row in samples["confidences"]])
-    wanted = 0.02 * len(pooled)
+    share = run.profile.threshold.share
+    wanted = share * len(pooled)
     ties = (pooled == tau).sum()
     assert wanted - 1 - ties < (pooled < tau).sum() <= wanted
     confidences = [np.asarray(row.values) for row in samples["confidences"]]
-    assert fit_threshold(confidences, samples["problem"].to_pylist(), 0.02).tau == tau
+    assert fit_threshold(confidences, samples["problem"].to_pylist(), share).tau == tau
     for ends, row in zip(run.read("split/M/adaptive")["ends"].to_pylist(), confidences, strict=True):
         assert ends[-1] == len(row)
         assert all(row[end - 1] < tau for end in ends[:-1])

@@ -139,7 +139,7 @@ def test_a_changed_file_reruns_what_depends_on_it(project, changed, reruns):
     [
         (None, "seed", 1, set(STAGES)),
         (None, "description", "Another.", set()),
-        ("threshold", "share", 0.03, {"threshold", "split", "rollout", "prm", "best_of_n", "tvd", "tokens"}),
+        ("threshold", "share", 0.07, {"threshold", "split", "rollout", "prm", "best_of_n", "tvd", "tokens"}),
         ("rollout", "rollouts", 3, {"rollout", "prm", "best_of_n", "tvd"}),
         ("best_of_n", "aggregate", "mean", {"best_of_n"}),
         ("tokens", "tagger", "textblob", {"tokens"}),
