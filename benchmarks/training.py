@@ -1,24 +1,27 @@
-"""Training the PRM: packed sequences in lanes, against transformers' Trainer on padded batches at its best batch size.
+"""Training the PRM: packed sequences against padded batches, through the same Trainer and the same optimiser steps.
 
-Both take optimiser steps of 64 solutions, from the shipped policy. Labels are random: speed does not depend on them.
+Labels are random: speed does not depend on what is learned.
 """
 
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import torch
 from common import MAX_NEW_TOKENS, POLICY, REPEATS, TEMPERATURE, policy, problems, publish, requests, row, seconds
-from transformers import PrinterCallback, Trainer, TrainingArguments
+from torch.utils.data import DataLoader
 
+from asprm import trainer
 from asprm.engines import Sampling
-from asprm.packed import bf16_pays
-from asprm.score import load_classifier, quiet
+from asprm.score import load_classifier
 from asprm.split import fixed
-from asprm.trainer import Example, PackTrainer, Settings
+from asprm.trainer import Example, Settings
 
-STEP = 64  # solutions
-SIZES = (4, 8, 16, 32)  # of the padded batches
+SETTINGS = Settings(
+    epochs=1, learning_rate=5e-4, batch_tokens=8192, warmup=0.1, weight_decay=0.01, evaluations=1, precision="fp32"
+)
+MICRO = (1024, 2048, 4096)  # the padded batches are given the best
 
 
 def main() -> list:
@@ -29,62 +32,48 @@ def main() -> list:
     examples = []
     for request, completion in zip(asked, done, strict=True):
         ends = fixed(len(completion.ids), 20)
-        labels = rng.integers(0, 2, len(ends)).astype(np.float32)
-        examples.append(Example(request.context, completion.ids, ends, labels))
+        examples.append(
+            Example(request.context, completion.ids, ends, rng.integers(0, 2, len(ends)).astype(np.float32))
+        )
     rows = []
-    for precision in ("fp32", "bf16") if bf16_pays("cpu") else ("fp32",):
-        rates = {size: padded(examples[: 4 * STEP], size, precision) for size in SIZES}
-        size = max(rates, key=rates.get)
-        packed(examples[: 4 * STEP], precision)
+    for precision in ("fp32", "bf16"):
+        settings = replace(SETTINGS, precision=precision)
+        choices = {x: tokens_per_second(Padded, examples, replace(settings, micro_tokens=x)) for x in MICRO}
+        best = max(choices, key=choices.get)
         ratios = []
         for _ in range(REPEATS):
-            ours, theirs = packed(examples, precision), padded(examples, size, precision)
+            ours = tokens_per_second(trainer.PackTrainer, examples, settings)
+            theirs = tokens_per_second(Padded, examples, replace(settings, micro_tokens=best))
             print(f"{precision}: packed {ours:,.0f} tokens/s, padded {theirs:,.0f}", flush=True)
             ratios.append(ours / theirs)
-        rows.append(row(f"PRM training, tokens/s, {precision}", f"padded batches of {size}", ratios, "≥ 1.3"))
+        rows.append(row(f"PRM training, tokens/s, {precision}", f"padded batches of {best} tokens", ratios, "≥ 1.3"))
     return publish(rows)
 
 
-def packed(examples: list[Example], precision: str) -> float:
-    """Tokens a second, padding not counted; loading, saving and validating not timed."""
-    tokens = sum(len(x.tokens) for x in examples)
-    step = round(tokens * STEP / len(examples))
-    settings = Settings(1, 5e-4, step, warmup=0.1, weight_decay=0.01, evaluations=1, precision=precision)
-    model, _ = load_classifier(POLICY, torch.float32, "cpu")
+def tokens_per_second(kind, examples, settings) -> float:
+    """Solutions' and prompts' own tokens, padding not counted; loading, saving and validating not timed."""
     with tempfile.TemporaryDirectory() as folder:
-        trainer = PackTrainer(model, examples, [], settings, Path(folder), seed=0)
-        trainer._save_checkpoint = lambda *_: None
-        return tokens / seconds(trainer.train)[0]
+        torch.manual_seed(0)
+        model, _ = load_classifier(POLICY, torch.float32, "cpu")
+        work = kind(model, examples, [], settings, Path(folder), seed=0)
+        work._save_checkpoint = lambda *_: None
+        taken, _ = seconds(work.train)
+    return sum(len(x.tokens) for x in examples) / taken
 
 
-def padded(examples: list[Example], size: int, precision: str) -> float:
-    model, _ = load_classifier(POLICY, torch.float32, "cpu")
-    model.set_attn_implementation("sdpa")
-    with tempfile.TemporaryDirectory() as folder, quiet():
-        arguments = TrainingArguments(
-            folder,
-            num_train_epochs=1,
-            per_device_train_batch_size=size,
-            gradient_accumulation_steps=STEP // size,
-            learning_rate=5e-4,
-            bf16=precision == "bf16",
-            use_cpu=True,
-            save_strategy="no",
-            logging_steps=1,
-            remove_unused_columns=False,
-            disable_tqdm=True,
-            report_to="none",
-        )
-        trainer = Padded(model, arguments, data_collator=pad, train_dataset=examples)
-        trainer.remove_callback(PrinterCallback)
-        return sum(len(x.tokens) for x in examples) / seconds(trainer.train)[0]
+class Padded(trainer.PackTrainer):
+    """The same Trainer with padded batches and a mask."""
 
+    def get_train_dataloader(self) -> DataLoader:
+        loader = DataLoader(self.train_dataset, batch_sampler=self.batches, collate_fn=pad)
+        return self.accelerator.prepare_data_loader(loader)
 
-class Padded(Trainer):
     def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
-        outputs = model(inputs["ids"], attention_mask=inputs["mask"]).logits[:, :, 0].float()
-        outputs = outputs[inputs["row"], inputs["at"]]
-        return torch.nn.functional.binary_cross_entropy_with_logits(outputs, inputs["labels"])
+        with self._autocast():
+            outputs = model(inputs["ids"], attention_mask=inputs["mask"], use_cache=False).logits[:, :, 0]
+        outputs = outputs.float()[inputs["row"], inputs["at"]]
+        loss = torch.nn.functional.binary_cross_entropy_with_logits(outputs, inputs["labels"], reduction="sum")
+        return loss / num_items_in_batch
 
 
 def pad(some: list[Example]) -> dict:
