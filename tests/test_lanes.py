@@ -11,7 +11,7 @@ from asprm import lanes as module
 from asprm.lanes import lanes, side_by_side
 
 
-@pytest.fixture
+@pytest.fixture()
 def four_threads():
     before = torch.get_num_threads()
     torch.set_num_threads(4)
