@@ -2,17 +2,14 @@
 
 A PRM is a Hugging Face folder: a backbone with one output per token. The score of a step is the sigmoid of that output
 at the step's last token; one forward serves all steps of a solution, and solutions that begin alike (they share their
-prompt, often more) are read together as one tree (`asprm.packed`). Knows token ids and positions; only
-`score_candidates` knows a run.
+prompt, often more) are read together as one tree (`asprm.packed`). Knows token ids and positions: no text, no problem.
 """
 
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Executor
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -24,7 +21,6 @@ import torch
 from transformers import AutoConfig, AutoModelForTokenClassification, AutoTokenizer, PreTrainedModel
 from transformers.utils import logging
 
-from asprm.lanes import lanes, side_by_side
 from asprm.packed import in_order, pack, read, reading_size, tree_costs, use_packs
 from asprm.run import Run
 from asprm.sample import problem_set, prompts_of
@@ -129,58 +125,39 @@ def score_stream(prm: PRM, items: Iterable[Item], *, tokens: int | None = None) 
         done += len(window)
 
 
+@torch.inference_mode()
 def logits(
-    model: PreTrainedModel,
-    items: Sequence[Item],
-    *,
-    tokens: int | None = None,
-    first: int = 0,
-    bf16: bool = False,
-    pool: Executor | None = None,
+    model: PreTrainedModel, items: Sequence[Item], *, tokens: int | None = None, first: int = 0
 ) -> list[np.ndarray]:
-    """The model's outputs at the items' ends, one array (K,) float32 per item.
-
-    first: the first item's number, for errors. bf16: let products round to it. pool: runs the forwards; None makes one.
-    """
+    """The model's outputs at the items' ends, one array (K,) float32 per item. first: the first one's number."""
     texts = []
     for number, item in enumerate(items, first):
         check(item, model, f"item {number}")
         texts.append(item.tokens[: len(item.prompt) + int(np.max(item.ends))])
     out: list[np.ndarray] = [np.empty(0, np.float32)] * len(items)
-
-    @torch.inference_mode()
-    def rate(group: list[int]) -> None:
+    for group in _groups(texts, tokens or reading_size(model.device.type)):
         packed = pack([texts[i] for i in group])
         wanted = [packed.places[j][len(items[i].prompt) + np.asarray(items[i].ends) - 1] for j, i in enumerate(group)]
         at = torch.from_numpy(np.concatenate(wanted)).to(model.device)
-        with torch.autocast(model.device.type, torch.bfloat16, enabled=bf16):
-            found = model.score(read(model, packed)[at])[:, 0].float().cpu().numpy()
+        found = model.score(read(model, packed)[at])[:, 0].float().cpu().numpy()
         for i, part in zip(group, np.split(found, np.cumsum([len(x) for x in wanted])[:-1]), strict=True):
             out[i] = part
-
-    count = lanes(model)
-    groups = _groups(texts, tokens or reading_size(model.device.type), count)
-    with side_by_side(count) if pool is None else nullcontext(pool) as pool:
-        list(pool.map(rate, groups))
     return out
 
 
-def _groups(texts: Sequence[np.ndarray], tokens: int, least: int) -> list[list[int]]:
-    """Indices of texts to be read together: neighbours in the order of their ids, of at most `tokens` distinct tokens,
-    and of fewer where that makes `least` groups.
-    """
+def _groups(texts: Sequence[np.ndarray], tokens: int) -> Iterator[list[int]]:
+    """Indices of texts to be read together: neighbours in the order of their ids, of about `tokens` distinct tokens."""
     order = in_order(texts)
-    costs = tree_costs([texts[i] for i in order])
-    tokens = min(tokens, math.ceil(sum(costs) / least))
-    groups: list[list[int]] = []
-    held = tokens
-    for i, cost in zip(order, costs, strict=True):
-        if cost and held + cost > tokens:
-            groups.append([])
-            held, cost = 0, len(texts[i])
-        held += cost
-        groups[-1].append(i)
-    return groups
+    group: list[int] = []
+    held = 0
+    for i, cost in zip(order, tree_costs([texts[i] for i in order]), strict=True):
+        if group and held + cost > tokens:
+            yield group
+            group, held = [], 0
+        held += cost if group else len(texts[i])
+        group.append(i)
+    if group:
+        yield group
 
 
 def check(item: Item, model: PreTrainedModel, name: str) -> None:

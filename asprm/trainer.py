@@ -6,13 +6,10 @@ but the one for checkpoints, and nothing of where the model came from.
 
 from __future__ import annotations
 
-import copy
 import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import Executor
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -30,7 +27,6 @@ from transformers import (
     TrainingArguments,
 )
 
-from asprm.lanes import lanes, side_by_side
 from asprm.packed import bf16_pays, in_order, pack, read, reading_size
 from asprm.progress import EVERY, log
 from asprm.score import Item, logits, quiet, this_device
@@ -62,16 +58,15 @@ class Settings:
 
 class Batches:
     """The order in which examples are learned from: in each epoch, optimiser steps of about `batch_tokens` tokens, each
-    in `parts` micro-batches of as many readings as there are lanes. Steps and parts are the same in number in every
-    epoch, and what is in a step does not depend on how it is cut.
+    in `parts` micro-batches. Both numbers are the same in every epoch, and the steps do not depend on the parts.
     """
 
-    def __init__(self, examples: Sequence[Item], settings: Settings, seed: int, lanes: int = 1) -> None:
+    def __init__(self, examples: Sequence[Item], settings: Settings, seed: int) -> None:
         self.lengths = np.array([len(x.prompt) + len(x.ids) for x in examples])
         self.texts = [x.tokens for x in examples]
         self.steps = min(math.ceil(self.lengths.sum() / settings.batch_tokens), len(examples))
         self.least = max(1, len(examples) // self.steps // 2)  # examples in a step, so that it can be cut
-        micro = lanes * (settings.micro_tokens or reading_size(this_device()))
+        micro = settings.micro_tokens or reading_size(this_device())
         self.parts = min(math.ceil(settings.batch_tokens / micro), self.least)
         self.seed, self.epoch = seed, 0
 
@@ -99,33 +94,17 @@ def _cut(order: np.ndarray, lengths: np.ndarray, parts: int, least: int = 1) -> 
     return np.split(order, cuts)
 
 
-def collate(some: Sequence[Example], lanes: int = 1) -> dict[str, Any]:
-    """A micro-batch: its labels (E,), and `readings`, one pack for each lane.
-
-    A reading holds a pack, the places (E,) of its step ends, the labels (E,) there, and its examples' tokens in all.
-    """
-    readings = []
-    order, lengths = np.arange(len(some)), np.array([len(x.prompt) + len(x.ids) for x in some])
-    for part in _cut(order, lengths, min(lanes, len(some))):
-        chosen = [some[i] for i in part]
-        packed = pack([x.tokens for x in chosen])
-        at = [places[len(x.prompt) + np.asarray(x.ends) - 1] for places, x in zip(packed.places, chosen, strict=True)]
-        labels = np.concatenate([x.labels for x in chosen]).astype(np.float32)
-        readings.append(
-            {
-                "packed": packed,
-                "at": torch.from_numpy(np.concatenate(at)),
-                "labels": torch.from_numpy(labels),
-                "tokens": int(lengths[part].sum()),
-            }
-        )
-    return {"labels": torch.cat([x["labels"] for x in readings]), "readings": readings}
+def collate(some: Sequence[Example]) -> dict[str, Any]:
+    """Examples as one pack, with the places (E,) of their step ends and the labels (E,) there."""
+    packed = pack([example.tokens for example in some])
+    at = [places[len(x.prompt) + np.asarray(x.ends) - 1] for places, x in zip(packed.places, some, strict=True)]
+    labels = np.concatenate([example.labels for example in some]).astype(np.float32)
+    return {"packed": packed, "at": torch.from_numpy(np.concatenate(at)), "labels": torch.from_numpy(labels)}
 
 
 class PackTrainer(Trainer):
     """transformers' Trainer on packs. It counts the labels of all micro-batches of a step before it runs them, and the
-    loss is divided by that number, so that the gradient does not depend on how a step is cut. The readings of a
-    micro-batch run side by side (`asprm.lanes`), each on a model that shares the weights and has gradients of its own.
+    loss is divided by that number, so that the gradient does not depend on how a step is cut.
     """
 
     def __init__(
@@ -137,11 +116,7 @@ class PackTrainer(Trainer):
         place: Path,
         seed: int,
     ) -> None:
-        alone = settings.gradient_checkpointing or getattr(model.config, "attention_dropout", 0)  # one stream of chance
-        self.lanes = 1 if alone else lanes(model)
-        self.models: list[PreTrainedModel] = []
-        self.pool: Executor | None = None
-        self.batches = Batches(examples, settings, seed, self.lanes)
+        self.batches = Batches(examples, settings, seed)
         self.settings, self.tokens = settings, 0
         self.steps = self.batches.steps * settings.epochs
         cuda = this_device() == "cuda"
@@ -187,41 +162,31 @@ class PackTrainer(Trainer):
         self.remove_callback(PrinterCallback)
         self.model_accepts_loss_kwargs = True  # makes it count the labels of a step
 
-    def train(self, *arguments: Any, **options: Any) -> Any:
-        with side_by_side(self.lanes) as self.pool:
-            return super().train(*arguments, **options)
-
     def get_train_dataloader(self) -> DataLoader:
-        loader = DataLoader(
-            self.train_dataset, batch_sampler=self.batches, collate_fn=partial(collate, lanes=self.lanes)
-        )
+        loader = DataLoader(self.train_dataset, batch_sampler=self.batches, collate_fn=collate)
         return self.accelerator.prepare_data_loader(loader)
 
-    def training_step(
-        self, model: PreTrainedModel, inputs: dict[str, Any], num_items_in_batch: torch.Tensor | None = None
+    def compute_loss(
+        self,
+        model: PreTrainedModel,
+        inputs: dict[str, Any],
+        return_outputs: bool = False,
+        num_items_in_batch: torch.Tensor | None = None,
     ) -> torch.Tensor:
-        """Add the gradients of a micro-batch's share of the step's loss to the model's; that share."""
-        if not self.models:
-            self.models = [model, *(_twin(model) for _ in range(self.lanes - 1))]
-        learn = partial(self._learn, labels=num_items_in_batch)
-        losses = list(self.pool.map(learn, self.models, self._prepare_inputs(inputs)["readings"]))
-        self.tokens += sum(x["tokens"] for x in inputs["readings"])
-        for twin in self.models[1:]:
-            for own, other in zip(model.parameters(), twin.parameters(), strict=True):
-                if other.grad is not None:
-                    own.grad += other.grad
-                    other.grad = None
-        return torch.stack(losses).sum()
+        with self._autocast():
+            outputs = model.score(read(model, inputs["packed"])[inputs["at"]])[:, 0]
+        loss = F.binary_cross_entropy_with_logits(outputs.float(), inputs["labels"], reduction="sum")
+        self.tokens += sum(len(places) for places in inputs["packed"].places)
+        return loss / num_items_in_batch
 
-    def _learn(self, model: PreTrainedModel, reading: dict[str, Any], labels: torch.Tensor) -> torch.Tensor:
-        with torch.autocast(self.args.device.type, torch.bfloat16, enabled=self.bf16):
-            outputs = model.score(read(model, reading["packed"])[reading["at"]])[:, 0]
-        loss = F.binary_cross_entropy_with_logits(outputs.float(), reading["labels"], reduction="sum") / labels
-        loss.backward()
-        return loss.detach()
+    def _autocast(self) -> torch.autocast:
+        return torch.autocast(self.args.device.type, torch.bfloat16, enabled=self.bf16)
 
     def evaluate(self, *_: Any, **__: Any) -> dict[str, float]:
-        found = logits(self.model, self.eval_dataset, bf16=self.bf16, pool=self.pool)
+        self.model.eval()
+        with self._autocast():
+            found = logits(self.model, self.eval_dataset)
+        self.model.train()
         measures = measure(np.concatenate(found), np.concatenate([x.labels for x in self.eval_dataset]))
         measures = {f"eval_{name}": value for name, value in measures.items()}
         self.log(measures)
@@ -230,14 +195,6 @@ class PackTrainer(Trainer):
 
     def floating_point_ops(self, inputs: dict[str, Any]) -> int:
         return 0  # nobody asks, and it looks for inputs that packs do not have
-
-
-def _twin(model: PreTrainedModel) -> PreTrainedModel:
-    """A model of the very same weights with gradients of its own."""
-    twin = copy.deepcopy(model)
-    for own, other in zip(model.parameters(), twin.parameters(), strict=True):
-        other.data, other.grad = own.data, None
-    return twin
 
 
 class Schedule(TrainerCallback):

@@ -125,21 +125,6 @@ def test_the_result_does_not_depend_on_the_micro_batch(base, tmp_path):
         pd.testing.assert_frame_equal(history, histories[0], rtol=1e-3)
 
 
-def test_the_result_does_not_depend_on_the_lanes(base, tmp_path):
-    data, validation = some_examples(), some_examples(10, seed=1)
-    threads, histories = torch.get_num_threads(), []
-    try:
-        for count in (1, 3):
-            torch.set_num_threads(count)
-            history = train(base, data, SETTINGS, tmp_path / str(count), validation=validation, seed=0)
-            histories.append(history)
-            again = train(base, data, SETTINGS, tmp_path / "again", validation=validation, seed=0)
-            pd.testing.assert_frame_equal(again, history, check_exact=True)
-    finally:
-        torch.set_num_threads(threads)
-    pd.testing.assert_frame_equal(histories[1], histories[0], rtol=1e-3)
-
-
 def test_gradient_checkpointing_changes_nothing(base, tmp_path):
     data = some_examples(20)
     plain = train(base, data, SETTINGS, tmp_path / "a", seed=0)
