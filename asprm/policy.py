@@ -13,6 +13,7 @@ import re
 import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -85,12 +86,13 @@ def train_tokenizer(texts: Sequence[str], vocabulary: int):
 
 
 def new_model(shape, tokenizer, seed: int):
-    """A randomly initialised `MistralForCausalLM` of the given shape (`profile.policy`)."""
+    """A randomly initialised Mistral or Llama of the given shape (`profile.policy`)."""
     import torch
-    from transformers import MistralConfig, MistralForCausalLM
+    from transformers import LlamaConfig, LlamaForCausalLM, MistralConfig, MistralForCausalLM
 
     torch.manual_seed(seed)
-    config = MistralConfig(
+    llama = shape.architecture == "llama"
+    config = (LlamaConfig if llama else partial(MistralConfig, sliding_window=None))(
         vocab_size=len(tokenizer),
         hidden_size=shape.hidden,
         intermediate_size=shape.intermediate,
@@ -99,14 +101,37 @@ def new_model(shape, tokenizer, seed: int):
         num_key_value_heads=shape.kv_heads,
         head_dim=shape.hidden // shape.heads,
         max_position_embeddings=shape.positions,
-        sliding_window=None,
         initializer_range=0.5 * shape.hidden**-0.5,  # transformers' 0.02 suits wide models; here it delays copying
         tie_word_embeddings=True,
         bos_token_id=tokenizer.bos_token_id,
         eos_token_id=tokenizer.eos_token_id,
         pad_token_id=tokenizer.pad_token_id,
     )
-    return MistralForCausalLM(config)
+    return (LlamaForCausalLM if llama else MistralForCausalLM)(config)
+
+
+def transplant(model, tokenizer, source, source_tokenizer) -> None:
+    """Begin `model` with the layers of `source`, which has the same width; both have tied embeddings.
+
+    A token that both tokenizers know keeps its vector, another begins as the mean of the source's tokens that spell it.
+    Layers beyond the source's begin as the identity: what they add to the residual stream is zero.
+    """
+    import torch
+
+    known = source_tokenizer.get_vocab()
+    rows = source.get_input_embeddings().weight.data
+    with torch.no_grad():
+        for token, place in tokenizer.get_vocab().items():
+            text = tokenizer.convert_tokens_to_string([token])
+            ids = [known[token]] if token in known else source_tokenizer(text, add_special_tokens=False)["input_ids"]
+            if ids:
+                model.get_input_embeddings().weight[place] = rows[ids].mean(0)
+        for layer, old in zip(model.model.layers, source.model.layers, strict=False):
+            layer.load_state_dict(old.state_dict())
+        for layer in model.model.layers[len(source.model.layers) :]:
+            layer.self_attn.o_proj.weight.zero_()
+            layer.mlp.down_proj.weight.zero_()
+        model.model.norm.load_state_dict(source.model.norm.state_dict())
 
 
 def batches(tokenizer, pairs: Iterator[tuple[str, str]], batch_tokens: int, seed: int, pool: int = 8192):
@@ -167,7 +192,8 @@ def train(
 ) -> list[dict]:
     """Train tokenizer and model by `settings` (`profile.policy`), save them in `folder`; the history, a list of rows.
 
-    start: a policy made here to go on from, with its tokenizer; its recipe becomes part of the new one.
+    start: folder of the policy whose layers this one begins with (`transplant`); its recipe becomes part of the new
+    one. The tokenizer is always trained anew, on the recipe's own corpus.
     A checkpoint is written every `settings.checkpoint_steps` steps beside the folder; training resumes from it.
     The data are drawn from the seed, so that a resumed run skips what it has seen by drawing it again.
     """
@@ -176,13 +202,12 @@ def train(
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     pairs = corpus(settings.mixture, seed)
-    if start is None:
-        sample = corpus(settings.mixture, seed + 1)
-        tokenizer = train_tokenizer(["\n".join(next(sample)) for _ in range(20_000)], settings.vocab)
-        model = new_model(settings, tokenizer, seed)
-    else:
-        tokenizer = AutoTokenizer.from_pretrained(start)
-        model = AutoModelForCausalLM.from_pretrained(start, dtype=torch.float32)
+    sample = corpus(settings.mixture, seed + 1)
+    tokenizer = train_tokenizer(["\n".join(next(sample)) for _ in range(20_000)], settings.vocab)
+    model = new_model(settings, tokenizer, seed)
+    if start is not None:
+        source = AutoModelForCausalLM.from_pretrained(start, dtype=torch.float32)
+        transplant(model, tokenizer, source, AutoTokenizer.from_pretrained(start))
     device = "cuda" if torch.cuda.is_available() else "cpu"
     model.to(device).train()
     bf16 = _bf16_pays(device)

@@ -62,11 +62,19 @@ class Problems(Section):
 class PolicySource(Section):
     path: str
     """Hugging Face folder, relative to the study's root, or a hub name"""
+    domain: Literal["math", "code"] = "math"
+    """the problems that it solves"""
+    recipe: dict[str, Any] = {}
+    """fields of the section `policy` that differ for this one, for those made here"""
 
 
 class Policy(Section):
     retrain: bool
-    """train the policy anew instead of taking the shipped weights"""
+    """train the policies anew instead of taking the shipped weights"""
+    architecture: Literal["mistral", "llama"]
+    """the transformers class: MistralForCausalLM or LlamaForCausalLM"""
+    start: str | None
+    """another policy whose layers this one begins with; null: random weights"""
     layers: Count
     """transformer blocks"""
     hidden: Count
@@ -206,6 +214,11 @@ class Profile(Section):
     """stage 08: token-level value-guided decoding"""
     tokens: Tokens
     """stage 10: token types of decision points"""
+
+    def recipe(self, name: str) -> Policy:
+        """How the policy `name` is made: the section `policy` with what differs for it. ProfileError: a wrong value."""
+        values = self.policy.model_dump() | self.policies[name].recipe
+        return validated(Policy, values, where=f"profile {self.name}: policies.{name}.recipe")
 
     def reads(self, stage: str) -> dict[str, Any]:
         """The seed and the sections that `stage` depends on, as plain values: what the workflow watches."""
