@@ -15,7 +15,6 @@ import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from typing import TextIO
 
@@ -30,7 +29,7 @@ class Source:
 
     repository: str
     convert: rows.Convert
-    revision: str | None  # a commit; None: none is known to be good, the newest is taken and recorded
+    revision: str  # the commit that is read
     splits: tuple[str, ...] = ("train", "test")
     configs: tuple[str | None, ...] = (None,)  # all are read, in this order
     files: tuple[str, ...] = ()  # of the repository's one split, where it has no layout that `datasets` knows
@@ -41,7 +40,9 @@ _LEETCODE = Source("newfacade/LeetCodeDataset", rows.leetcode, "215604aeed660029
 
 
 def _symbolic(config: str) -> Source:
-    return Source("apple/GSM-Symbolic", rows.gsm_symbolic, None, ("test",), (config,))
+    return Source(
+        "apple/GSM-Symbolic", rows.gsm_symbolic, "93b5b3758d9d9841ffe81d6cd2ae2b030685b078", ("test",), (config,)
+    )
 
 
 SOURCES = {
@@ -113,7 +114,7 @@ def describe(name: str, split: str = "test", path: str | Path | None = None) -> 
     """What a manifest records of a set: its repository and revision, or its files with their digests."""
     source = _source(name, split)
     if path is None:
-        return {"name": name, "split": split, "repository": source.repository, "revision": _revision(source)}
+        return {"name": name, "split": split, "repository": source.repository, "revision": source.revision}
     return {"name": name, "split": split, "files": {str(file): _digest(file) for file in _files(Path(path), split)}}
 
 
@@ -141,27 +142,17 @@ def _remote(source: Source, split: str) -> Iterator[tuple[Place, dict]]:
             f"{source.repository} is read through `datasets`, which is not installed; "
             "install it (pip install datasets), or give the path of files of the same schema"
         ) from None
-    revision = _revision(source)
     if source.files:
-        urls = [f"hf://datasets/{source.repository}@{revision}/{file}" for file in source.files]
+        urls = [f"hf://datasets/{source.repository}@{source.revision}/{file}" for file in source.files]
         tables = [(url.rsplit("/", 1)[1], datasets.load_dataset("json", data_files=url, split="train")) for url in urls]
     else:
         tables = [
-            (config or split, datasets.load_dataset(source.repository, config, split=split, revision=revision))
+            (config or split, datasets.load_dataset(source.repository, config, split=split, revision=source.revision))
             for config in source.configs
         ]
     for part, table in tables:
         for number, row in enumerate(table, 1):
-            yield f"{source.repository}@{revision[:7]}/{part}:{number}", row
-
-
-@cache
-def _revision(source: Source) -> str:
-    if source.revision is not None:
-        return source.revision
-    import huggingface_hub
-
-    return huggingface_hub.HfApi().dataset_info(source.repository).sha
+            yield f"{source.repository}@{source.revision[:7]}/{part}:{number}", row
 
 
 # From files
