@@ -340,6 +340,48 @@ def compare(
     return Comparison(float(a.mean()), float(b.mean()), float(difference), float(low), float(high), *test)
 
 
+def sign_flip_p(
+    differences: ArrayLike, clusters: ArrayLike | None = None, *, resamples: int = 10_000, seed: int = 0
+) -> float:
+    """Two-sided p of paired differences (P,) of any values, under equal chances of either sign, by random signs.
+
+    For means over seeds or subsets, where McNemar's test does not apply; for 0/1 outcomes it comes to the same.
+    Problems of one cluster change sign together. The observed signs count as one draw, so that p is never 0.
+    ValueError: differences that are not finite, clusters of another length.
+    """
+    values = np.asarray(differences, np.float64)
+    if values.ndim != 1 or not np.isfinite(values).all():
+        raise ValueError("differences must be (P,) and finite")
+    if clusters is not None:
+        labels = np.unique(np.asarray(clusters), return_inverse=True)[1].ravel()
+        if len(labels) != len(values):
+            raise ValueError(f"{len(labels)} cluster labels for {len(values)} problems; there must be one each")
+        values = np.bincount(labels, values)
+    values = values[values != 0]
+    if not len(values):
+        return 1.0
+    rng = np.random.default_rng(seed)
+    observed, reached, block = abs(values.sum()) * (1 - 1e-12), 1, max(1, 4_000_000 // len(values))
+    for start in range(0, resamples, block):
+        signs = rng.integers(0, 2, (min(block, resamples - start), len(values)), np.int8) * 2 - 1
+        reached += int((np.abs(signs @ values) >= observed).sum())
+    return reached / (resamples + 1)
+
+
+def difference_of_shares(a: Interval, b: Interval, *, level: float = 0.95) -> tuple[Interval, float]:
+    """a − b of two values that come with intervals of `level`, as if they were independent, and a two-sided p.
+
+    The interval recovers the variances from the two intervals, each on the side that matters (MOVER; for two Wilson
+    intervals it is Newcombe's). p is of the normal distribution. Values that vary together differ by less than it says.
+    """
+    value = a.value - b.value
+    low = value - math.hypot(a.value - a.low, b.high - b.value)
+    high = value + math.hypot(a.high - a.value, b.value - b.low)
+    spread = (value - low if value > 0 else high - value) / NormalDist().inv_cdf(0.5 + level / 2)
+    p = 2 * NormalDist().cdf(-abs(value) / spread) if spread > 0 else float(value == 0)
+    return Interval(float(value), float(low), float(high)), float(p)
+
+
 def holm(p: ArrayLike) -> Floats:
     """Holm's adjusted p values (same order) of one table's tests: below alpha means significant in the family."""
     p = np.asarray(p, np.float64)
@@ -362,6 +404,24 @@ def smallest_gain(problems: int, discordance: float, *, alpha: float = 0.05) -> 
         if mcnemar_p(fewer, pairs - fewer) < alpha:
             return (pairs - 2 * fewer) / problems
     return math.nan
+
+
+def most_discordance(problems: int, gain: int, *, alpha: float = 0.05) -> int:
+    """On how many of the problems two may differ at most for a gain of so many to be significant by exact McNemar.
+
+    0: on none, the gain is too small whichever problems changed (six, all one way, are the fewest).
+    ValueError: more gained than there are problems.
+    """
+    gain = abs(gain)
+    if gain > problems:
+        raise ValueError(f"a gain of {gain} problems of {problems}")
+    if not gain or mcnemar_p(0, gain) >= alpha:
+        return 0
+    low, high = 0, (problems - gain) // 2  # lost problems; significant at low, and p rises with them
+    while low < high:
+        middle = (low + high + 1) // 2
+        low, high = (middle, high) if mcnemar_p(middle, middle + gain) < alpha else (low, middle - 1)
+    return 2 * low + gain
 
 
 # --- labels and scores ------------------------------------------------------------------------------------------------
@@ -405,3 +465,17 @@ def reliability(scores: ArrayLike, labels: ArrayLike, bins: int = 10) -> Reliabi
     count = count[filled]
     share = wilson(sums[1], count)
     return Reliability(sums[0] / count, share.value, share.low, share.high, count)
+
+
+def brier(scores: ArrayLike, labels: ArrayLike) -> Floats:
+    """(K,) squared distance of each score in [0, 1] from its label; the mean is Brier's score, 0 the best."""
+    scores, labels = _candidates(scores, labels)
+    if not ((scores >= 0) & (scores <= 1)).all():
+        raise ValueError("scores must lie in [0, 1]")
+    return (scores - labels) ** 2
+
+
+def harmonic(a: ArrayLike, b: ArrayLike) -> Floats:
+    """2ab / (a + b), the F1 of two shares; 0 where both are 0."""
+    a, b = np.asarray(a, np.float64), np.asarray(b, np.float64)
+    return np.where(a + b > 0, 2 * a * b / np.where(a + b > 0, a + b, 1), 0.0)

@@ -133,6 +133,10 @@ def test_subset_estimator_varies_less_than_one_prefix():
         (lambda: s.compare([0, 1], [1]), "same order"),
         (lambda: s.wilson(3, 2), "between 0 and total"),
         (lambda: s.holm([0.1, math.nan]), "between 0 and 1"),
+        (lambda: s.sign_flip_p([0.1, math.nan]), "finite"),
+        (lambda: s.sign_flip_p([0.1, 1.0], ["a"]), "1 cluster labels for 2"),
+        (lambda: s.most_discordance(5, 6), "6 problems of 5"),
+        (lambda: s.brier([1.5], [1]), r"in \[0, 1\]"),
     ],
 )
 def test_wrong_input_is_named(call, message):
@@ -274,7 +278,70 @@ def test_three_more_of_1319_can_never_be_significant():
     assert min(s.mcnemar_p(k, k + 3) for k in range(200)) > 0.05
 
 
+@settings(max_examples=30, deadline=None)
+@given(st.integers(1, 120), st.integers(0, 40))
+def test_most_discordance_is_where_the_gain_stops_being_significant(problems, gain):
+    gain = min(gain, problems)
+    most = s.most_discordance(problems, gain)
+    counts = range(gain, problems + 1, 2)
+    assert most == max((n for n in counts if n and s.mcnemar_p((n - gain) // 2, (n + gain) // 2) < 0.05), default=0)
+    assert s.most_discordance(problems, -gain) == most
+    assert (most == 0) == (gain < 6)
+
+
+def test_sign_flips_agree_with_scipy_and_with_mcnemar():
+    rng = np.random.default_rng(2)
+    values = rng.normal(0.3, 1, 12)
+    exact = stats.permutation_test(
+        (values, np.zeros(12)), lambda a, b, axis: (a - b).mean(axis), permutation_type="samples", vectorized=True
+    )
+    assert s.sign_flip_p(values, resamples=20_000) == pytest.approx(exact.pvalue, abs=0.01)
+    a, b = rng.random(200) < 0.6, rng.random(200) < 0.5
+    assert s.sign_flip_p(a.astype(float) - b, resamples=20_000) == pytest.approx(s.mcnemar(a, b).p, abs=0.01)
+    assert s.sign_flip_p([0.0, 0.0]) == 1
+    assert s.sign_flip_p(np.ones(40), resamples=999) == 1 / 1000  # never 0
+
+
+def test_signs_of_a_cluster_flip_together():
+    values, clusters = np.ones(20), np.repeat(np.arange(4), 5)
+    assert s.sign_flip_p(values, resamples=4000) < 0.01
+    assert s.sign_flip_p(values, clusters, resamples=4000) == pytest.approx(2 / 2**4, abs=0.02)  # four coins alike
+
+
+def test_sign_flips_keep_their_level():
+    rng = np.random.default_rng(0)
+    p = [s.sign_flip_p(rng.normal(0, 1, 30), resamples=300, seed=i) for i in range(400)]
+    assert stats.binomtest(int((np.array(p) < 0.05).sum()), 400, 0.05).pvalue > 0.01
+
+
+def test_difference_of_shares_is_newcombes_for_wilson_intervals():
+    found, p = s.difference_of_shares(s.wilson(56, 70), s.wilson(48, 80))  # Newcombe 1998, table II (a), method 10
+    assert (found.value, found.low, found.high) == pytest.approx((0.2, 0.0524, 0.3339), abs=5e-5)
+    assert 0.001 < p < 0.05
+    back, again = s.difference_of_shares(s.wilson(48, 80), s.wilson(56, 70))
+    assert (back.low, back.high, again) == pytest.approx((-found.high, -found.low, p))
+    same = s.Interval(0.5, 0.5, 0.5)
+    assert s.difference_of_shares(same, same) == (s.Interval(0, 0, 0), 1)
+
+
+def test_bootstrap_over_templates_agrees_with_one_of_the_templates_means():
+    template = np.repeat(np.arange(50), 50)  # GSM-Symbolic: 50 templates of 50 problems
+    values = np.random.default_rng(1).random(50)[template] > np.random.default_rng(2).random(2500)
+    ours = s.bootstrap_mean(values, template, resamples=8000)
+    means = values.reshape(50, 50).mean(1)
+    theirs = stats.bootstrap((means,), np.mean, n_resamples=8000, method="percentile", rng=1).confidence_interval
+    assert (ours.low, ours.high) == pytest.approx((theirs.low, theirs.high), abs=6e-3)
+
+
 # --- labels and scores ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("p", [0.05, 0.3, 0.77])
+def test_hard_labels_and_stopping_agree_with_drawn_rollouts(p):
+    right = np.random.default_rng(0).random((200_000, 8)) < p
+    first = np.where(right.any(1), right.argmax(1) + 1, 8)
+    assert s.missed_label(p, 8) == pytest.approx(1 - right.any(1).mean(), abs=0.005)
+    assert s.expected_rollouts(p, 8) == pytest.approx(first.mean(), abs=0.02)
 
 
 def test_hard_labels_miss_and_stop_as_stated():
@@ -294,3 +361,10 @@ def test_reliability_groups_scores_of_one_bin():
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=30))
 def test_scores_equal_to_their_labels_are_calibrated(scores):
     assert s.reliability(scores, scores).error == pytest.approx(0, abs=1e-12)
+
+
+def test_brier_and_harmonic_by_hand():
+    np.testing.assert_allclose(s.brier([0.9, 0.2], [1, 1]), [0.01, 0.64])
+    np.testing.assert_allclose(s.harmonic([0.5, 0, 1], [1, 0, 1]), [2 / 3, 0, 1])
+    with np.errstate(all="raise"):
+        assert s.harmonic(0.0, 0.0) == 0
