@@ -199,15 +199,17 @@ def train(
     """
     import torch
     import torch.nn.functional as F
-    from transformers import AutoModelForCausalLM, AutoTokenizer
+    from transformers import AutoModelForCausalLM
+
+    from asprm.models import load_tokenizer, load_weights
 
     pairs = corpus(settings.mixture, seed)
     sample = corpus(settings.mixture, seed + 1)
     tokenizer = train_tokenizer(["\n".join(next(sample)) for _ in range(20_000)], settings.vocab)
     model = new_model(settings, tokenizer, seed)
     if start is not None:
-        source = AutoModelForCausalLM.from_pretrained(start, dtype=torch.float32)
-        transplant(model, tokenizer, source, AutoTokenizer.from_pretrained(start))
+        source = load_weights(AutoModelForCausalLM, start, dtype=torch.float32)
+        transplant(model, tokenizer, source, load_tokenizer(start))
     device = "cuda" if torch.cuda.is_available() else "cpu"
     model.to(device).train()
     bf16 = _bf16_pays(device)

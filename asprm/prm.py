@@ -22,8 +22,9 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 import torch
-from transformers import AutoTokenizer, PreTrainedModel
+from transformers import PreTrainedModel
 
+from asprm.models import load_tokenizer
 from asprm.progress import log
 from asprm.score import ABOUT, check, load_classifier, quiet, this_device
 from asprm.trainer import Example, PackTrainer, Settings, history_of
@@ -167,7 +168,7 @@ def _save(model: PreTrainedModel, base: str | Path, folder: str | Path, facts: M
     model.config.use_cache = True  # the trainer turned it off
     with quiet():
         model.save_pretrained(folder)
-        AutoTokenizer.from_pretrained(base).save_pretrained(folder)
+        load_tokenizer(base).save_pretrained(folder)
     (folder / ABOUT).write_text(json.dumps(dict(facts), indent=1) + "\n")
 
 

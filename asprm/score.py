@@ -18,9 +18,10 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import torch
-from transformers import AutoConfig, AutoModelForTokenClassification, AutoTokenizer, PreTrainedModel
+from transformers import AutoModelForTokenClassification, PreTrainedModel
 from transformers.utils import logging
 
+from asprm.models import load_config, load_tokenizer, load_weights
 from asprm.packed import in_order, pack, read, reading_size, tree_costs, use_packs
 from asprm.run import Run
 from asprm.sample import problem_set, prompts_of
@@ -82,7 +83,7 @@ def load_prm(
         raise ValueError(f"score: {folder} lacks weights {missing[:3]}; expected a folder written by asprm.prm.train")
     about = Path(folder) / ABOUT
     facts = json.loads(about.read_text()) if about.exists() else {}
-    return PRM(model.eval(), AutoTokenizer.from_pretrained(folder), facts)
+    return PRM(model.eval(), load_tokenizer(folder), facts)
 
 
 def this_device() -> str:
@@ -94,11 +95,11 @@ def load_classifier(
     folder: str | Path, dtype: str | torch.dtype, device: str | torch.device
 ) -> tuple[PreTrainedModel, list[str]]:
     """A model with one output per token that reads packs, and the names of weights that the folder does not hold."""
-    config = AutoConfig.from_pretrained(folder, num_labels=1, id2label={0: "score"}, label2id={"score": 0})
+    config = load_config(folder, num_labels=1, id2label={0: "score"}, label2id={"score": 0})
     config.classifier_dropout = 0.0  # transformers would drop a tenth
     with quiet():
-        model, info = AutoModelForTokenClassification.from_pretrained(
-            folder, config=config, dtype=dtype, output_loading_info=True
+        model, info = load_weights(
+            AutoModelForTokenClassification, folder, config=config, dtype=dtype, output_loading_info=True
         )
     return use_packs(model.to(device)), sorted(info["missing_keys"])
 

@@ -14,13 +14,14 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import AutoModelForCausalLM, PreTrainedModel, PreTrainedTokenizerBase
 
 from asprm.engines import Completion, Follow, Request, Sampling
 from asprm.engines.batch import Batch, Prefixes
 from asprm.engines.executor import load_executor
 from asprm.engines.rows import Rows
 from asprm.engines.sampling import draw
+from asprm.models import load_tokenizer, load_weights
 
 
 class LocalEngine:
@@ -51,8 +52,8 @@ class LocalEngine:
         """From a Hugging Face folder; see `asprm.engines.load_engine`."""
         device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
         dtype = dtype or (torch.float32 if device.type == "cpu" else torch.bfloat16)
-        model = AutoModelForCausalLM.from_pretrained(path, dtype=dtype, attn_implementation="sdpa").to(device)
-        return cls(model, AutoTokenizer.from_pretrained(path), rows=rows)
+        model = load_weights(AutoModelForCausalLM, path, dtype=dtype, attn_implementation="sdpa").to(device)
+        return cls(model, load_tokenizer(path), rows=rows)
 
     def generate(self, requests: Sequence[Request], sampling: Sampling) -> list[Completion]:
         """The completions in the order of the requests."""
