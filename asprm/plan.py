@@ -1,0 +1,539 @@
+"""Plan: what a profile would cost, before it is run: `asprm plan --profile paper`.
+
+A cost model, not a measurement. Its formulas, for a policy of L layers, width d, h heads of size e, g key-value heads,
+feed-forward width f, vocabulary V:
+
+    W = L (2 d h e + 2 d g e + 3 d f)                weights that a token is multiplied with, without the head
+    forward(c) = 2 W + 4 L h e c  (+ 2 d V)          FLOPs of a token that sees c tokens (with the language-model head)
+    training(c) = 3 forward(c)                       the backward pass costs two forward ones
+    cache = 2 L g e b                                bytes of keys and values per token, b bytes a number
+
+Generated tokens are read from memory one step at a time, for B rows side by side: a step takes the longer of its
+arithmetic and of moving the weights and the rows' caches. All else is arithmetic. Rollouts stop early: with J
+continuations in waves of 1, 1, 2, 4, … and chances of success distributed over the prefixes as Beta(m, 1 − m), a prefix
+takes Σ wave · E[(1 − p)^done], which `expected_rollouts` computes. Whatever is assumed is printed with the result.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from statistics import mean
+from typing import Any
+
+from asprm.problems import FAMILIES, load
+from asprm.profile import Profile, load_profile, nearest
+from asprm.run import REPOSITORY
+
+# Assumptions. Each is printed by `Plan.text`.
+
+
+@dataclass(frozen=True)
+class Machine:
+    """A device: dense FLOPs per second in the precision used, bytes per second, bytes of memory, bytes per number."""
+
+    flops: float
+    bandwidth: float
+    memory: float
+    number: int
+
+
+MACHINES = {
+    "a100": Machine(312e12, 2.04e12, 80e9, 2),
+    "h100": Machine(989e12, 3.35e12, 80e9, 2),
+    "h200": Machine(989e12, 4.80e12, 141e9, 2),
+    "cpu": Machine(180e9, 20e9, 16e9, 4),  # two cores at 90 GFLOP/s in fp32
+}
+SMALL = 100_000_000  # parameters; below it the default machine is the CPU
+READING, TRAINING, MOVING = 0.5, 0.4, 0.6  # shares of the machine's FLOPs, FLOPs and bandwidth that are reached
+ROWS = 256  # decoded side by side
+PACK = {"cpu": 2048}  # tokens read in one forward; elsewhere:
+PACK_GPU = 16384
+OPTIMIZER = 16  # bytes per parameter: weights, gradients and AdamW's two moments, in fp32
+ACTIVATIONS = 34  # bytes per token, layer and unit of width that the backward pass needs
+TOKEN_DISK = 10  # bytes of a kept token: its id, its confidence, its text
+SOLVED = {"math": 0.7, "code": 0.35}  # m: how probably a continuation of a step comes right
+DECISIONS = 0.04  # of the tokens lie below the trigger of guided decoding
+LINE = {"math": 25, "code": 12}  # tokens per line
+
+
+@dataclass(frozen=True)
+class Lengths:
+    """Mean tokens of a prompt and of a solution, and where that is known from."""
+
+    domain: str
+    prompt: float
+    solution: float
+    source: str
+
+
+_GSM = (
+    "GSM8K test questions have 240 characters, real MetaMath-Llama solutions 345; MetaMath's instruction adds 50 tokens"
+)
+_MATH = "MATH500 problems have 196 characters, solutions 531; MetaMath's instruction adds 50 tokens"
+_CODE = "LeetCodeDataset test prompts have 630 characters, real completions 2600"
+_GUESS = "a guess"
+LENGTHS = {
+    "gsm8k": Lengths("math", 110, 116, _GSM),
+    "gsm-symbolic": Lengths("math", 120, 125, _GUESS),
+    "gsm-symbolic-p1": Lengths("math", 150, 155, _GUESS),
+    "gsm-symbolic-p2": Lengths("math", 190, 190, _GUESS),
+    "math": Lengths("math", 110, 190, _MATH),
+    "math500": Lengths("math", 110, 190, _MATH),
+    "metamathqa": Lengths("math", 120, 160, _GUESS),
+    "leetcode": Lengths("code", 220, 740, _CODE),
+    "livecodebench": Lengths("code", 500, 740, _GUESS),
+    "mbpp": Lengths("code", 150, 200, _GUESS),
+    "humaneval": Lengths("code", 200, 200, _GUESS),
+}
+
+
+@dataclass(frozen=True)
+class Shape:
+    """A Llama- or Mistral-like model, from its configuration."""
+
+    layers: int
+    hidden: int
+    heads: int
+    kv_heads: int
+    head: int
+    feed_forward: int
+    vocabulary: int
+    tied: bool = False
+
+    @property
+    def matrices(self) -> int:
+        """W: weights that each token is multiplied with, without embeddings and head."""
+        attention = 2 * self.hidden * self.head * (self.heads + self.kv_heads)
+        return self.layers * (attention + 3 * self.hidden * self.feed_forward)
+
+    @property
+    def parameters(self) -> int:
+        norms = (2 * self.layers + 1) * self.hidden
+        return self.matrices + norms + self.hidden * self.vocabulary * (1 if self.tied else 2)
+
+    def forward(self, context: float, head: bool = True) -> float:
+        """FLOPs of one token that sees `context` tokens, itself included."""
+        attention = 4 * self.layers * self.heads * self.head * context
+        return 2 * self.matrices + attention + (2 * self.hidden * self.vocabulary if head else 0)
+
+    def cache(self, number: int) -> int:
+        """Bytes of keys and values per token."""
+        return 2 * self.layers * self.kv_heads * self.head * number
+
+
+_MISTRAL_7B = Shape(32, 4096, 32, 8, 128, 14336, 32000)
+_LLAMA_8B = Shape(32, 4096, 32, 8, 128, 14336, 128256)
+_DEEPSEEK_CODER_6_7B = Shape(32, 4096, 32, 32, 128, 11008, 32256)
+KNOWN = {  # by what a hub name holds; nothing is downloaded to make a plan
+    "deepseek-coder-6.7b": _DEEPSEEK_CODER_6_7B,
+    "lcd-ds": _DEEPSEEK_CODER_6_7B,
+    "mistral-7b": _MISTRAL_7B,
+    "metamath-llama": _LLAMA_8B,
+    "llama-3.1-8b": _LLAMA_8B,
+    "llama31-8b": _LLAMA_8B,
+    "llama-3-8b": _LLAMA_8B,
+}
+
+
+def shape_of(path: str, recipe: Any = None) -> Shape:
+    """From the folder's config.json, a recipe that is yet to be followed, or a known hub name. ValueError: none."""
+    for root in (Path(), REPOSITORY):
+        file = root / path / "config.json"
+        if file.is_file():
+            return _from_config(json.loads(file.read_text()))
+    if recipe is not None and path.startswith(("data/", ".", "/")):
+        head = recipe.hidden // recipe.heads
+        return Shape(recipe.layers, recipe.hidden, recipe.heads, recipe.kv_heads, head, recipe.intermediate,
+                     recipe.vocab, tied=True)  # fmt: skip
+    for name, shape in KNOWN.items():
+        if name in path.lower().replace("_", "-"):
+            return shape
+    raise ValueError(
+        f"plan: the shape of the model '{path}' is not known; known: {', '.join(KNOWN)}\n"
+        "  or give the path of a folder with its config.json"
+    )
+
+
+def _from_config(config: dict[str, Any]) -> Shape:
+    heads, hidden = config["num_attention_heads"], config["hidden_size"]
+    return Shape(
+        config["num_hidden_layers"],
+        hidden,
+        heads,
+        config.get("num_key_value_heads") or heads,
+        config.get("head_dim") or hidden // heads,
+        config["intermediate_size"],
+        config["vocab_size"],
+        bool(config.get("tie_word_embeddings", False)),
+    )
+
+
+def lengths_of(family: str, path: str) -> Lengths:
+    """Of a published set from the table; of a family made here by counting, where the policy's tokenizer is at hand.
+
+    ValueError: an unknown set.
+    """
+    if family in LENGTHS:
+        return LENGTHS[family]
+    if family not in FAMILIES:
+        raise ValueError(f"plan: no lengths are known of the problems '{family}': {nearest(family, LENGTHS)}")
+    domain = "code" if "code" in family else "math"
+    count = 40
+    problems = load(family, "test", count)
+    texts = [(problem.prompt + "\n", problem.solution or "") for problem in problems]
+    file = next((f for root in (Path(), REPOSITORY) if (f := root / path / "tokenizer.json").is_file()), None)
+    if file is None:
+        sizes = [[len(text) / 3 for text in pair] for pair in texts]
+        source = f"{count} of its problems, true solutions for the policy's, three characters a token"
+    else:
+        from tokenizers import Tokenizer
+
+        tokenizer = Tokenizer.from_file(str(file))
+        sizes = [[len(tokenizer.encode(text, add_special_tokens=False).ids) + 1 for text in pair] for pair in texts]
+        source = f"{count} of its problems, true solutions for the policy's, counted with its tokenizer"
+    return Lengths(domain, mean(p for p, _ in sizes), mean(s for _, s in sizes), source)
+
+
+def expected_rollouts(rollouts: int, solved: float, early: bool = True) -> float:
+    """Continuations of a prefix until one is right, in waves of 1, 1, 2, 4, …; all of them if not `early`."""
+    if not early:
+        return rollouts
+    total, done, none_right = 0.0, 0, 1.0  # none_right: E[(1 - p)^done], p ~ Beta(solved, 1 - solved)
+    while done < rollouts:
+        wave = min(max(done, 1), rollouts - done)
+        total += wave * none_right
+        for k in range(done, done + wave):
+            none_right *= (1 - solved + k) / (1 + k)
+        done += wave
+    return total
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What one stage takes for one policy or reward model. Tokens and FLOPs, hours of `gpus` devices in all, GB."""
+
+    stage: str
+    name: str
+    generated: float = 0.0  # tokens
+    read: float = 0.0
+    trained: float = 0.0
+    flops: float = 0.0
+    hours: float = 0.0  # device hours: those of all devices together
+    gpus: int = 1  # devices that the memory needs
+    memory_gb: float = 0.0
+    disk_gb: float = 0.0
+
+    def as_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class Plan:
+    rows: list[Cost]
+    machine: str
+    assumptions: list[str] = field(default_factory=list)
+
+    def total(self) -> Cost:
+        """Sums; of memory and devices the most."""
+        sums = {name: math.fsum(getattr(row, name) for row in self.rows)
+                for name in ("generated", "read", "trained", "flops", "hours", "disk_gb")}  # fmt: skip
+        most = {name: max(getattr(row, name) for row in self.rows) for name in ("gpus", "memory_gb")}
+        return Cost("total", "", **sums, **most)
+
+    def text(self) -> str:
+        """The table and all assumptions."""
+        header = ["stage", "of", "generated", "read", "trained", "FLOPs", f"{self.machine} hours", "devices",
+                  "memory GB", "disk GB"]  # fmt: skip
+        rows = [header, *([*_cells(row)] for row in [*self.rows, self.total()])]
+        widths = [max(len(row[i]) for row in rows) for i in range(len(header))]
+        lines = [
+            "  ".join(
+                cell.ljust(w) if i < 2 else cell.rjust(w) for i, (cell, w) in enumerate(zip(row, widths, strict=True))
+            )
+            for row in rows
+        ]
+        lines.insert(-1, "-" * len(lines[0]))
+        return "\n".join([*(line.rstrip() for line in lines), "", "Assumed:", *(f"- {x}" for x in self.assumptions)])
+
+
+def _cells(row: Cost) -> Iterator[str]:
+    yield from (row.stage, row.name)
+    for value in (row.generated, row.read, row.trained, row.flops):
+        yield _short(value)
+    hours = row.hours
+    yield "" if not hours else f"{hours:.4f}" if hours < 0.1 else f"{hours:,.1f}"
+    yield str(row.gpus) if row.flops else ""
+    for value in (row.memory_gb, row.disk_gb):
+        yield "" if not value else f"{value:.3f}" if value < 1 else f"{value:,.0f}"
+
+
+def _short(value: float) -> str:
+    for size, letter in ((1e18, "E"), (1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if value >= size:
+            return f"{value / size:.3g} {letter}"
+    return f"{value:.0f}" if value else ""
+
+
+class _Device:
+    """A machine and how long it takes."""
+
+    def __init__(self, name: str) -> None:
+        self.name, self.machine = name, MACHINES[name]
+        self.pack = PACK.get(name, PACK_GPU)
+
+    def rows(self, shape: Shape, longest: float) -> int:
+        """Sequences of the longest length that fit beside the weights."""
+        room = self.machine.memory * 0.9 - shape.parameters * self.machine.number
+        return int(max(1, min(ROWS, room // (longest * shape.cache(self.machine.number)))))
+
+    def generate(self, shape: Shape, tokens: float, context: float, longest: float) -> tuple[float, float]:
+        """FLOPs and seconds of generating `tokens` that see `context` tokens on average."""
+        rows = self.rows(shape, longest)
+        flops = shape.forward(context)
+        moved = shape.parameters * self.machine.number + rows * context * shape.cache(self.machine.number)
+        step = max(rows * flops / (self.machine.flops * READING), moved / (self.machine.bandwidth * MOVING))
+        return tokens * flops, tokens / rows * step
+
+    def read(self, shape: Shape, tokens: float, length: float) -> tuple[float, float]:
+        """FLOPs and seconds of reading texts of `length`: a token sees half of its text."""
+        flops = tokens * shape.forward(length / 2, head=False)
+        return flops, flops / (self.machine.flops * READING)
+
+    def train(self, shape: Shape, tokens: float, length: float, head: bool) -> tuple[float, float]:
+        flops = 3 * tokens * shape.forward(length / 2, head)
+        return flops, flops / (self.machine.flops * TRAINING)
+
+    def decoding_memory(self, shape: Shape, longest: float) -> float:
+        number = self.machine.number
+        return shape.parameters * number + self.rows(shape, longest) * longest * shape.cache(number)
+
+    def reading_memory(self, shape: Shape) -> float:
+        return self.machine.number * (shape.parameters + self.pack * (3 * shape.feed_forward + 4 * shape.hidden))
+
+    def training_memory(self, shape: Shape) -> float:
+        """With activations of every layer; where that is too much, of one, and the others made again."""
+        states, layer = OPTIMIZER * shape.parameters, ACTIVATIONS * self.pack * shape.hidden
+        if states + layer * shape.layers <= self.machine.memory:
+            return states + layer * shape.layers
+        return states + layer + 2 * self.pack * shape.hidden * shape.layers
+
+
+def make_plan(profile: str | Profile, gpu: str | None = None) -> Plan:
+    """The plan of a profile, by name or path. ProfileError: no such profile. ValueError: an unknown machine, model or
+    problem set.
+    """
+    p = load_profile(profile) if isinstance(profile, str) else profile
+    shapes = {name: shape_of(source.path, p.recipe(name)) for name, source in p.policies.items()}
+    gpu = gpu or ("cpu" if max(shape.parameters for shape in shapes.values()) < SMALL else "h100")
+    if gpu not in MACHINES:
+        raise ValueError(f"plan: unknown machine '{gpu}': {nearest(gpu, MACHINES)}")
+    device = _Device(gpu)
+    made = _Stages(p, shapes, device)
+    rows = [row for policy in p.policies for row in made.before_rewards(policy)]
+    rows += [made.prm(name) for name in made.models]
+    rows += [row for policy in p.policies for row in made.uses(policy)]
+    order = ["policy", "sample", "rollout", "prm", "best_of_n", "tvd"]
+    return Plan(sorted(rows, key=lambda row: order.index(row.stage)), gpu, made.assumptions())
+
+
+@dataclass(frozen=True)
+class _Set:
+    """Problems of one family in one part of the profile."""
+
+    count: int
+    lengths: Lengths
+
+
+class _Stages:
+    def __init__(self, profile: Profile, shapes: dict[str, Shape], device: _Device) -> None:
+        self.p, self.shapes, self.device = profile, shapes, device
+        self.known: dict[tuple[str, str], Lengths] = {}
+        # Of each reward model: the policy that it starts from, its tables of labels, the number of trainings.
+        given = getattr(profile, "reward_models", None)
+        method = profile.split.method
+        self.models: dict[str, tuple[str, Sequence[str], int]] = (
+            {name: (model.base, model.data, model.seeds) for name, model in given.items()}
+            if given
+            else {f"ASPRM-{policy}": (policy, [f"{policy}/{method}"], 1) for policy in profile.policies}
+        )
+
+    def sets(self, policy: str, part: str) -> list[_Set]:
+        """Those of the policy's domain."""
+        source = self.p.policies[policy]
+        found = []
+        for family, count in getattr(self.p.problems, part).items():
+            if (family, policy) not in self.known:
+                self.known[family, policy] = lengths_of(family, source.path)
+            lengths = self.known[family, policy]
+            if lengths.domain == source.domain:
+                found.append(_Set(count, lengths))
+        return found
+
+    def before_rewards(self, policy: str) -> Iterator[Cost]:
+        if self.p.policy.retrain:
+            yield self.policy(policy)
+        yield self.sample(policy)
+        tables = [table.partition("/") for _, data, _ in self.models.values() for table in data]
+        for method in dict.fromkeys([self.p.split.method, *(way for owner, _, way in tables if owner == policy)]):
+            yield self.rollout(policy, method)
+
+    def policy(self, policy: str) -> Cost:
+        """From random weights; the texts that it learns from are as long as the training problems' are."""
+        recipe, shape = self.p.recipe(policy), self.shapes[policy]
+        length = mean(one.lengths.prompt + one.lengths.solution for one in self.sets(policy, "train"))
+        flops, seconds = self.device.train(shape, recipe.tokens, length, head=True)
+        memory = self.device.training_memory(shape)
+        return self._cost("policy", policy, flops, seconds, memory, 2 * shape.parameters, trained=recipe.tokens)
+
+    def sample(self, policy: str) -> Cost:
+        """Solutions of training problems, candidates and one greedy solution of the others; prompts are read once."""
+        some = [(one, self.p.sample.solutions) for one in self.sets(policy, "train")]
+        some += [(one, self.p.sample.candidates + 1) for x in ("validation", "test") for one in self.sets(policy, x)]
+        generated = sum(one.count * each * one.lengths.solution for one, each in some)
+        read = sum(one.count * one.lengths.prompt for one, _ in some)
+        context = sum(one.count * each * one.lengths.solution * (one.lengths.prompt + one.lengths.solution / 2)
+                      for one, each in some) / max(generated, 1)  # fmt: skip
+        return self._decoded("sample", policy, self.shapes[policy], generated, read, context, TOKEN_DISK * generated)
+
+    def rollout(self, policy: str, method: str) -> Cost:
+        """Continuations from all step ends but the last; each solution is read once with its prompt."""
+        way, _, rest = method.partition("-")
+        entropy = "entropy" in rest
+        estimate = "entropy" if entropy else self.p.rollout.estimate
+        rollouts = getattr(self.p.rollout, "entropy_rollouts", 16) if entropy else self.p.rollout.rollouts
+        solutions = min(self.p.rollout.solutions, self.p.sample.solutions)
+        generated = read = weighted = prefixes = 0.0
+        for one in self.sets(policy, "train"):
+            prompt, solution = one.lengths.prompt, one.lengths.solution
+            labelled = one.count * solutions
+            inner = labelled * self._inner_steps(way, rest, one.lengths)
+            runs = expected_rollouts(rollouts, SOLVED[one.lengths.domain], early=estimate == "hard")
+            tokens = inner * runs * solution / 2  # decision tokens are spread evenly: half of the solution is left
+            prefixes += inner
+            generated += tokens
+            weighted += tokens * (prompt + 3 / 4 * solution)
+            read += labelled * (prompt + solution)
+        context = weighted / max(generated, 1)
+        name = policy if method == self.p.split.method else f"{policy}/{method}"
+        return self._decoded("rollout", name, self.shapes[policy], generated, read, context, 40 * prefixes)
+
+    def _inner_steps(self, way: str, rest: str, lengths: Lengths) -> float:
+        """Steps of a solution that end before it does."""
+        if way == "adaptive":
+            share = float(rest) if rest.replace(".", "").isdigit() else self.p.threshold.share
+            return share * (lengths.solution - 1)
+        if way == "line":
+            return lengths.solution / LINE[lengths.domain] - 1
+        if way == "fixed":
+            return lengths.solution / self.p.split.length - 1
+        return self.p.split.count - 1 if way == "random" else 0.0  # "whole": one step
+
+    def prm(self, name: str) -> Cost:
+        base, tables, seeds = self.models[name]
+        shape, tokens, texts = self.shapes[base], 0.0, 0.0
+        for table in tables:
+            for one in self.sets(table.partition("/")[0], "train"):
+                count = one.count * min(self.p.rollout.solutions, self.p.sample.solutions)
+                texts += count
+                tokens += count * (one.lengths.prompt + one.lengths.solution)
+        trained = tokens * self.p.prm.epochs * seeds
+        flops, seconds = self.device.train(shape, trained, tokens / max(texts, 1), head=False)
+        # The saved weights, and while it trains a checkpoint with the optimiser's state.
+        disk = shape.parameters * (4 * seeds + 12)
+        shown = name if seeds == 1 else f"{name} ×{seeds}"
+        return self._cost("prm", shown, flops, seconds, self.device.training_memory(shape), disk, trained=trained)
+
+    def uses(self, policy: str) -> Iterator[Cost]:
+        scoring = getattr(self.p.best_of_n, "score", None)
+        guiding = getattr(self.p.tvd, "guide", None)
+        own = [name for name, (base, _, _) in self.models.items() if base == policy]
+        for name in scoring.get(policy, ()) if scoring else own:
+            yield self.best_of_n(policy, name)
+        for number, name in enumerate(guiding.get(policy, ()) if guiding else own):
+            yield self.tvd(policy, name, everywhere=number == 0)
+
+    def best_of_n(self, policy: str, name: str) -> Cost:
+        """Every candidate of validation and test is read once; further rating positions cost nothing."""
+        shape = self.shapes[self.models[name][0]]
+        some = [one for part in ("validation", "test") for one in self.sets(policy, part)]
+        texts = sum(one.count for one in some) * self.p.sample.candidates
+        read = sum(one.count * (one.lengths.prompt + self.p.sample.candidates * one.lengths.solution) for one in some)
+        length = sum(one.count * (one.lengths.prompt + one.lengths.solution) for one in some) / max(
+            sum(one.count for one in some), 1
+        )
+        flops, seconds = self.device.read(shape, read, length)
+        memory = self.device.reading_memory(shape)
+        return self._cost("best_of_n", f"{policy} by {name}", flops, seconds, memory, 40 * texts, read=read)
+
+    def tvd(self, policy: str, name: str, everywhere: bool) -> Cost:
+        """Validation at every trigger, tests at one, or at all (the first reward model): the policy writes, the PRM
+        reads everything once and M candidates at each decision.
+        """
+        writer, rater = self.shapes[policy], self.shapes[self.models[name][0]]
+        triggers = len(self.p.tvd.triggers)
+        some = [(one, triggers) for one in self.sets(policy, "validation")]
+        some += [(one, triggers if everywhere else 1) for one in self.sets(policy, "test")]
+        generated = sum(one.count * times * one.lengths.solution for one, times in some)
+        prompts = sum(one.count * times * one.lengths.prompt for one, times in some)
+        length = sum(one.count * times * (one.lengths.prompt + one.lengths.solution) for one, times in some) / max(
+            sum(one.count * times for one, times in some), 1
+        )
+        branches = DECISIONS * self.p.tvd.candidates * generated
+        longest = length - generated / max(sum(one.count * t for one, t in some), 1) + self.p.sample.max_new_tokens
+        wrote = self.device.generate(writer, generated, length / 2, longest)
+        read_prompts = self.device.read(writer, prompts, length)
+        rated = self.device.read(rater, prompts + generated + branches, length)
+        flops, seconds = (sum(x) for x in zip(wrote, read_prompts, rated, strict=True))
+        memory = self.device.decoding_memory(writer, longest) + self.device.decoding_memory(rater, longest)
+        read = 2 * prompts + generated + branches
+        disk = 4 * generated
+        return self._cost("tvd", f"{policy} by {name}", flops, seconds, memory, disk, generated=generated, read=read)
+
+    def _decoded(
+        self, stage: str, name: str, shape: Shape, generated: float, read: float, context: float, disk: float
+    ) -> Cost:
+        """Reading, then generating from what was read."""
+        longest = context + self.p.sample.max_new_tokens
+        wrote, looked = self.device.generate(shape, generated, context, longest), self.device.read(shape, read, context)
+        flops, seconds = wrote[0] + looked[0], wrote[1] + looked[1]
+        memory = self.device.decoding_memory(shape, longest)
+        return self._cost(stage, name, flops, seconds, memory, disk, generated=generated, read=read)
+
+    def _cost(
+        self, stage: str, name: str, flops: float, seconds: float, memory: float, disk: float, **tokens: float
+    ) -> Cost:
+        gpus = max(1, math.ceil(memory / self.device.machine.memory))
+        return Cost(stage, name, flops=flops, hours=seconds / 3600, gpus=gpus, memory_gb=memory / 1e9,
+                    disk_gb=disk / 1e9, **tokens)  # fmt: skip
+
+    def assumptions(self) -> list[str]:
+        """In words, with their numbers."""
+        m, name = self.device.machine, self.device.name
+        shares = f"{READING:.0%} of its FLOPs in reading and writing, {TRAINING:.0%} in training, {MOVING:.0%}"
+        said = [
+            f"{name}: {_short(m.flops)}FLOP/s, {_short(m.bandwidth)}B/s, {m.memory / 1e9:.0f} GB, {m.number} bytes a "
+            f"number; {shares} of its bandwidth are reached",
+            f"up to {ROWS} texts are written side by side, fewer where the caches do not fit",
+            f"training takes {OPTIMIZER} bytes a parameter (fp32, AdamW), {ACTIVATIONS} bytes a token, layer and unit "
+            f"of width, of {self.device.pack} tokens at a time; activations are made again where they do not fit",
+            "where one device has too little memory, several share it without loss; grading, threshold and splitting "
+            "are left out: they need no model",
+            "nothing is saved by equal solutions or equal prefixes",
+            f"{SOLVED['math']:.0%} (mathematics) and {SOLVED['code']:.0%} (code) of all continuations come right, "
+            "spread over the prefixes as Beta(m, 1 − m); hard labels stop at the first right one, the others never",
+            "steps end anywhere in a solution alike: half of it is left to write; a line has "
+            f"{LINE['math']} tokens in mathematics, {LINE['code']} in code",
+            f"{DECISIONS:.0%} of the tokens fall below the trigger of guided decoding",
+            f"a kept token takes {TOKEN_DISK} bytes",
+        ]
+        for policy, shape in self.shapes.items():
+            said.append(f"policy {policy} ({self.p.policies[policy].path}): {_short(shape.parameters)} parameters")
+        for (family, policy), one in self.known.items():
+            if one.domain == self.p.policies[policy].domain:
+                sizes = f"{one.prompt:.0f} tokens of prompt, {one.solution:.0f} of solution"
+                said.append(f"{family} for {policy}: {sizes} ({one.source})")
+        return said
