@@ -1,0 +1,3 @@
+from asprm.cli import app
+
+app()

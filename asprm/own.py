@@ -1,0 +1,156 @@
+"""Own solutions: the stages on rows that people bring (`asprm.texts`), a few hundred at a time.
+
+Each function takes what an `Encoder` made of the rows and gives, for each, the fields that its command adds. The work
+is the stages' own: engine, rollouts, trainer, scores, guided decoding. Knows no file and no command line.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from asprm.align import Speller
+from asprm.best_of_n import aggregate
+from asprm.engines import Engine, Request, Sampling
+from asprm.prm import hold_out
+from asprm.problems import Problem
+from asprm.rollout import label, run_rollouts
+from asprm.score import PRM, Item, score
+from asprm.split import adaptive, cut
+from asprm.texts import Encoder, problem_of, verdicts
+from asprm.trainer import Example
+from asprm.tvd import guided_decode
+
+
+def split_fields(solution: str, ids: np.ndarray, char_ends: np.ndarray, confidences: np.ndarray, tau: float) -> dict:
+    """Steps of a solution with ids, char_ends and confidences (T,) each: their texts, ends in tokens and characters."""
+    ends = adaptive(confidences, tau)
+    at = char_ends[ends - 1]
+    steps = cut(solution, at)
+    return {"steps": steps, "ends": ends, "char_ends": at, "tau": tau, "confidences": confidences, "ids": ids}
+
+
+@dataclass(frozen=True, eq=False)
+class Cut:
+    """A solution in steps: ids (T,) after prompt (L,), ends (K,)."""
+
+    problem: Problem
+    solution: str
+    finished: bool
+    prompt: np.ndarray
+    ids: np.ndarray
+    ends: np.ndarray
+
+
+@dataclass(frozen=True)
+class _Group:
+    """The solutions of one problem, as `run_rollouts` takes them: equal beginnings are continued once."""
+
+    problem: Problem
+    prompt: np.ndarray
+    solutions: tuple[int, ...]
+    ids: tuple[np.ndarray, ...]
+    ends: tuple[np.ndarray, ...]
+    correct: tuple[bool, ...]
+
+
+def cut_of(row: Mapping[str, Any], encoder: Encoder) -> Cut:
+    """ValueError: the row has no steps, or nothing to tell right from wrong."""
+    finished = bool(row.get("finished", True))
+    return Cut(problem_of(row), row.get("solution", ""), finished, encoder.prompt(row), *encoder.steps(row))
+
+
+def label_fields(
+    items: Sequence[Cut],
+    engine: Engine,
+    sampling: Sampling,
+    *,
+    rollouts: int,
+    estimate: str,
+    eta: float,
+    seed: int,
+) -> list[dict[str, Any]]:
+    """Labels (K,) of each item's steps with the counts behind them. They do not depend on what else is labelled."""
+    graded = verdicts([(item.solution, item.problem) for item in items])
+    correct = [bool(one["correct"]) and item.finished for one, item in zip(graded, items, strict=True)]
+    together: dict[tuple, list[int]] = {}
+    for i, item in enumerate(items):
+        together.setdefault((item.problem, item.prompt.tobytes()), []).append(i)
+    groups = [
+        _Group(
+            items[some[0]].problem,
+            items[some[0]].prompt,
+            tuple(some),
+            tuple(items[i].ids for i in some),
+            tuple(items[i].ends for i in some),
+            tuple(correct[i] for i in some),
+        )
+        for some in together.values()
+    ]
+    prompts = [group.prompt for group in groups]
+    found = run_rollouts(groups, prompts, engine, sampling, rollouts, estimate, seed)
+    fields: list[dict[str, Any]] = [{}] * len(items)
+    for group, steps in zip(groups, found, strict=True):
+        for place, i in enumerate(group.solutions):
+            inner = [steps[place, k] for k in range(len(items[i].ends) - 1)]
+            # Nothing is left to continue at the last step: the solution is its own rollout.
+            right = np.array([*(step.right for step in inner), int(correct[i])])
+            ran = np.array([*(step.done for step in inner), 1])
+            labels = label(right, ran, estimate, eta).astype(np.float32)
+            fields[i] = {"labels": labels, "right": right, "rollouts": ran, "correct": correct[i], "estimate": estimate}
+    return fields
+
+
+def example_of(row: Mapping[str, Any], encoder: Encoder) -> Example:
+    """What a PRM learns from the row. ValueError: it has no labels, or not one in [0, 1] for each step."""
+    if "labels" not in row:
+        raise ValueError("no field 'labels': label the steps first, with `asprm label`")
+    prompt, (ids, ends) = encoder.prompt(row), encoder.steps(row)
+    labels = np.array(row["labels"], np.float32)
+    if labels.shape != ends.shape or not ((labels >= 0) & (labels <= 1)).all():
+        raise ValueError(f"'labels' should hold {len(ends)} numbers in [0, 1], one for each step")
+    return Example(prompt, ids, ends, labels)
+
+
+def held_out(examples: Sequence[Example], share: float, seed: int) -> tuple[list[Example], list[Example]]:
+    """The examples in two lists, the second with the given share of the problems."""
+    names = pa.array([example.prompt.tobytes().hex() for example in examples])
+    table = pa.table({"problem": names, "row": range(len(examples))})
+    kept, held = ([examples[i] for i in part["row"].to_pylist()] for part in hold_out(table, share, seed))
+    return kept, held
+
+
+def item_of(row: Mapping[str, Any], encoder: Encoder) -> Item:
+    """Where the row's solution is to be rated: at its steps' ends."""
+    return Item(encoder.prompt(row), *encoder.steps(row))
+
+
+def score_fields(items: Sequence[Item], prm: PRM, how: str) -> Iterator[dict[str, Any]]:
+    """Scores (K,) of each item's steps and one of the solution."""
+    for scores in score(prm, items):
+        yield {"scores": scores, "score": aggregate(scores, how)}
+
+
+def decode_fields(
+    prompts: Sequence[np.ndarray], engine: Engine, prm: PRM, *, trigger: float, candidates: int, max_new_tokens: int
+) -> list[dict[str, Any]]:
+    """A solution for each prompt, by guided decoding, and where the PRM stepped in."""
+    spell = Speller(engine.tokenizer)
+    fields: list[dict[str, Any]] = [{}] * len(prompts)
+    requests = [Request(prompt, len(prompt), 0, i) for i, prompt in enumerate(prompts)]
+    options = {"trigger": trigger, "candidates": candidates, "max_new_tokens": max_new_tokens}
+    for request, guided in guided_decode(engine, prm.model, requests, **options):
+        text, char_ends = spell(guided.ids)
+        starts = np.concatenate([[0], char_ends])
+        fields[request.key] = {
+            "solution": text,
+            "finished": guided.finished,
+            "tokens": len(guided.ids),
+            "decisions": len(guided.decisions),
+            "changed": starts[guided.changed],
+        }
+    return fields

@@ -1,0 +1,238 @@
+"""The command line on policy M's own solutions of a few MiniGSM problems: each command's rows feed the next one."""
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from asprm.cli import app
+from asprm.problems import load
+from asprm.run import REPOSITORY
+
+M = str(REPOSITORY / "data" / "policies" / "M")
+COMMANDS = ["split", "label", "train", "score", "decode", "grade", "export", "plan"]
+SMALL = ["--max-new-tokens", "120"]
+
+
+def asprm(*arguments, rows=None, status=0):
+    """The rows that a command writes and what it says; `rows` reach it through a pipe."""
+    given = None if rows is None else "".join(json.dumps(row) + "\n" for row in rows)
+    result = CliRunner().invoke(app, [str(x) for x in arguments], input=given)
+    assert result.exit_code == status, result.output + repr(result.exception)
+    return [json.loads(line) for line in result.stdout.splitlines()], result.stderr
+
+
+@pytest.fixture(scope="module")
+def samples():
+    """Three solutions by M of each of four problems, as rows, and what the engine recorded while it sampled them."""
+    from asprm.engines import Request, Sampling, load_engine
+    from asprm.policy import encode_prompts
+
+    problems = load("minigsm", "train", 4)
+    engine = load_engine(M)
+    prompts = encode_prompts(engine.tokenizer, problems)
+    requests = [Request(ids, len(ids), 7 * i + j, i) for i, ids in enumerate(prompts) for j in range(3)]
+    completions = engine.generate(requests, Sampling(max_new_tokens=120))
+    rows = [
+        {
+            "id": number,
+            "problem": problems[request.key].prompt,
+            "answer": problems[request.key].answer,
+            "solution": engine.tokenizer.decode(completion.ids, skip_special_tokens=True),
+            "finished": completion.finished,
+        }
+        for number, (request, completion) in enumerate(zip(requests, completions, strict=True))
+    ]
+    return rows, completions
+
+
+@pytest.fixture(scope="module")
+def steps(samples):
+    return asprm("split", "--model", M, "--share", "0.04", rows=samples[0])
+
+
+@pytest.fixture(scope="module")
+def labelled(steps):
+    return asprm("label", "--model", M, "--rollouts", "2", *SMALL, rows=steps[0])[0]
+
+
+@pytest.fixture(scope="module")
+def prm(labelled, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("own") / "prm"
+    options = ["--epochs", "2", "--learning-rate", "1e-3", "--batch-tokens", "600", "--validation", "0.25"]
+    history, _ = asprm("train", "--base", M, "--prm", folder, *options, rows=labelled)
+    return folder, history
+
+
+def test_split_finds_the_tokens_at_which_sampling_hesitated(samples, steps):
+    rows, said = steps
+    tau = rows[0]["tau"]
+    below = total = 0
+    for row, given, sampled in zip(rows, *samples, strict=True):
+        assert row | given == row  # the fields that came stay
+        assert row["ids"] == sampled.ids.tolist()
+        np.testing.assert_allclose(row["confidences"], sampled.confidences, atol=1e-4)
+        assert "".join(row["steps"]) == row["solution"]
+        assert np.cumsum([len(step) for step in row["steps"]]).tolist() == row["char_ends"]
+        inner = np.flatnonzero(np.float32(row["confidences"]) < np.float32(tau)) + 1
+        assert row["ends"] == sorted({*inner.tolist(), len(row["ids"])})
+        below, total = below + len(inner), total + len(row["ids"])
+    assert 0 < below / total <= 0.04
+    assert f"tau {tau} (95 %" in said
+    assert f"{below} of {total} tokens" in said
+
+
+def test_a_threshold_that_is_given_cuts_as_the_one_that_was_fitted(samples, steps):
+    rows, said = asprm("split", "--model", M, "--tau", steps[0][0]["tau"], rows=samples[0])
+    assert rows == steps[0]
+    assert "tau" not in said
+
+
+def test_labels_are_the_shares_of_right_continuations(steps, labelled):
+    for before, row in zip(steps[0], labelled, strict=True):
+        assert row | before == row
+        count = len(row["ends"])
+        assert [len(row[name]) for name in ("labels", "right", "rollouts")] == [count] * 3
+        assert row["labels"] == [float(right > 0) for right in row["right"]]
+        assert (row["right"][-1], row["rollouts"][-1]) == (int(row["correct"]), 1)
+        assert row["rollouts"][:-1] == [1 if right else 2 for right in row["right"][:-1]]
+    assert {label for row in labelled for label in row["labels"]} == {0.0, 1.0}
+
+
+def test_soft_labels_agree_with_hard_ones_and_do_not_depend_on_the_rows_beside(steps, labelled):
+    some = [5, 2]
+    soft, _ = asprm("label", "--model", M, "--rollouts", "2", "--estimate", "soft", *SMALL,
+                    rows=[steps[0][i] for i in some])  # fmt: skip
+    for row, i in zip(soft, some, strict=True):
+        assert [label > 0 for label in row["labels"]] == [label > 0 for label in labelled[i]["labels"]]
+        assert row["labels"] == [right / ran for right, ran in zip(row["right"], row["rollouts"], strict=True)]
+
+
+def test_train_writes_a_reward_model_and_its_history(prm):
+    folder, history = prm
+    assert [row["step"] for row in history] == list(range(1, len(history) + 1))
+    assert history[-1]["validation_loss"] > 0
+    about = json.loads((folder / "prm.json").read_text())
+    assert about["steps"] == len(history)
+
+
+def test_scores_are_those_of_the_package(steps, prm):
+    from asprm.score import Item, load_prm, score
+    from asprm.texts import Encoder
+
+    rows, _ = asprm("score", "--prm", prm[0], rows=steps[0])
+    rater = load_prm(prm[0])
+    prompts = [Encoder(rater.tokenizer).prompt(row) for row in rows]
+    for row, prompt in zip(rows, prompts, strict=True):
+        [alone] = score(rater, [Item(prompt, np.array(row["ids"]), np.array(row["ends"]))])
+        np.testing.assert_allclose(row["scores"], alone, atol=1e-5)
+        assert row["score"] == pytest.approx(min(row["scores"]))
+    means, _ = asprm("score", "--prm", prm[0], "--aggregate", "mean", rows=steps[0][:1])
+    assert means[0]["score"] == pytest.approx(np.mean(rows[0]["scores"]))
+
+
+def test_decoded_problems_are_graded_and_split_again(prm):
+    problems = [{"problem": p.prompt, "answer": p.answer} for p in load("minigsm", "test", 4)]
+    options = ["--model", M, "--prm", prm[0], *SMALL]
+    solved, _ = asprm("decode", *options, "--trigger", "0.9", "--candidates", "3", rows=problems)
+    greedy, _ = asprm("decode", *options, "--trigger", "0", rows=problems)
+    assert [row["problem"] for row in solved] == [row["problem"] for row in problems]
+    assert sum(row["decisions"] for row in solved) > 0
+    for one, other in zip(solved, greedy, strict=True):
+        assert (other["decisions"], other["changed"]) == (0, [])
+        start = one["changed"][0] if one["changed"] else None
+        assert one["solution"][:start] == other["solution"][:start]  # greedy up to the first change
+    graded, said = asprm("grade", rows=solved)
+    assert f"{sum(row['correct'] for row in graded)} of 4 right" in said
+    again, _ = asprm("split", "--model", M, "--tau", "0.5", rows=graded)
+    assert [len(row["ids"]) for row in again] == [row["tokens"] for row in solved]
+
+
+def test_exports(labelled):
+    rows, _ = asprm("export", "--to", "trl", rows=labelled)
+    assert [(row["completions"], row["labels"]) for row in rows] == [
+        (row["steps"], [label > 0 for label in row["labels"]]) for row in labelled
+    ]
+    rows, _ = asprm("export", "--to", "prm800k", rows=labelled)
+    assert [len(row["label"]["steps"]) for row in rows] == [len(row["steps"]) for row in labelled]
+
+
+def test_rows_that_fail_do_not_stop_the_rest(samples, steps):
+    rows = [samples[0][0], {"problem": "no solution"}, {"problem": "x", "solution": "1 " * 600}, samples[0][1]]
+    found, said = asprm("split", "--model", M, "--tau", steps[0][0]["tau"], rows=rows, status=1)
+    assert [row["id"] for row in found] == [0, 1]
+    assert "line 2: no field 'solution'" in said
+    assert "line 3: it has 605 tokens with its prompt, the model reads 512" in said
+    assert said.splitlines()[-1] == "asprm split: 2 of 4 rows failed"
+    found, said = asprm("split", "--model", M, "--tau", "0.5", "--strict", rows=rows, status=1)
+    assert "line 2: no field 'solution'" in said
+    assert "line 3" not in said
+    labelled, said = asprm("label", "--model", M, *SMALL, rows=[steps[0][0], samples[0][0]], status=1)
+    assert len(labelled) == 1
+    assert "line 2: no field 'char_ends'" in said
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["split", "--model", M, "--tau", "0.5", "--share", "0.02"], "not both"),
+        (["split", "--model", M, "--share", "2"], "share is 2"),
+        (["split", "--model", M, "nowhere.jsonl"], "No such file"),
+        (["grade", "--rename", "question"], "expected THEIRS=OURS"),
+        (["train", "--base", M, "--prm", str(REPOSITORY)], "is there already"),
+        (["plan", "--profile", "tinny"], "did you mean 'tiny'"),
+    ],
+)
+def test_what_cannot_be_done_is_one_line(arguments, words, samples):
+    _, said = asprm(*arguments, rows=samples[0], status=2)
+    assert words in said
+    assert "Traceback" not in said
+
+
+def test_a_model_without_a_template_is_given_one(tmp_path, samples):
+    import shutil
+
+    shutil.copytree(M, tmp_path / "M")
+    (tmp_path / "M" / "chat_template.jinja").unlink()
+    options = ["split", "--model", tmp_path / "M", "--tau", "0.5"]
+    _, said = asprm(*options, rows=samples[0], status=2)
+    assert "--template" in said
+    found, _ = asprm(*options, "--template", "<s>{problem}\\n", rows=samples[0][:1])
+    known, _ = asprm("split", "--model", M, "--tau", "0.5", rows=samples[0][:1])
+    assert found[0] == known[0] | {"template": "<s>{problem}\n"}
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_has_an_example_that_parses(command):
+    result = CliRunner().invoke(app, [command, "--help"])
+    assert result.exit_code == 0
+    assert f"Example: asprm {command}" in result.stdout or f"| asprm {command}" in result.stdout
+    assert {"Adds:", "Writes:"} & set(result.stdout.split())
+
+
+def test_pipes_between_processes(samples):
+    """What stands in `asprm … | asprm …`: bytes through real pipes, bars and counts apart from rows."""
+    asprm_ = [sys.executable, "-m", "asprm"]
+    rows = "".join(json.dumps(row) + "\n" for row in [*samples[0], {"problem": "?"}]).encode()
+    first = subprocess.Popen([*asprm_, "grade", "-"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=REPOSITORY)
+    second = subprocess.Popen(
+        [*asprm_, "grade"], stdin=first.stdout, stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=REPOSITORY
+    )
+    first.stdout.close()
+    first.stdin.write(rows)
+    first.stdin.close()
+    out, said = second.communicate(timeout=120)
+    assert len(out.splitlines()) == len(samples[0])
+    assert b"right (" in said
+    assert (first.wait(), second.returncode) == (1, 0)
+
+
+def test_help_comes_without_the_heavy_libraries():
+    program = (
+        "import sys; from asprm.cli import app\ntry: app(['--help'])\nexcept SystemExit: pass\nprint(*sys.modules)"
+    )
+    result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, cwd=REPOSITORY)
+    assert not {"torch", "transformers", "pandas", "pyarrow", "scipy"} & set(result.stdout.split())
