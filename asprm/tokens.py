@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import importlib.util
 import re
-from collections.abc import Callable, Hashable, Iterable
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import pairwise
@@ -276,7 +276,7 @@ def token_types(text: str, char_ends: ArrayLike, tagger: Tagger | None = None) -
     tagger = tagger or load_tagger()
     chars = [_line_types(line, tagger) for line in _lines(text)]
     types, inside = np.concatenate([np.zeros((2, 0), np.int8), *chars, [[_END], [0]]], axis=1)
-    first, newline = _first_characters(text, char_ends)
+    first, newline = first_characters(text, char_ends)
     found = np.where(inside[first], _SPLIT, types[first])
     found[newline] = _NEWLINE
     return found.astype(np.int8)
@@ -285,13 +285,13 @@ def token_types(text: str, char_ends: ArrayLike, tagger: Tagger | None = None) -
 def token_roles(text: str, char_ends: ArrayLike) -> NDArray[np.int8]:
     """(T,) index in `ROLES` of every token; every digit of a number has the number's role."""
     roles = np.concatenate([*(_line_roles(line) for line in _lines(text)), [_NO_ROLE]])
-    first, newline = _first_characters(text, char_ends)
+    first, newline = first_characters(text, char_ends)
     found = roles[first]
     found[newline] = _NO_ROLE
     return found.astype(np.int8)
 
 
-def _first_characters(text: str, char_ends: ArrayLike) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+def first_characters(text: str, char_ends: ArrayLike) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
     """(T,) the first visible character of each token, its start where it has none; and whether it holds a newline."""
     ends = np.asarray(char_ends, np.int64)
     if len(ends) and (ends[-1] != len(text) or (np.diff(ends, prepend=0) < 0).any()):
@@ -368,19 +368,42 @@ def token_table(
     if by not in ("type", "role"):
         raise ValueError(f"by is {by!r}; it must be 'type' or 'role'")
     names = TYPES if by == "type" else ROLES
+    classes = (
+        token_types(text, ends, tagger) if by == "type" else token_roles(text, ends)
+        for text, ends in zip(texts, char_ends, strict=True)
+    )
+    return tabulate(by, names, classes, confidences, problem, tau, resamples=resamples, seed=seed)
+
+
+def tabulate(
+    by: str,
+    names: Sequence[str],
+    classes: Iterable[NDArray[np.integer]],
+    confidences: Iterable[ArrayLike],
+    problem: Iterable[Hashable],
+    tau: float,
+    *,
+    only: Sequence[str] | None = None,
+    resamples: int = 2000,
+    seed: int = 0,
+) -> pd.DataFrame:
+    """The table of `token_table` from classes (T,), indices in `names`, of each solution's tokens.
+
+    only: the names that have a row; the shares are of their tokens. By default all.
+    """
     counts: dict[Hashable, NDArray[np.int64]] = {}
-    for text, ends, confidence, name in zip(texts, char_ends, confidences, problem, strict=True):
+    for kinds, confidence, name in zip(classes, confidences, problem, strict=True):
         low = np.asarray(confidence) < tau
-        if len(low) != len(ends):
-            raise ValueError(f"a solution of problem {name!r} has {len(ends)} offsets and {len(low)} confidences")
-        kinds = token_types(text, ends, tagger) if by == "type" else token_roles(text, ends)
+        if len(low) != len(kinds):
+            raise ValueError(f"a solution of problem {name!r} has {len(kinds)} offsets and {len(low)} confidences")
         count = counts.setdefault(name, np.zeros((2, len(names)), np.int64))
         count[0] += np.bincount(kinds, minlength=len(names))
         count[1] += np.bincount(kinds[low], minlength=len(names))
     if not counts:
         raise ValueError("no solutions: nothing to count")
-    every, decisions = np.stack(list(counts.values()), axis=1)  # (P, names) each
-    columns = {by: names, "tokens": every.sum(0), "decision_tokens": decisions.sum(0)}
+    rows = [names.index(name) for name in only or names]
+    every, decisions = np.stack(list(counts.values()), axis=1)[:, :, rows]  # (P, names) each
+    columns = {by: [names[row] for row in rows], "tokens": every.sum(0), "decision_tokens": decisions.sum(0)}
     shares = {
         "share": (every, every.sum(1)),
         "decision_share": (decisions, decisions.sum(1)),
