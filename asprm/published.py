@@ -1,0 +1,381 @@
+"""Published reward models: those that read the score at a tag token, and one interface for them and this study's own.
+
+Math-Shepherd, ASPRM, ER-PRM, RLHFlow's and Qwen's PRMs agree that a step is followed by a token at which it is scored,
+and on little else: which token, how problem and steps are put together, what the score is made of. `CONVENTIONS` says
+so for each, as data, with the place where the fact is stated. `StepTagPRM` follows one of them: it writes the text with
+its tags, finds each tag by its place in the text (never by looking for its id, which a solution may hold itself), and
+reads all steps of a solution in one forward.
+
+A `Scorer` rates texts: whoever chooses among candidates or guides a policy needs no more than that of a reward model,
+whatever its tokenizer. `TokenScorer` makes one of a PRM that is scored at the steps' own last tokens.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, Literal, Protocol
+
+import numpy as np
+import torch
+from torch import nn
+from transformers import AutoModelForCausalLM, PreTrainedModel, Qwen2Model, Qwen2PreTrainedModel
+
+from asprm.align import Speller
+from asprm.models import load_config, load_tokenizer, load_weights, located
+from asprm.packed import use_packs
+from asprm.policy import encode_prompts
+from asprm.problems import Problem
+from asprm.score import PRM, Item, quiet, score_stream, this_device
+
+
+@dataclass(frozen=True, eq=False)
+class Text:
+    """A solution and where to rate it, as text: what any reward model reads, whatever its tokenizer.
+
+    ends: (K,) characters, from 0 to len(solution), never falling: a score at `end` has seen solution[:end].
+    """
+
+    problem: str
+    solution: str
+    ends: Sequence[int] | np.ndarray
+
+
+class Scorer(Protocol):
+    """A reward model, as Best-of-N and guided decoding need it."""
+
+    def rate(self, texts: Iterable[Text]) -> Iterator[np.ndarray]:
+        """Scores in (0, 1), one array (K,) float32 per text, in order. ValueError: a text that cannot be rated."""
+        ...
+
+
+@dataclass(frozen=True)
+class Convention:
+    """How a family of reward models is read.
+
+    tag: follows every step, one token. form: where steps stand: in one text after the problem (`prompt`, with
+    {problem} in it), in one assistant message (`chat`, after the message `system`), or each in a user's message that
+    the assistant answers with the tag (`turns`; the first message begins with `prompt`). read: the score is read at the
+    tag, or at the token before it, which predicts it. good, bad: the answers between which the model decides; over:
+    what their probability is taken over: the `pair`, the whole `vocabulary`, or the two `classes` of a head of its own
+    (which knows no such tokens). breaks: what becomes of a line break that ends a step: `kept` before the tag, moved
+    `after` it, `dropped`. after: stands after every tag. special: the tokenizer adds its own special tokens to the
+    text. models: hub names. stated: where all this is said.
+    """
+
+    tag: str
+    form: Literal["text", "chat", "turns"]
+    over: Literal["pair", "vocabulary", "classes"]
+    breaks: Literal["kept", "after", "dropped"]
+    stated: str
+    after: str = ""
+    good: str = "+"
+    bad: str = "-"
+    prompt: str = "{problem} "
+    system: str = ""
+    read: Literal["tag", "before"] = "tag"
+    special: bool = True
+    models: tuple[str, ...] = ()
+
+
+CONVENTIONS: Mapping[str, Convention] = MappingProxyType(
+    {
+        "math-shepherd": Convention(
+            tag=" ки",
+            form="text",
+            over="pair",
+            breaks="after",
+            models=("peiyi9979/math-shepherd-mistral-7b-prm",),
+            stated="the model's card: ids 648, 387, 12902, which are ' +', ' -' and ' ки' in Mistral's v1 vocabulary",
+        ),
+        "asprm": Convention(
+            tag=" ки",
+            form="text",
+            over="pair",
+            breaks="kept",
+            after=" ",
+            special=False,
+            models=tuple(
+                f"Lux0926/ASPRM-{x}" for x in ("M", "L", "D", "D-ORM", "MATHCODE-Mistral", "MATHCODE-DeepSeek")
+            ),
+            stated="Lux0926/ASPRM: train/*.sh (--placeholder_token), its samples (the mark after a line break, a space "
+            "after the mark); OpenRLHF: ProcessRewardDataset (no special tokens). How its `query` joins problem "
+            "and solution is stated nowhere: taken to be Math-Shepherd's way",
+        ),
+        "er-prm": Convention(
+            tag=" ки",
+            good=" +",
+            bad=" -",
+            form="text",
+            over="vocabulary",
+            breaks="dropped",
+            stated="hanningzhang/ER-PRM: evaluation/evaluate_gsm_reward_model.py at 5a996d4",
+        ),
+        "rlhflow": Convention(
+            tag="+",
+            form="turns",
+            over="pair",
+            breaks="dropped",
+            read="before",
+            models=("RLHFlow/Llama3.1-8B-PRM-Mistral-Data", "RLHFlow/Llama3.1-8B-PRM-Deepseek-Data"),
+            stated="RLHFlow/RLHF-Reward-Modeling: math-rm/prm_evaluate.py at 5b2a281, math/README.md",
+        ),
+        "qwen": Convention(
+            tag="<extra_0>",
+            form="chat",
+            over="classes",
+            breaks="dropped",
+            system="Please reason step by step, and put your final answer within \\boxed{}.",
+            models=("Qwen/Qwen2.5-Math-PRM-7B", "Qwen/Qwen2.5-Math-PRM-72B", "Qwen/Qwen2.5-Math-7B-PRM800K"),
+            stated="the models' cards; head: vLLM, qwen2_rm.py (two linear layers, a ReLU between; class 1 is good)",
+        ),
+    }
+)
+
+
+def convention_of(path: str | Path) -> str:
+    """The name of the convention of a model on the hub. ValueError: none is known for it."""
+    name, _ = located(path)
+    for convention, values in CONVENTIONS.items():
+        if name in values.models:
+            return convention
+    raise ValueError(f"published: no convention is known for {name}; say which: {', '.join(CONVENTIONS)}")
+
+
+def _known(convention: str | Convention) -> Convention:
+    if isinstance(convention, str) and convention not in CONVENTIONS:
+        raise ValueError(f"published: no convention is called {convention!r}; there are {', '.join(CONVENTIONS)}")
+    return CONVENTIONS[convention] if isinstance(convention, str) else convention
+
+
+class StepTagPRM:
+    """A `Scorer` that writes a tag after every step and reads the score there.
+
+    model: a causal language model, or one with the convention's own head; it is changed so that it reads packs.
+    tokenizer: the model's own, a fast one. ValueError: the tag, or a token of the answers, is not one token of it; the
+    model lacks the head.
+    """
+
+    def __init__(self, model: PreTrainedModel, tokenizer: Any, convention: str | Convention) -> None:
+        self.convention = _known(convention)
+        if not tokenizer.is_fast:
+            raise ValueError("published: the tokenizer does not tell where its tokens stand; expected a fast tokenizer")
+        self.tokenizer = tokenizer
+        self.tag = _one_token(tokenizer, self.convention.tag, "the tag")
+        self.model = use_packs(model.eval())
+        self.model.score = _head(self.model, tokenizer, self.convention)
+
+    @classmethod
+    def load(
+        cls,
+        path: str | Path,
+        convention: str | Convention | None = None,
+        *,
+        device: str | torch.device | None = None,
+        dtype: str | torch.dtype | None = None,
+    ) -> StepTagPRM:
+        """From a Hugging Face folder or a hub name (`asprm.models`); convention: that of `CONVENTIONS` for this name.
+
+        device: the accelerator if there is one, else the CPU. dtype: bfloat16 on an accelerator, float32 on the CPU.
+        """
+        convention = _known(convention or convention_of(path))
+        device = torch.device(device or this_device())
+        dtype = dtype or (torch.float32 if device.type == "cpu" else torch.bfloat16)
+        kind, config = QwenPRM if convention.over == "classes" else AutoModelForCausalLM, load_config(path)
+        if convention.over == "classes" and config.model_type != "qwen2":
+            raise ValueError(
+                f"published: {path} is a {config.model_type} model; this convention's head belongs to qwen2"
+            )
+        with quiet():
+            model, info = load_weights(kind, path, config=config, dtype=dtype, output_loading_info=True)
+        if info["missing_keys"]:
+            raise ValueError(
+                f"published: {path} lacks weights {sorted(info['missing_keys'])[:3]}; another convention than "
+                f"{convention.form}/{convention.over}?"
+            )
+        return cls(model.to(device), load_tokenizer(path), convention)
+
+    def rate(self, texts: Iterable[Text], *, tokens: int | None = None) -> Iterator[np.ndarray]:
+        """See `Scorer`. tokens: how many are read in one forward (None: by the device)."""
+        items = (self.item(text, f"text {number}") for number, text in enumerate(texts))
+        return score_stream(PRM(self.model, self.tokenizer, {}), items, tokens=tokens)
+
+    def item(self, text: Text, name: str = "text") -> Item:
+        """The tagged text as ids, and where its scores are read. ValueError, with the name: it cannot be tagged."""
+        ends, which = np.unique(_checked(text, name), return_inverse=True)
+        pieces = [text.solution[a:b] for a, b in zip([0, *ends], ends, strict=False)]
+        marked, tags = self._written(text.problem, pieces, name)
+        special = self.convention.form == "text" and self.convention.special
+        encoded = self.tokenizer(marked, add_special_tokens=special, return_offsets_mapping=True)
+        ids = np.asarray(encoded["input_ids"], np.int32)
+        last = {end: i for i, (_, end) in enumerate(encoded["offset_mapping"])}  # of several that end there, the last
+        at = np.array([last.get(end, -1) for end in tags])
+        for place, end in zip(at, tags, strict=True):
+            if place < 1 or ids[place] != self.tag:
+                raise ValueError(
+                    f"{name}: the tokenizer does not keep the tag {self.convention.tag!r} apart after "
+                    f"{marked[: end - len(self.convention.tag)][-20:]!r}; rate it where a word ends"
+                )
+        read = at if self.convention.read == "tag" else at - 1
+        return Item(np.empty(0, np.int32), ids, (read + 1)[which].astype(np.int32))
+
+    def _written(self, problem: str, pieces: Sequence[str], name: str) -> tuple[str, list[int]]:
+        """The text that the model reads, and the character end of each piece's tag in it."""
+        rule = self.convention
+        opening = rule.prompt.replace("{problem}", problem)
+        if pieces[0].startswith(" "):
+            opening = opening.removesuffix(" ")
+        if rule.form == "turns":
+            return self._turns([opening + pieces[0].rstrip(), *(piece.strip() for piece in pieces[1:])], name)
+        written, tags = opening if rule.form == "text" else "", []
+        for piece in pieces:
+            # Spaces never stand before the tag: sentence-piece tokenizers would take its own away.
+            body = piece.rstrip(" ") if rule.breaks == "kept" else piece.rstrip(" \n")
+            written += body + rule.tag
+            tags.append(len(written))
+            written += rule.after + ("" if rule.breaks == "dropped" else piece[len(body) :])
+        if rule.form == "text":
+            return written, tags
+        system = [{"role": "system", "content": rule.system}] if rule.system else []
+        messages = [{"role": "user", "content": problem}, {"role": "assistant", "content": written}]
+        whole = self._chat([*system, *messages])
+        start = whole.rfind(written)
+        if start < 0:
+            raise ValueError(f"{name}: the tokenizer's chat template changes the solution, so its tags cannot be found")
+        return whole, [start + end for end in tags]
+
+    def _turns(self, messages: Sequence[str], name: str) -> tuple[str, list[int]]:
+        chat, befores = [], []
+        for message in messages:
+            chat.append({"role": "user", "content": message})
+            befores.append(self._chat(chat, add_generation_prompt=True))
+            chat.append({"role": "assistant", "content": self.convention.tag})
+        whole = self._chat(chat)
+        if not all(whole.startswith(before + self.convention.tag) for before in befores):
+            raise ValueError(
+                f"{name}: the tokenizer's chat template does not begin an answer where it is asked for one"
+            )
+        return whole, [len(before) + len(self.convention.tag) for before in befores]
+
+    def _chat(self, messages: Sequence[Mapping[str, str]], **options: Any) -> str:
+        if not self.tokenizer.chat_template:
+            raise ValueError("published: this convention needs the tokenizer's chat template, and it has none")
+        return self.tokenizer.apply_chat_template(list(messages), tokenize=False, **options)
+
+
+class TokenScorer:
+    """A `Scorer` of a PRM that is scored at the steps' own last tokens (`asprm.score`), for texts of any policy.
+
+    The solution is encoded anew by the PRM's tokenizer; a step ends with the token that holds its last character.
+    """
+
+    def __init__(self, prm: PRM) -> None:
+        self.prm = prm
+        self.spell = Speller(prm.tokenizer)
+
+    def rate(self, texts: Iterable[Text], *, tokens: int | None = None) -> Iterator[np.ndarray]:
+        """See `Scorer`. tokens: how many are read in one forward (None: by the device)."""
+        items = (self.item(text, f"text {number}") for number, text in enumerate(texts))
+        return score_stream(self.prm, items, tokens=tokens)
+
+    def item(self, text: Text, name: str = "text") -> Item:
+        """The text as ids of the PRM. ValueError, with the name: its tokenizer does not spell the solution back."""
+        ends = _checked(text, name)
+        prompt = encode_prompts(self.prm.tokenizer, [Problem("", "math", text.problem)])[0]
+        ids = np.asarray(self.prm.tokenizer(text.solution, add_special_tokens=False)["input_ids"], np.int32)
+        spelled, char_ends = self.spell(ids)
+        if spelled != text.solution:
+            raise ValueError(f"{name}: the PRM's tokenizer makes {spelled[-40:]!r} of a solution that ends in "
+                             f"{text.solution[-40:]!r}")  # fmt: skip
+        return Item(prompt, ids, np.minimum(np.searchsorted(char_ends, ends) + 1, len(ids)).astype(np.int32))
+
+
+def _checked(text: Text, name: str) -> np.ndarray:
+    ends = np.asarray(text.ends)
+    if not len(ends) or ends.min() < 0 or ends.max() > len(text.solution) or (np.diff(ends) < 0).any():
+        raise ValueError(
+            f"{name}: ends are {ends.tolist()}; expected at least one, never falling, from 0 to {len(text.solution)}, "
+            "the characters of the solution"
+        )
+    return ends
+
+
+def _one_token(tokenizer: Any, text: str, what: str) -> int:
+    """The id of the token that spells the text: what the tokenizer makes of it, or the only token spelled so.
+
+    Sentence-piece tokenizers put a space of their own before a text, so that they make two tokens of " ки" alone.
+    """
+    ids = tokenizer(text, add_special_tokens=False)["input_ids"]
+    if len(ids) == 1 and ids[0] != tokenizer.unk_token_id:
+        return ids[0]
+    spelled = [i for i, token in enumerate(Speller(tokenizer).table) if token == text.encode()]
+    if len(spelled) == 1:
+        return spelled[0]
+    raise ValueError(
+        f"published: {what} {text!r} is not one token of this tokenizer, which makes "
+        f"{tokenizer.convert_ids_to_tokens(ids)} of it, so no score can be read there: is the tokenizer the "
+        "model's own, and is this the model's convention?"
+    )
+
+
+class QwenPRM(Qwen2PreTrainedModel):
+    """Qwen2 with the head of Qwen2.5-Math-PRM, two classes of every token: its weights, no forward of its own."""
+
+    def __init__(self, config: Any) -> None:
+        super().__init__(config)
+        self.model = Qwen2Model(config)
+        size = config.hidden_size
+        self.score = nn.Sequential(nn.Linear(size, size), nn.ReLU(), nn.Linear(size, 2))
+        self.post_init()
+
+
+# Heads. Each gives the log odds of the good answer, (N, 1) fp32 for hidden states (N, H): `asprm.score` takes the
+# sigmoid of it, which is the softmax that the convention asks for.
+
+
+def _head(model: PreTrainedModel, tokenizer: Any, rule: Convention) -> nn.Module:
+    if rule.over == "classes":
+        if not isinstance(getattr(model, "score", None), nn.Sequential):
+            raise ValueError(
+                f"published: a {type(model).__name__} has no head of two classes; expected {QwenPRM.__name__}"
+            )
+        return _Classes(model.score)
+    output = model.get_output_embeddings()
+    if output is None:
+        raise ValueError(f"published: a {type(model).__name__} has no language-model head, which this convention reads")
+    good, bad = (_one_token(tokenizer, text, "the answer") for text in (rule.good, rule.bad))
+    return _Pair(output, good, bad) if rule.over == "pair" else _Vocabulary(output, good)
+
+
+class _Classes(nn.Module):
+    def __init__(self, head: nn.Sequential) -> None:
+        super().__init__()
+        self.head = head
+
+    def forward(self, states: torch.Tensor) -> torch.Tensor:
+        bad, good = self.head(states).float().unbind(-1)
+        return (good - bad)[:, None]
+
+
+class _Pair(nn.Module):
+    def __init__(self, output: nn.Linear, good: int, bad: int) -> None:
+        super().__init__()
+        difference = output.weight.detach()[good].float() - output.weight.detach()[bad].float()
+        self.register_buffer("difference", difference[:, None], persistent=False)
+
+    def forward(self, states: torch.Tensor) -> torch.Tensor:
+        return states.float() @ self.difference
+
+
+class _Vocabulary(nn.Module):
+    def __init__(self, output: nn.Linear, good: int) -> None:
+        super().__init__()
+        self.output = (output,)  # in a tuple: it belongs to the model already
+        self.good = good
+
+    def forward(self, states: torch.Tensor) -> torch.Tensor:
+        logits = self.output[0](states).float()
+        others = logits.index_fill(-1, torch.tensor(self.good, device=logits.device), float("-inf"))
+        return (logits[:, self.good] - others.logsumexp(-1))[:, None]

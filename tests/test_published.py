@@ -1,0 +1,251 @@
+"""Models that read the score at a tag, with weights set by hand so that the right score of any text is a formula.
+
+Every token is a vector of its own, queries and keys are zero, so that attention takes the mean of what was read, and
+values pass on the tokens that say " good". With a share s of them, the state has length √(1 + s²) before its norm, and
+an output that looks for " good" with weight `SHARP` is SHARP · s / √(1 + s²); every other output is zero.
+"""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from tiny_models import config, write_policy
+from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers
+from transformers import AutoModelForCausalLM, AutoModelForTokenClassification, PreTrainedTokenizerFast
+
+from asprm import published
+from asprm.published import CONVENTIONS, QwenPRM, StepTagPRM, Text, TokenScorer, convention_of
+from asprm.score import load_prm, score
+
+WORDS = ["good", "bad", "so", "how", "many", "?", "+", "-", "ки", "be", "fair"]
+SPECIAL = ["<unk>", "<s>", "</s>", "<extra_0>", "<system>", "<user>", "<assistant>", "<end>"]
+VOCABULARY = [*SPECIAL, "\n", " ", *WORDS, *(" " + word for word in WORDS)]
+SIZE, SHARP = len(VOCABULARY) + 2, 3.0  # axes: the tokens', and the last, to which values carry what is good
+CHAT = (
+    "{{ bos_token }}{% for m in messages %}<{{ m['role'] }}>{{ m['content'] }}<end>{% endfor %}"
+    "{% if add_generation_prompt %}<assistant>{% endif %}"
+)
+PROBLEM, SOLUTION = "how many ?", "so good good\nbad bad\nso fair"
+ENDS = [13, 21, 28]  # its lines
+
+
+def tokenizer(without=()) -> PreTrainedTokenizerFast:
+    words = {word: i for i, word in enumerate(VOCABULARY) if word not in without}
+    made = Tokenizer(models.WordLevel(words, unk_token="<unk>"))
+    made.pre_tokenizer = pre_tokenizers.Split(Regex(r" ки| ?\w+|\n| ?[^\w\s]| "), "isolated")
+    made.decoder = decoders.Fuse()
+    made.add_special_tokens([word for word in SPECIAL if word in words])
+    return PreTrainedTokenizerFast(tokenizer_object=made, unk_token="<unk>", bos_token="<s>", chat_template=CHAT)
+
+
+def model(answer: str = " +", head: bool = False):
+    """A model whose output for `answer` (or, with a head, for the good class) is SHARP · s / √(1 + s²)."""
+    shape = {
+        "hidden_size": SIZE,
+        "num_hidden_layers": 1,
+        "num_attention_heads": 1,
+        "head_dim": SIZE,
+        "vocab_size": SIZE,
+    }
+    values = config("qwen2" if head else "llama", num_key_value_heads=1, rms_norm_eps=0.0, **shape)
+    made = (QwenPRM if head else AutoModelForCausalLM.from_config)(values)
+    with torch.no_grad():
+        for parameter in made.parameters():
+            if parameter.ndim > 1 or head:
+                parameter.zero_()
+        for name, parameter in made.named_parameters():
+            if "norm" in name:
+                parameter.fill_(1)
+        attention = made.model.layers[0].self_attn
+        made.model.embed_tokens.weight.copy_(torch.eye(SIZE) * SIZE**0.5)
+        for word in ("good", " good"):
+            attention.v_proj.weight[SIZE - 1, VOCABULARY.index(word)] = 1
+        attention.o_proj.weight.copy_(torch.eye(SIZE))
+        if head:
+            made.score[0].weight.copy_(torch.eye(SIZE))
+            made.score[2].weight[1, SIZE - 1] = SHARP / SIZE**0.5
+        else:
+            made.lm_head.weight[VOCABULARY.index(answer), SIZE - 1] = SHARP / SIZE**0.5
+    return made.eval()
+
+
+def right(tokens: list[str], over: str) -> float:
+    """The right score after these tokens."""
+    share = sum(token in ("good", " good") for token in tokens) / len(tokens)
+    odds = np.exp(SHARP * share / np.sqrt(1 + share**2))
+    return odds / (odds + (SIZE - 1 if over == "vocabulary" else 1))
+
+
+OPENING = ["how", " many", " ?"]
+WRITTEN = {  # what the model should read: a token a word, _ for a space, / for a line break, | after a reading place
+    "math-shepherd": "how _many _? _so _good _good _ки| / bad _bad _ки| / so _fair _ки|",
+    "asprm": "how _many _? _so _good _good / _ки| _bad _bad / _ки| _so _fair _ки|",
+    "er-prm": "how _many _? _so _good _good _ки| bad _bad _ки| so _fair _ки|",
+    "rlhflow": "<s> <user> how _many _? _so _good _good <end> <assistant>| + <end> <user> bad _bad <end> "
+    "<assistant>| + <end> <user> so _fair <end> <assistant>|",
+    "qwen": "<s> <system> _be _fair <end> <user> how _many _? <end> <assistant> so _good _good <extra_0>| "
+    "bad _bad <extra_0>| so _fair <extra_0>|",
+}
+ANSWERS = {"rlhflow": "+", "math-shepherd": "+", "asprm": "+", "er-prm": " +"}
+
+
+def scorer(name: str) -> StepTagPRM:
+    rule = CONVENTIONS[name]
+    rule = replace(rule, system=" be fair") if rule.system else rule
+    return StepTagPRM(model(ANSWERS.get(name), head=name == "qwen"), tokenizer(), rule)
+
+
+@pytest.fixture(scope="module", params=CONVENTIONS)
+def convention(request):
+    return request.param, scorer(request.param)
+
+
+def test_scores_are_those_that_the_weights_were_made_for(convention):
+    name, prm = convention
+    words = WRITTEN[name].split()
+    places = [i for i, word in enumerate(words) if word.endswith("|")]
+    read = [word.removesuffix("|").replace("_", " ").replace("/", "\n") for word in words]
+    read = [word.replace("<extra 0>", "<extra_0>") for word in read]
+    item = prm.item(Text(PROBLEM, SOLUTION, ENDS))
+    assert prm.tokenizer.convert_ids_to_tokens(item.ids[: len(read)]) == read
+    assert (item.ends - 1).tolist() == places
+    wanted = [right(read[: place + 1], prm.convention.over) for place in places]
+    assert len(set(np.round(wanted, 3))) == 3
+    [found] = prm.rate([Text(PROBLEM, SOLUTION, ENDS)])
+    np.testing.assert_allclose(found, wanted, rtol=1e-5)
+
+
+def test_one_forward_per_solution_gives_what_one_per_step_gives(convention):
+    """With random weights, where every token matters; the reference reads a step's own prefix and softmaxes in full."""
+    name, prm = convention
+    rule = prm.convention
+    torch.manual_seed(3)
+    shape = {"vocab_size": SIZE, "initializer_range": 0.5}
+    if name == "qwen":
+        plain = QwenPRM(config("qwen2", **shape)).eval()
+    else:
+        plain = AutoModelForCausalLM.from_config(config("llama", **shape)).eval()
+    head = plain.score if name == "qwen" else plain.lm_head
+    answers = [0, 1] if name == "qwen" else [VOCABULARY.index(x) for x in ("-", "+")]
+    if name == "er-prm":
+        answers = [VOCABULARY.index(x) for x in (" -", " +")]
+    random = StepTagPRM(plain, tokenizer(), rule)
+    texts = [Text(PROBLEM, SOLUTION, ENDS), Text(PROBLEM, SOLUTION, [2, 7, 7, 28]), Text("so", SOLUTION, [13])]
+    for text, found in zip(texts, random.rate(texts), strict=True):
+        assert len(found) == len(text.ends)
+        for k, end in enumerate(text.ends):
+            alone = random.item(Text(text.problem, text.solution[:end], text.ends[: k + 1]))
+            ids = torch.from_numpy(alone.ids[: alone.ends[-1]].astype(np.int64))[None]
+            with torch.inference_mode():
+                outputs = head(plain.base_model(ids).last_hidden_state[0, -1])
+            outputs = outputs if rule.over == "vocabulary" else outputs[answers]
+            wanted = outputs.softmax(-1)[answers[1] if rule.over == "vocabulary" else 1]
+            assert found[k] == pytest.approx(float(wanted), rel=1e-4)
+
+
+def test_a_tag_that_the_solution_holds_itself_is_text(convention):
+    _, prm = convention
+    own = prm.convention.tag
+    text = Text(PROBLEM, f"so{own} good{own}\nbad", [len(f"so{own} good{own}\n"), len(f"so{own} good{own}\nbad")])
+    item = prm.item(text)
+    before = prm.convention.read == "before"
+    tags = [int(i) for i in np.flatnonzero(item.ids == prm.tag)]
+    assert (item.ends - 1 + before).tolist() == [tags[2], tags[3]]
+
+
+def test_steps_that_end_within_spaces_or_at_one_place_are_rated():
+    prm = scorer("asprm")
+    item = prm.item(Text(PROBLEM, "so good  bad", [8, 9, 9, 12]))
+    read = [" so", " good", " ки", " ", " ", " ки", " ", " bad", " ки"]
+    assert prm.tokenizer.convert_ids_to_tokens(item.ids)[: len(OPENING) + 9] == [*OPENING, *read]
+    assert (item.ends - len(OPENING)).tolist() == [3, 6, 6, 9]
+    spaced = prm.item(Text(PROBLEM, " so good", [8]))
+    assert prm.tokenizer.convert_ids_to_tokens(spaced.ids) == [*OPENING, " so", " good", " ки", " "]
+
+
+@pytest.mark.parametrize(
+    ("name", "without", "message"),
+    [
+        ("math-shepherd", [" ки"], r"the tag ' ки' is not one token of this tokenizer, which makes \['<unk>'\]"),
+        ("qwen", ["<extra_0>"], r"the tag '<extra_0>' is not one token .* makes \['<unk>', .*\] of it"),
+        ("asprm", ["-"], "the answer '-' is not one token"),
+        ("er-prm", [" +"], r"the answer ' \+' is not one token"),
+    ],
+)
+def test_a_tag_or_answer_that_is_not_one_token_is_refused(name, without, message):
+    with pytest.raises(ValueError, match=message):
+        StepTagPRM(model(head=name == "qwen"), tokenizer(without), name)
+
+
+def test_sentence_piece_tokenizers_have_the_tag_that_they_do_not_make_alone():
+    pieces = ["<unk>", *"▁ки+-abo", "▁+", "▁-", "▁к", "▁ки", "▁▁", "ки"]
+    merges = [("▁", "▁"), ("▁", "+"), ("▁", "-"), ("▁", "к"), ("▁к", "и"), ("к", "и")]
+    made = Tokenizer(models.BPE({p: i for i, p in enumerate(pieces)}, merges, unk_token="<unk>"))
+    made.normalizer = normalizers.Sequence([normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")])
+    fast = PreTrainedTokenizerFast(tokenizer_object=made, unk_token="<unk>")
+    assert len(fast(" ки", add_special_tokens=False)["input_ids"]) == 2
+    found = [published._one_token(fast, text, "it") for text in (" ки", "+", "-")]
+    assert fast.convert_ids_to_tokens(found) == ["▁ки", "▁+", "▁-"]
+    prm = StepTagPRM(AutoModelForCausalLM.from_config(config("llama")), fast, "asprm")
+    item = prm.item(Text("a", "bo  ab", [4, 6]))  # two spaces, which would swallow the tag's
+    assert fast.convert_ids_to_tokens(item.ids[item.ends - 1]) == ["▁ки", "▁ки"]
+
+
+@pytest.mark.parametrize(
+    ("ends", "message"),
+    [([], "text 1: ends are "), ([5, 3], "never falling"), ([99], "from 0 to 28"), ([-1], "from 0 to 28")],
+)
+def test_a_text_that_cannot_be_rated_is_named(ends, message):
+    with pytest.raises(ValueError, match=message):
+        list(scorer("asprm").rate([Text(PROBLEM, SOLUTION, ENDS), Text(PROBLEM, SOLUTION, ends)]))
+
+
+def test_a_tag_within_a_word_of_this_tokenizer_is_refused():
+    glued = tokenizer()
+    glued.backend_tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex(r" ?\w+ ки|\n| ?\w+"), "isolated")
+    with pytest.raises(ValueError, match="text 0: the tokenizer does not keep the tag ' ки' apart after"):
+        list(StepTagPRM(model("+"), glued, "asprm").rate([Text(PROBLEM, SOLUTION, ENDS)]))
+
+
+def test_published_names_know_their_convention_and_others_are_asked_for():
+    assert convention_of("peiyi9979/math-shepherd-mistral-7b-prm@refs/pr/1") == "math-shepherd"
+    assert convention_of("Lux0926/ASPRM-L") == "asprm"
+    assert convention_of("Qwen/Qwen2.5-Math-PRM-7B") == "qwen"
+    with pytest.raises(ValueError, match="no convention is known for a/b; say which: math-shepherd, asprm, "):
+        convention_of("a/b")
+    with pytest.raises(ValueError, match="no convention is called 'sheperd'; there are math-shepherd, "):
+        StepTagPRM(model(), tokenizer(), "sheperd")
+
+
+@pytest.mark.parametrize(
+    ("name", "other", "message"),
+    [("math-shepherd", "qwen", "is a llama model; this convention's head"), ("qwen", "er-prm", "lacks weights")],
+)
+def test_folders_load_with_their_heads_and_give_the_same_scores(tmp_path, monkeypatch, name, other, message):
+    model(ANSWERS.get(name), head=name == "qwen").save_pretrained(tmp_path)
+    monkeypatch.setattr(published, "load_tokenizer", lambda path: tokenizer())  # transformers would make Qwen's own
+    loaded = StepTagPRM.load(tmp_path, scorer(name).convention, device="cpu")
+    text = Text(PROBLEM, SOLUTION, ENDS)
+    np.testing.assert_allclose(next(loaded.rate([text])), next(scorer(name).rate([text])), rtol=1e-6)
+    with pytest.raises(ValueError, match=message):
+        StepTagPRM.load(tmp_path, other, device="cpu")
+
+
+def test_a_prm_without_tags_is_a_scorer_too(tmp_path):
+    write_policy(tmp_path, vocab_size=SIZE)
+    torch.manual_seed(1)
+    AutoModelForTokenClassification.from_pretrained(tmp_path, num_labels=1).save_pretrained(tmp_path)
+    own = tokenizer()
+    own.chat_template = "{{ messages[0]['content'] + '\n' }}"
+    own.save_pretrained(tmp_path)
+    prm = load_prm(tmp_path, device="cpu")
+    texts = [Text(PROBLEM, SOLUTION, ENDS), Text(PROBLEM, SOLUTION, [1, 5, 28])]
+    items = [TokenScorer(prm).item(text) for text in texts]
+    assert own.convert_ids_to_tokens(items[0].prompt) == ["how", " many", " ?", "\n"]
+    assert own.convert_ids_to_tokens(items[0].ids[items[0].ends - 1]) == ["\n", "\n", " fair"]
+    assert own.convert_ids_to_tokens(items[1].ids[items[1].ends - 1]) == ["so", " good", " fair"]  # within a token: it
+    for a, b in zip(TokenScorer(prm).rate(texts), score(prm, items), strict=True):
+        np.testing.assert_array_equal(a, b)
+    with pytest.raises(ValueError, match=r"the PRM's tokenizer makes .* of a solution that ends in"):
+        list(TokenScorer(prm).rate([Text(PROBLEM, "unheard of", [3])]))
