@@ -1,7 +1,8 @@
 """Claims: what the paper says, as data (its Tables 1 to 10 and its prose).
 
 `data/paper/claims.yml` holds every number and every arrow of the tables and the claims made in prose, each under an id
-that never changes. A page or a test asks for a number by its id and types none. Knows the paper only: no run.
+that never changes, and says what in a run it is to be held against. A page or a test asks for a number by its id and
+types none. Knows the paper only: `asprm.ledger` does the comparing.
 """
 
 import difflib
@@ -29,6 +30,97 @@ class _Record(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, use_attribute_docstrings=True)
 
 
+class Measure(_Record):
+    """What gives this run's value of one of the paper's numbers; `asprm.measures` reads it."""
+
+    kind: Literal["greedy", "single", "bon", "tvd", "tokens", "comments"]
+    policy: str
+    prm: str | None = None
+    set: str | None = None
+    """a test family, for accuracies"""
+    positions: Literal["random", "line"] | None = None
+    """where a reward model rates in Best-of-N; None: at the policy's decision tokens"""
+    column: str | None = None
+    """of the table of token types"""
+
+    @model_validator(mode="after")
+    def _complete(self) -> Self:
+        table = self.kind in ("tokens", "comments")
+        needs = {"column": table, "set": not table, "prm": self.kind in ("bon", "tvd")}
+        for name, needed in needs.items():
+            if (getattr(self, name) is not None) != needed:
+                raise ValueError(f"a measure of kind {self.kind} {'needs' if needed else 'has no'} {name}")
+        return self
+
+
+Measures = Annotated[tuple[Measure, ...], Field(strict=False)]
+
+
+class _Compare(_Record):
+    over: float = 0.0
+    """what the estimate must exceed, in the estimate's unit"""
+
+
+class Pool(_Compare):
+    kind: Literal["pool"]
+    of: Ids = ()
+    a: Measures = ()
+    b: Measures = ()
+
+    @model_validator(mode="after")
+    def _pairs(self) -> Self:
+        if bool(self.of) == bool(self.a) or len(self.a) != len(self.b):
+            raise ValueError("a pool needs either `of`, or as many measures in `a` as in `b`")
+        return self
+
+
+class All(_Compare):
+    kind: Literal["all"]
+    of: Ids
+
+
+class Best(_Compare):
+    kind: Literal["best"]
+    of: Annotated[tuple[Measures, ...], Field(strict=False)]
+
+
+class Share(_Compare):
+    kind: Literal["share"]
+    a: Measures
+    row: str
+
+
+class Saving(_Compare):
+    kind: Literal["saving"]
+    a: str
+    b: str
+
+
+class OfPolicy(_Compare):
+    kind: Literal["confidence", "harder"]
+    policy: str
+
+
+class Types(_Compare):
+    kind: Literal["types"]
+    policy: str
+    table: int
+
+
+class Chance(_Compare):
+    kind: Literal["chance"]
+
+
+class Outside(_Compare):
+    kind: Literal["outside"]
+    why: str
+
+
+Compare = Annotated[
+    Pool | All | Best | Share | Saving | OfPolicy | Types | Chance | Outside, Field(discriminator="kind")
+]
+
+
 class Number(_Record):
     """One number of one table, and the arrow after it, if there is one."""
 
@@ -47,6 +139,12 @@ class Number(_Record):
     """id of that other number, if the paper prints it"""
     against_figure: str | None = None
     """where the paper draws it, if it does not print it"""
+    contrast: Id | None = None
+    """id of the number that the table sets beside this one without an arrow"""
+    measure: Measure | None = None
+    """what gives this run's value"""
+    rival: Measure | None = None
+    """what gives this run's value of what the paper only draws"""
 
     @model_validator(mode="after")
     def _an_arrow_compares_with_one_thing(self) -> Self:
@@ -75,6 +173,8 @@ class Statement(_Record):
     rests_on: Ids = ()
     """ids of the numbers that it is drawn from"""
     note: str | None = None
+    compare: Compare | None = None
+    """how this run tests it"""
 
 
 Claim = Number | Statement
@@ -108,11 +208,15 @@ class _Paper(_Record):
         for claim, other in self._references():
             if other not in numbers or other == claim:
                 raise ValueError(f"{claim}: refers to '{other}', expected the id of another number")
+        for statement in self.statements:
+            for other in getattr(statement.compare, "of", ()):
+                if isinstance(other, str) and (other not in seen or other == statement.id):
+                    raise ValueError(f"{statement.id}: compare refers to '{other}', expected the id of another claim")
         return self
 
     def _references(self) -> list[tuple[str, str]]:
-        arrows = [(number.id, number.against) for number in self.numbers if number.against]
-        return arrows + [(statement.id, other) for statement in self.statements for other in statement.rests_on]
+        beside = [(n.id, other) for n in self.numbers for other in (n.against, n.contrast) if other]
+        return beside + [(statement.id, other) for statement in self.statements for other in statement.rests_on]
 
 
 def load_claims() -> list[Claim]:

@@ -29,6 +29,8 @@ READS: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "best_of_n": ("policies", "problems", "sample", "split", "best_of_n"),
         "tvd": ("policies", "problems", "sample", "tvd"),
         "tokens": ("policies", "tokens"),
+        "truth": ("policies", "problems", "sample", "split", "rollout", "best_of_n", "tvd", "truth"),
+        "claims": ("policies", "problems", "sample", "best_of_n", "claims"),
     }
 )
 
@@ -183,6 +185,18 @@ class Tokens(Section):
     """part-of-speech tagger; auto takes spaCy's model where it is installed"""
 
 
+class Truth(Section):
+    bins: Count
+    """bins of equal width of the reliability curve"""
+
+
+class Claims(Section):
+    alpha: Share
+    """a direction is told from chance where Holm's adjusted p is below it"""
+    margin: Share
+    """two accuracies count as equal where their difference, interval included, is smaller"""
+
+
 class Profile(Section):
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")]
     """the file's name; runs are kept in data/runs/<name>"""
@@ -214,6 +228,10 @@ class Profile(Section):
     """stage 08: token-level value-guided decoding"""
     tokens: Tokens
     """stage 10: token types of decision points"""
+    truth: Truth
+    """stage 12: against the truth of synthetic problems"""
+    claims: Claims
+    """stage 11: the ledger of the paper's claims"""
 
     def recipe(self, name: str) -> Policy:
         """How the policy `name` is made: the section `policy` with what differs for it. ProfileError: a wrong value."""

@@ -316,8 +316,10 @@ def mcnemar(a: ArrayLike, b: ArrayLike) -> McNemar:
 
 def mcnemar_p(only_a: int, only_b: int) -> float:
     """Two-sided exact p of two discordant counts under equal chances, in whole numbers until the last division."""
-    pairs = only_a + only_b
-    tail = sum(math.comb(pairs, i) for i in range(min(only_a, only_b) + 1))
+    pairs, tail, term = only_a + only_b, 1, 1
+    for i in range(min(only_a, only_b)):
+        term = term * (pairs - i) // (i + 1)  # C(pairs, i + 1)
+        tail += term
     return float(min(1.0, 2 * tail / 2**pairs)) if pairs else 1.0
 
 

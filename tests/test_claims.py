@@ -129,7 +129,7 @@ def test_no_number_or_arrow_of_the_tables_escapes_the_reader(document):
 def test_counts():
     assert Counter(c.unit for c in numbers()) == {"percent": 128, "count": 15}
     assert Counter(c.arrow for c in numbers() if c.arrow) == {"up": 30, "down": 13, "same": 3}
-    assert len(statements()) == 15
+    assert len(statements()) == 30
 
 
 def test_every_arrow_points_where_the_numbers_say():
@@ -139,6 +139,36 @@ def test_every_arrow_points_where_the_numbers_say():
         assert {1: "up", -1: "down", 0: "same"}[sign] == c.arrow, c.id
         assert claim(c.against).n == c.n, c.id
     assert len(compared) == 38
+
+
+def test_every_contrast_is_of_two_numbers_of_one_table_and_unit():
+    compared = [c for c in numbers() if c.contrast]
+    for c in compared:
+        other = claim(c.contrast)
+        assert (other.table, other.unit) == (c.table, c.unit), c.id
+        assert c.arrow is None, c.id
+        assert c.value != other.value, c.id
+    assert Counter(c.table for c in compared) == {3: 4, 7: 8, 8: 8, 9: 14, 10: 2}
+
+
+def test_measures_follow_rows_and_columns():
+    """A second reading of the labels: which policy, reward model and test set a printed number is of."""
+    sets = {"GSM8k": "minigsm", "MATH500": "minimath", "LCD": "minicode", "LeetCodeDataset": "minicode"}
+    sets |= {"LCB": "minicode-new", "LiveCodeBench": "minicode-new"}
+    prms = {"Math-Shepherd": "MS-M", "ER-PRM": "ER-PRM-L", "L to M": "L-to-M"}
+    for c in numbers():
+        words = re.split(r"[ -]", c.row[0] if c.table == 1 else c.row[-1])
+        if c.table in (1, 2, 5, 6):
+            [named] = {sets[word] for word in words if word in sets}
+            assert c.measure.set == named, c.id
+        if c.table <= 6:
+            kinds = {"Bo64": "bon", "TVD": "tvd", "A/P@1": "greedy", "Base": "greedy"}
+            assert c.measure.kind == kinds.get(c.column, "tvd"), c.id
+        if c.table == 1 and c.measure.kind == "tvd":
+            assert c.measure.prm == prms.get(c.column, c.column), c.id
+            assert c.measure.policy == {"MetaMath-M": "M", "MetaMath-L": "L", "LCD-DS": "D"}[c.row[1]], c.id
+        if c.rival:
+            assert (c.rival.policy, c.rival.set, c.rival.kind) == (c.measure.policy, c.measure.set, c.measure.kind)
 
 
 def possible(value: float, n: int) -> bool:
@@ -299,6 +329,15 @@ def test_a_file_of_ones_own(load):
         ),
         ("- {id: t1-a, table: 1, row: [r], column: b, value: 1}\n" * 2, "t1-a: occurs twice"),
         (
+            "- {id: t1-a, table: 1, row: [r], column: b, value: 1, measure: {kind: tvd, policy: M, set: minigsm}}",
+            "a measure of kind tvd needs prm",
+        ),
+        (
+            "- {id: t1-a, table: 1, row: [r], column: b, value: 1, "
+            "measure: {kind: tokens, policy: M, column: x, set: y}}",
+            "a measure of kind tokens has no set",
+        ),
+        (
             "- {id: t1-a, table: 1, row: [r], column: b, value: 1}\n"
             "- {id: t1-b, table: 1, row: [r], column: b, value: 2}",
             "t1-b: occurs twice",
@@ -308,6 +347,24 @@ def test_a_file_of_ones_own(load):
 def test_a_fault_in_the_file_is_named(load, numbers, says):
     with pytest.raises(ValueError, match=says):
         load(FORM + numbers + "\n" + NOTHING)
+
+
+@pytest.mark.parametrize(
+    ("compare", "says"),
+    [
+        ("{kind: all, of: [t1-b]}", "s-a: compare refers to 't1-b', expected the id of another claim"),
+        ("{kind: pool}", "a pool needs either `of`, or as many measures in `a` as in `b`"),
+        ("{kind: bset, of: []}", "bset"),
+    ],
+)
+def test_a_fault_in_a_comparison_is_named(load, compare, says):
+    with pytest.raises(ValueError, match=says):
+        load(
+            FORM.replace("numbers:", "numbers: []")
+            + "statements:\n- {id: s-a, source: paper, section: x, says: y, compare: "
+            + compare
+            + "}\n"
+        )
 
 
 def test_a_package_installed_elsewhere_reads_the_file_of_the_study(tmp_path, monkeypatch):

@@ -1,0 +1,406 @@
+"""The ledger against tables small enough to know what it must say; and against nothing, where it must claim nothing."""
+
+import json
+import re
+
+import numpy as np
+import pandas as pd
+import pytest
+from conftest import REPOSITORY
+from scipy.stats import binomtest, spearmanr
+
+from asprm import costs
+from asprm import ledger as book
+from asprm import statistics as s
+from asprm.artifacts import write_parquet
+from asprm.claims import Number, load_claims
+from asprm.ledger import VERDICTS, Evidence, Row, beside, ledger, tally
+from asprm.measures import Measures
+from asprm.problems import load
+from asprm.run import open_run
+
+PROFILE = """
+extends: tiny
+name: ledger
+description: tables made by hand
+policies:
+  L: {path: data/policies/L}
+  D: {path: data/policies/D, domain: code}
+problems:
+  test: {minigsm: 40, minimath: 40, minigsm-p2: 40, minicode: 40, minicode-new: 40}
+"""
+PROBLEMS = [f"p{i:02d}" for i in range(40)]
+
+
+class Tables:
+    """Result files of a run."""
+
+    def __init__(self, run):
+        self.run = run
+
+    def write(self, name, frame):
+        path = self.run.base / f"{name}.parquet"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_parquet(path, pd.DataFrame(frame))
+
+    def greedy(self, right, policy="M", of="minigsm", problems=PROBLEMS):
+        self.write(f"sample/{policy}/{of}-greedy", {"problem": problems, "correct": outcomes(right, len(problems))})
+
+    def tvd(self, right, prm="ASPRM-L", policy="M", of="minigsm", problems=PROBLEMS):
+        correct = outcomes(right, len(problems))
+        frame = {"problem": problems * 2, "trigger": [0.5] * len(problems) + [0.9] * len(problems)}
+        self.write(f"tvd/{prm}/{policy}-{of}", frame | {"correct": [*correct, *~correct]})
+        path = self.run.base / f"tvd/{prm}/{policy}.json"
+        path.write_text(json.dumps({"trigger": 0.5}))
+
+    def bon(self, right, prm="ASPRM-M", policy="M", of="minigsm", problems=PROBLEMS):
+        """Two candidates a problem, one right; the better-scored one is right for the first `right` problems."""
+        correct = outcomes(right, len(problems))
+        rows = [(p, j, [0.9, 0.4 + 0.2 * (c == (j == 0))], j == 0, str(j))
+                for p, c in zip(problems, correct, strict=True) for j in (0, 1)]  # fmt: skip
+        columns = ["problem", "solution", "scores", "correct", "answer"]
+        self.write(f"best_of_n/{prm}/{policy}-{of}", pd.DataFrame(rows, columns=columns))
+
+
+def outcomes(right, n=40):
+    return np.arange(n) < right
+
+
+@pytest.fixture
+def tables(tmp_path, monkeypatch):
+    (tmp_path / "ledger.yml").write_text(PROFILE)
+    monkeypatch.setenv("ASPRM_HOME", str(tmp_path))
+    return Tables(open_run(str(tmp_path / "ledger.yml"), stage="claims", quiet=True))
+
+
+def row(tables, id, aspect="arrow", frame=None):
+    frame = ledger(tables.run) if frame is None else frame
+    return frame[(frame["id"] == id) & (frame["aspect"] == aspect)].iloc[0]
+
+
+# --- every claim has a verdict, and none that it did not earn ---------------------------------------------------------
+
+
+def test_every_claim_has_a_row_and_a_verdict_though_nothing_was_run(tables):
+    frame = ledger(tables.run)
+    assert set(frame["id"]) == {claim.id for claim in load_claims()}
+    numbers = [claim for claim in load_claims() if isinstance(claim, Number)]
+    assert (frame["aspect"] == "level").sum() == len(numbers) == 143
+    assert (frame["aspect"] == "arrow").sum() == sum(n.arrow is not None for n in numbers) == 46
+    assert frame["verdict"].isin(VERDICTS).all()
+    of_paper = frame[frame["source"] == "paper"]
+    assert set(of_paper["verdict"]) == {"not run"}
+    assert of_paper["why"].str.contains("^no |not run").all()  # each says what is missing
+    assert frame.set_index("id").loc["study-chance", "verdict"] == "reproduced"  # arithmetic of the paper alone
+
+
+def test_every_number_says_what_this_study_holds_against_it():
+    for one in load_claims():
+        if isinstance(one, Number):
+            assert one.measure is not None, one.id
+            assert (one.rival is not None) == (one.against_figure is not None), one.id
+        else:
+            assert one.compare is not None, one.id
+
+
+def test_a_changed_result_file_changes_the_verdict(tables):
+    tables.greedy(20)
+    found = {}
+    for right in (40, 20, 21, 0):
+        tables.tvd(right)
+        found[right] = row(tables, "t1-gsm8k-M-asprm-L")
+    verdicts = {right: one["verdict"] for right, one in found.items()}
+    assert verdicts == {40: "reproduced", 20: "inconclusive", 21: "inconclusive", 0: "opposite"}
+    assert (found[40]["here"], found[40]["n"], found[40]["p"]) == (50, 40, binomtest(20, 20).pvalue)
+    assert found[40]["test"] == "exact McNemar, 20 against 0"
+    assert found[40]["low"] > 30
+    assert found[40]["smallest"] == pytest.approx(100 * s.smallest_gain(40, 0.5))
+
+
+def test_levels_are_shown_and_never_judged(tables):
+    tables.greedy(20)
+    one = row(tables, "t1-gsm8k-M-greedy", "level")
+    assert (one["paper"], one["here"], one["verdict"]) == (77.1, 50, "not comparable at this scale")
+    assert beside(ledger(tables.run), 1).loc[("GSM8k", "MetaMath-M"), "A/P@1"] == 50
+    assert beside(ledger(tables.run), 1).isna().sum().sum() == 35
+
+
+def test_an_arrow_down_asks_for_less(tables):
+    tables.greedy(20)
+    tables.tvd(2, prm="MS-M")
+    assert row(tables, "t1-gsm8k-M-ms")["verdict"] == "reproduced"
+    tables.tvd(38, prm="MS-M")
+    assert row(tables, "t1-gsm8k-M-ms")["verdict"] == "opposite"
+
+
+# --- seeds, clusters, families ----------------------------------------------------------------------------------------
+
+
+def test_the_estimate_is_the_mean_over_seeds_and_seeds_must_agree_in_sign(tables):
+    tables.greedy(20)
+    for seed, right in (("", 40), ("@1", 38), ("@2", 30)):
+        tables.tvd(right, prm=f"ASPRM-L{seed}")
+    one = row(tables, "t1-gsm8k-M-asprm-L")
+    assert (one["seeds"], one["here"], one["verdict"]) == (3, pytest.approx(40), "reproduced")
+    assert one["test"] == "random signs by problem"
+    tables.tvd(19, prm="ASPRM-L@2")
+    one = row(tables, "t1-gsm8k-M-asprm-L")
+    assert (one["verdict"], one["why"]) == ("inconclusive", "seeds disagree in sign")
+
+
+def test_seeds_of_other_problems_are_refused(tables):
+    tables.greedy(20)
+    tables.tvd(40)
+    tables.tvd(40, prm="ASPRM-L@1", problems=[f"q{i}" for i in range(40)])
+    with pytest.raises(ValueError, match=r"seeds of .* different problems"):
+        ledger(tables.run)
+
+
+def test_templates_of_the_shifted_set_are_resampled_together(tables):
+    problems = [problem.id for problem in load("minigsm-p2", "test", 40)]
+    tables.greedy(5, of="minigsm-p2", problems=problems)
+    tables.bon(36, prm="ASPRM-L", of="minigsm-p2", problems=problems)
+    one = row(tables, "t4-asprm-L-bo64")
+    assert one["test"] == "random signs by template"
+    assert (one["verdict"], one["here"]) == ("reproduced", pytest.approx(77.5))
+
+
+def test_p_values_are_adjusted_within_their_table(tables):
+    for of in ("minigsm", "minimath"):
+        tables.greedy(20, of=of)
+        for prm, right in (("ASPRM-L", 40), ("ASPRM-M", 27), ("MS-M", 20)):
+            tables.tvd(right, prm=prm, of=of)
+    frame = ledger(tables.run)
+    tested = frame[(frame["where"] == "Table 1") & frame["p"].notna()]
+    assert len(tested) == 6
+    np.testing.assert_allclose(tested["p_holm"], s.holm(tested["p"].to_numpy()))
+    assert binomtest(7, 7).pvalue < 0.05 < row(tables, "t1-gsm8k-M-asprm-M", frame=frame)["p_holm"]
+    assert row(tables, "t1-gsm8k-M-asprm-M", frame=frame)["verdict"] == "inconclusive"
+
+
+# --- the kinds of claim -----------------------------------------------------------------------------------------------
+
+
+def test_an_arrow_to_a_figure_is_held_against_this_runs_own_curve(tables):
+    tables.bon(36)
+    tables.bon(10, prm="L-to-M")
+    one = row(tables, "t2-M-gsm8k-bo64")
+    assert (one["verdict"], one["here"], one["direction"]) == ("reproduced", pytest.approx(-65), "down")
+    assert one["paper_could"].startswith("unknown")
+
+
+def test_equal_needs_a_narrow_interval(tables):
+    few = Evidence(0.0, -6, 6, p=1.0)
+    many = Evidence(0.1, -1, 1.2, p=0.8)
+    verdicts = [
+        book._verdict(Row("t5-asprm-L-lcb-tvd", "arrow", "", "same", 0, e), e.p, 0.05, 2)[0] for e in (few, many)
+    ]
+    assert verdicts == ["inconclusive", "reproduced"]
+    other = Evidence(3.0, 1, 5, p=0.001)
+    assert book._verdict(Row("t5-asprm-L-lcb-tvd", "arrow", "", "same", 0, other), 0.001, 0.05, 2)[0] == "opposite"
+
+
+def test_random_rating_positions_are_averaged_and_set_beside_the_models_own(tables):
+    tables.bon(30)
+    for k, right in enumerate((28, 29, 30, 31, 32)):
+        tables.bon(right, of=f"minigsm@random{k}")
+    one = row(tables, "t3-asprm-M-random", "contrast")
+    assert (one["here"], one["paper"], one["verdict"]) == (pytest.approx(0), 1.14, "inconclusive")
+    level = row(tables, "t3-asprm-M-random", "level")
+    assert level["here"] == pytest.approx(75)
+
+
+def token_types(shares):
+    frame = pd.DataFrame(shares, ["tokens", "decision_tokens", "share", "decision_share"]).T
+    for column in ("share", "decision_share"):
+        frame[f"{column}_low"], frame[f"{column}_high"] = frame[column] - 0.01, frame[column] + 0.01
+    return frame.rename_axis("type").reset_index()
+
+
+def test_types_of_decision_tokens_are_set_beside_those_of_all(tables):
+    names = [n.row[1] for n in load_claims() if isinstance(n, Number) and n.table == 7 and n.id.endswith("decisions")][
+        1:
+    ]
+    shares = dict.fromkeys(names, (100, 10, 0.1, 0.1))
+    shares |= {"Math Formula": (100, 30, 0.1, 0.3), "Conjunction": (100, 0, 0.1, 0.0)}
+    tables.write("tokens/M", token_types(shares))
+    frame = ledger(tables.run)
+    assert row(tables, "t7-formula-decisions", "contrast", frame)["verdict"] == "reproduced"
+    assert row(tables, "t7-conjunction-decisions", "contrast", frame)["verdict"] == "opposite"
+    assert row(tables, "t7-noun-decisions", "contrast", frame)["verdict"] == "inconclusive"
+    assert row(tables, "t7-total-tokens", "level", frame)["here"] == 800
+    whole = row(tables, "prose-decision-types", "prose", frame)  # L was not run, but M contradicts already
+    assert (whole["verdict"], whole["here"]) == ("opposite", 25)
+    samples = row(tables, "t11-samples", "prose", frame)
+    assert samples["verdict"] == "inconclusive"
+    assert "Conjunction" in samples["why"]
+
+
+def test_most_decisions_in_comments(tables):
+    shares = {"Code": (500, 20, 0.5, 0.3), "Code comment": (500, 70, 0.5, 0.7)}
+    tables.write("tokens/D-comments", token_types(shares))
+    frame = ledger(tables.run)
+    assert row(tables, "prose-code-comments", "prose", frame)["verdict"] == "reproduced"
+    assert row(tables, "prose-code-comments", "prose", frame)["here"] == pytest.approx(70)
+    assert row(tables, "t10-comment-decisions", "contrast", frame)["verdict"] == "reproduced"
+    assert row(tables, "t10-comment-decisions-count", "level", frame)["here"] == 70
+
+
+def test_the_best_must_beat_all_others_and_is_refuted_by_one(tables):
+    def sweep(**right):
+        for share, n in right.items():
+            for of in ("minigsm", "minimath"):
+                problems = [f"{of}{i}" for i in range(40)]
+                tables.bon(n, prm=f"sweep-0.0{share[1:]}", of=of, problems=problems)
+        return row(tables, "prose-threshold-best", "prose")
+
+    assert sweep(s2=38, s05=20, s1=24, s15=30)["verdict"] == "reproduced"
+    tie = sweep(s15=37)
+    assert tie["verdict"] == "inconclusive"
+    assert tie["why"] == "nearest rival sweep-0.015"
+    assert sweep(s2=24, s15=38)["verdict"] == "opposite"
+
+
+def test_a_pool_counts_a_problem_once(tables):
+    tables.bon(30)
+    tables.bon(30, prm="L-to-M")
+    measures = Measures(tables.run)
+    a, b = (
+        measures.outcomes(one.measure)
+        for one in load_claims()
+        if one.id in ("t3-asprm-M-confidence", "t2-M-gsm8k-bo64")
+    )
+    double = book.gain([(a, b), (a, b)], measures)
+    assert double.n == 40
+
+
+def test_a_mean_over_comparisons_needs_all_of_them(tables):
+    tables.bon(30)
+    for k in range(5):
+        tables.bon(30, of=f"minigsm@random{k}")
+    assert row(tables, "prose-positions-generalise", "prose")["why"] == "no best_of_n/ASPRM-L/L-minigsm@random0"
+    tables.bon(30, prm="ASPRM-L", policy="L")
+    for k in range(5):
+        tables.bon(30, prm="ASPRM-L", policy="L", of=f"minigsm@random{k}")
+    one = row(tables, "prose-positions-generalise", "prose")
+    assert (one["verdict"], one["here"]) == ("reproduced", pytest.approx(0))  # no loss, and surely less than two points
+
+
+def test_confidence_at_line_breaks(tables):
+    rng = np.random.default_rng(0)
+    confidences = [np.where(np.arange(12) % 4 == 3, 0.99, 0.9 + 0.02 * rng.random(12)) for _ in PROBLEMS]
+    frame = {"problem": PROBLEMS, "confidences": confidences, "correct": True, "count": 1}
+    tables.write("sample/M/train", pd.DataFrame(frame))
+    tables.write("split/M/line", pd.DataFrame({"problem": PROBLEMS, "ends": [[4, 8, 12]] * 40}))
+    one = row(tables, "prose-newline-confident", "prose")
+    others = np.mean([c[[0, 1, 2, 4, 5, 6, 8, 9, 10, 11]].mean() for c in confidences])
+    assert one["here"] == pytest.approx(100 * (0.99 - others), abs=1e-6)
+    assert one["verdict"] == "reproduced"
+
+
+def test_harder_problems_are_split_more(tables):
+    rng = np.random.default_rng(0)
+    hard = rng.random(40)
+    rows = [(p, rng.random() > h, 1, np.arange(1, 2 + rng.poisson(8 * h))) for p, h in zip(PROBLEMS, hard, strict=True)
+            for _ in range(6)]  # fmt: skip
+    frame = pd.DataFrame(rows, columns=["problem", "correct", "count", "ends"])
+    tables.write("sample/M/train", frame[["problem", "correct", "count"]])
+    tables.write("split/M/adaptive", frame[["problem", "ends"]])
+    one = row(tables, "prose-harder", "prose")
+    by = frame.assign(steps=frame["ends"].map(len)).groupby("problem")
+    assert one["here"] == pytest.approx(100 * spearmanr(1 - by["correct"].mean(), by["steps"].mean()).statistic)
+    assert one["verdict"] == "reproduced"
+
+
+# --- costs ------------------------------------------------------------------------------------------------------------
+
+
+def labels(tables, name, steps, rollouts=8, solved=1):
+    """Two solutions of each problem; every step but the last was solved by the rollout of number `solved`."""
+    rows = [
+        (p, i, k, k + 1, 1, 1 if k == steps - 1 else solved, 0 if k == steps - 1 else 10 * solved, 1.0)
+        for p in PROBLEMS for i in (0, 1) for k in range(steps)
+    ]  # fmt: skip
+    columns = ["problem", "solution", "step", "end", "right", "rollouts", "tokens", "label"]
+    frame = pd.DataFrame(rows, columns=columns)
+    frame.loc[0, ["right", "rollouts", "tokens"]] = (0, rollouts, 10 * rollouts)  # one that none solved tells J
+    tables.write(f"rollout/{name}", frame)
+    samples = {"problem": np.repeat(PROBLEMS, 2), "solution": [0, 1] * 40, "ids": [list(range(20))] * 80}
+    tables.write(f"sample/{name.partition('/')[0]}/train", samples)
+
+
+def test_costs_by_hand(tables):
+    labels(tables, "M/adaptive", steps=3, solved=2)
+    found = costs.label_costs(tables.run, "ASPRM-M").set_index("problem")
+    assert found.loc["p01"].to_dict() == {
+        "solutions": 2, "sampled": 40, "steps": 4,
+        "paper_rollouts": 32, "paper_tokens": 320, "rollouts": 8, "tokens": 80,
+    }  # fmt: skip
+    assert found.loc["p00", "rollouts"] == 8 + 3 * 2
+    with pytest.raises(costs.NoLabels, match="no rollout/L/adaptive"):
+        costs.label_costs(tables.run, "ASPRM-L")
+    with pytest.raises(costs.NoLabels, match="no reward model MS-X in profile ledger"):
+        costs.label_costs(tables.run, "MS-X")
+
+
+def test_shared_prefixes_cost_once_as_run_and_each_time_as_the_paper_counts(tables):
+    labels(tables, "M/adaptive", steps=2, solved=2)
+    name = tables.run.base / "rollout/M/adaptive.parquet"
+    frame = pd.read_parquet(name)
+    frame.loc[(frame["problem"] == "p03") & (frame["solution"] == 1), "tokens"] = 0  # labelled with solution 0
+    write_parquet(name, frame)
+    found = costs.label_costs(tables.run, "ASPRM-M").set_index("problem").loc["p03"]
+    assert (found["rollouts"], found["tokens"]) == (2, 20)
+    assert (found["paper_rollouts"], found["paper_tokens"]) == (16, 160)
+
+
+@pytest.mark.parametrize(("steps", "verdict"), [(3, "reproduced"), (8, "opposite"), (14, "opposite")])
+def test_over_thirty_percent_cheaper(tables, monkeypatch, steps, verdict):
+    names = {"ASPRM-M": ("M/adaptive",), "MS-M": ("M/line",)}
+    monkeypatch.setattr(costs, "labels_of", lambda run, prm: names.get(prm, ("L/none",)))
+    labels(tables, "M/adaptive", steps=steps)
+    labels(tables, "M/line", steps=10)
+    one = row(tables, "prose-cost-ms", "prose")
+    assert one["here"] == pytest.approx(100 * (1 - (steps - 1) / 9))
+    assert one["verdict"] == verdict
+    both = row(tables, "prose-cost", "prose")
+    assert both["verdict"] == ("opposite" if verdict == "opposite" else "not run")
+
+
+# --- what the page shows ----------------------------------------------------------------------------------------------
+
+
+def test_the_tally_adds_up(tables):
+    tables.greedy(20)
+    tables.tvd(40)
+    frame = ledger(tables.run)
+    counts = tally(frame)
+    assert (
+        sum(sum(by.values()) for by in counts["verdicts"].values())
+        == counts["claims"]
+        == (frame["source"] == "paper").sum()
+    )
+    assert counts["verdicts"]["reproduced"] == {"arrow": 1, "contrast": 0, "prose": 0, "level": 0}
+    assert counts["own_sample_too_small"] >= 3
+
+
+def test_what_the_papers_own_sample_could_show(tables):
+    frame = ledger(tables.run)
+    assert row(tables, "t1-gsm8k-M-asprm-M", frame=frame)["paper_could"] == "no"  # three of 1319
+    text = row(tables, "t1-gsm8k-M-asprm-L", frame=frame)["paper_could"]  # 32 of 1319
+    share = int(re.search(r"(\d+) %", text)[1]) / 100
+    assert round((79.53 - 77.10) * 13.19) == 32
+    pairs = [n for n in range(32, 1320, 2) if s.mcnemar_p((n - 32) // 2, (n + 32) // 2) < 0.05]
+    assert share == round(max(pairs) / 1319, 2)
+
+
+def test_a_cell_is_a_heading_of_a_chapter(tables):
+    tables.greedy(20)
+    tables.tvd(40)
+    one = row(tables, "t1-gsm8k-M-asprm-L")
+    page, _, anchor = one["cell"].partition("#")
+    notebook = REPOSITORY / "notebooks" / page.replace(".html", ".ipynb")
+    headings = re.findall(
+        r"^##+ (.+)$", "\n".join("".join(c["source"]) for c in json.loads(notebook.read_text())["cells"]), re.M
+    )
+    assert anchor in {re.sub(r"[^a-z0-9]+", "-", h.lower()).strip("-") for h in headings}
