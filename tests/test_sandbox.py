@@ -56,6 +56,22 @@ ATTACKS = {
                 except FileNotFoundError:
                     pass
         """,
+    "write into the repository": """
+        import os
+        def attack():
+            os.makedirs(REPOSITORY, exist_ok=True)
+            open(REPOSITORY + "/owned", "w").write("x")
+            return True
+        """,
+    "write through a symlink": """
+        import os
+        def attack():
+            os.symlink("/etc/passwd", "/tmp/there")
+            os.symlink("/usr/lib", "/tmp/lib")
+            for path in ("/tmp/lib/owned", "/tmp/there"):
+                open(path, "a").write("x")
+            return True
+        """,
     "follow a symlink out": """
         import os
         def attack():
@@ -84,6 +100,13 @@ ATTACKS = {
                 except ProcessLookupError:
                     signalled = False
             return signalled
+        """,
+    "kill all it may": """
+        import os, signal
+        def attack():
+            os.kill(-1, signal.SIGKILL)
+            os.killpg(0, signal.SIGKILL)
+            return True
         """,
     "become root again": """
         import os
@@ -165,6 +188,16 @@ ATTACKS = {
             while True:
                 print("x" * 10**6)
         """,
+    "endless output on every descriptor": """
+        import os
+        def attack():
+            while True:
+                for fd in range(64):
+                    try:
+                        os.write(fd, b"x" * 65536)
+                    except OSError:
+                        pass
+        """,
     "an endless answer": """
         def attack():
             return "x" * (80 << 20)
@@ -193,6 +226,10 @@ ATTACKS = {
 }
 EXPECTED = {
     "write outside": {"forbidden"},
+    "write into the repository": {"forbidden"},
+    "write through a symlink": {"forbidden"},
+    "kill all it may": {"error"},
+    "endless output on every descriptor": {"error", "forbidden", "timeout"},
     "climb out of the root": {"forbidden"},
     "become root again": {"forbidden", "error"},
     "fork bomb": {"forbidden"},
