@@ -132,7 +132,7 @@ def item_of(row: Mapping[str, Any], encoder: Encoder) -> Item:
 def score_fields(items: Sequence[Item], prm: PRM, how: str) -> Iterator[dict[str, Any]]:
     """Scores (K,) of each item's steps and one of the solution."""
     for scores in score(prm, items):
-        yield {"scores": scores, "score": aggregate(scores, how)}
+        yield {"scores": scores, "score": np.float32(aggregate(scores, how))}
 
 
 def decode_fields(
