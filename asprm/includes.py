@@ -13,6 +13,7 @@ from typing import Any
 import yaml
 
 from asprm.best_of_n import comparisons
+from asprm.own_example import own_pages
 from asprm.problems import load
 from asprm.problems.student import MISCONCEPTIONS, SLIP
 from asprm.profile import READS, Section, load_profile, packaged_profiles
@@ -25,6 +26,8 @@ def write_includes(run: Run, folder: Path) -> None:
     folder.mkdir(parents=True)
     for name, make in INCLUDES.items():
         (folder / f"{name}.md").write_text(make(run), encoding="utf-8")
+    for name, text in own_pages(run).items():
+        (folder / f"{name}.md").write_text(text, encoding="utf-8")
 
 
 def table(header: Sequence[str], rows: Iterable[Sequence[object]], numbers: Iterable[int] = ()) -> str:
