@@ -12,7 +12,7 @@ import json
 import os
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -50,7 +50,7 @@ Template = Annotated[
 ]
 Model = Annotated[str, typer.Option("--model", help="Hugging Face folder or hub name of a causal language model.")]
 Device = Annotated[str | None, typer.Option(help="cpu, cuda, …; default: the GPU if there is one.")]
-Prm = Annotated[str, typer.Option("--prm", help="Folder of a reward model, as `asprm train` writes it.")]
+Prm = Annotated[str, typer.Option("--prm", help="Reward model: a folder that `asprm train` wrote, or a hub name.")]
 Tokens = Annotated[int, typer.Option("--max-new-tokens", min=1, help="A longer text is cut and counts as unfinished.")]
 Seed = Annotated[int, typer.Option(help="Of all that is drawn.")]
 
@@ -302,12 +302,19 @@ def score(
     prm: Prm,
     steps: Source = "-",
     aggregate: Annotated[Aggregate, typer.Option(help="How step scores become the solution's.")] = Aggregate.min,
+    convention: Annotated[
+        str | None,
+        typer.Option(help="Of a published reward model that reads a tag, such as math-shepherd; default: by its name."),
+    ] = None,
     template: Template = None,
     output: Target = "-",
     strict: Strict = False,
     device: Device = None,
 ) -> None:
     """Score the steps of solutions with a process reward model.
+
+    It is one that `asprm train` made, or a published one that is scored at a tag after each step (Math-Shepherd, ASPRM,
+    ER-PRM, RLHFlow's, Qwen's).
 
     \b
     Reads:   what `asprm split` writes, under any model: steps are carried over by their character ends
@@ -316,16 +323,31 @@ def score(
     \b
     Example: asprm score --prm prm/ steps.jsonl | jq '{problem, score}'
     """
-    from asprm.own import item_of, score_fields
-    from asprm.score import load_prm
+    from asprm.own import score_fields
 
-    with _silent():
-        rater = load_prm(prm, device=device)
-    encoder = _rater_encoder(rater, template)
+    rater, prepare = _rater(prm, convention, template, device)
     with _lines(steps, output, strict, None) as lines:
         compute = functools.partial(score_fields, prm=rater, how=aggregate.value)
-        for line, fields in each(lines, lines.read("score"), lambda row: item_of(row, encoder), compute, size=WINDOW):
+        for line, fields in each(lines, lines.read("score"), prepare, compute, size=WINDOW):
             lines.write(line.row | fields)
+
+
+def _rater(prm: str, convention: str | None, template: str | None, device: str | None) -> tuple[Any, Callable]:
+    """A reward model, and what makes a row into what it rates."""
+    from asprm.own import item_of, tagged_of
+    from asprm.published import StepTagPRM, convention_of
+    from asprm.score import PRM, load_prm
+
+    if convention is None:
+        with suppress(ValueError):
+            convention = convention_of(prm)
+    with _silent():
+        if convention is not None:
+            tagged = StepTagPRM.load(prm, convention, device=device)
+            return PRM(tagged.model, tagged.tokenizer, {}), lambda row: tagged_of(row, tagged)
+        rater = load_prm(prm, device=device)
+    encoder = _rater_encoder(rater, template)
+    return rater, lambda row: item_of(row, encoder)
 
 
 def _rater_encoder(rater: Any, template: str | None) -> Encoder:

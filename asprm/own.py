@@ -16,12 +16,14 @@ import pyarrow as pa
 from asprm.align import Speller
 from asprm.best_of_n import aggregate
 from asprm.engines import Engine, Request, Sampling
+from asprm.jsonl import take
 from asprm.prm import hold_out
 from asprm.problems import Problem
+from asprm.published import StepTagPRM, Text
 from asprm.rollout import label, run_rollouts
 from asprm.score import PRM, Item, score
 from asprm.split import adaptive, cut
-from asprm.texts import Encoder, problem_of, verdicts
+from asprm.texts import Encoder, problem_of, steps_in, verdicts
 from asprm.trainer import Example
 from asprm.tvd import guided_decode
 
@@ -127,6 +129,12 @@ def held_out(examples: Sequence[Example], share: float, seed: int) -> tuple[list
 def item_of(row: Mapping[str, Any], encoder: Encoder) -> Item:
     """Where the row's solution is to be rated: at its steps' ends."""
     return Item(encoder.prompt(row), *encoder.steps(row))
+
+
+def tagged_of(row: Mapping[str, Any], rater: StepTagPRM) -> Item:
+    """The same for a published reward model, which has a way of its own to put problem and steps together."""
+    text, marks = steps_in(row)
+    return rater.item(Text(take(row, "problem", str, "the problem's text"), text, marks), "its text")
 
 
 def score_fields(items: Sequence[Item], prm: PRM, how: str) -> Iterator[dict[str, Any]]:

@@ -77,12 +77,7 @@ class Encoder:
         The row's own ids are kept where they are this tokenizer's; else the text is encoded and the steps end with the
         token that holds the step's last character.
         """
-        text = take(row, "solution", str, "the solution's text")
-        marks = np.array(take(row, "char_ends", list, "the character ends of its steps, as `asprm split` writes them"))
-        if marks.ndim != 1 or not len(marks) or marks.dtype.kind != "i" or (np.diff(marks) < 0).any() or marks[0] < 0:
-            raise ValueError("'char_ends' should hold rising whole numbers, one for each step")
-        if marks[-1] != len(text):
-            raise ValueError(f"its last step ends at character {marks[-1]}, but the solution has {len(text)}")
+        text, marks = steps_in(row)
         ids, ends = (np.asarray(row.get(name) or [], np.int32) for name in ("ids", "ends"))
         if self._are_mine(text, ids, ends, marks):
             return self._fitting(row, ids), ends
@@ -112,6 +107,17 @@ class Encoder:
             return encode_prompts(self.tokenizer, [Problem("", "math", problem)])[0]
         # Not str.format: problems and templates hold braces of their own.
         return np.asarray(self.tokenizer(template.replace("{problem}", problem))["input_ids"], np.int32)
+
+
+def steps_in(row: Mapping[str, Any]) -> tuple[str, np.ndarray]:
+    """The row's solution and the character ends (K,) of its steps. ValueError: none, or not this solution's."""
+    text = take(row, "solution", str, "the solution's text")
+    marks = np.array(take(row, "char_ends", list, "the character ends of its steps, as `asprm split` writes them"))
+    if marks.ndim != 1 or not len(marks) or marks.dtype.kind != "i" or (np.diff(marks) < 0).any() or marks[0] < 0:
+        raise ValueError("'char_ends' should hold rising whole numbers, one for each step")
+    if marks[-1] != len(text):
+        raise ValueError(f"its last step ends at character {marks[-1]}, but the solution has {len(text)}")
+    return text, marks
 
 
 def read_template(given: str | None) -> str | None:

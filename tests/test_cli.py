@@ -134,6 +134,24 @@ def test_scores_are_those_of_the_package(steps, prm):
     assert means[0]["score"] == pytest.approx(np.mean(rows[0]["scores"]))
 
 
+def test_published_reward_models_score_at_their_tag(steps, tmp_path):
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    from asprm.published import StepTagPRM, Text
+
+    tokenizer, model = AutoTokenizer.from_pretrained(M), AutoModelForCausalLM.from_pretrained(M)
+    _, said = asprm("score", "--prm", M, "--convention", "math-shepherd", rows=steps[0], status=2)
+    assert "the tag ' ки' is not one token" in said
+    tokenizer.add_tokens(" ки")
+    model.resize_token_embeddings(len(tokenizer))
+    for part in (tokenizer, model):
+        part.save_pretrained(tmp_path)
+    rows, _ = asprm("score", "--prm", tmp_path, "--convention", "math-shepherd", rows=steps[0])
+    texts = [Text(row["problem"], row["solution"], row["char_ends"]) for row in steps[0]]
+    for row, scores in zip(rows, StepTagPRM.load(tmp_path, "math-shepherd").rate(texts), strict=True):
+        np.testing.assert_allclose(row["scores"], scores, atol=1e-5)
+
+
 def test_decoded_problems_are_graded_and_split_again(prm):
     problems = [{"problem": p.prompt, "answer": p.answer} for p in load("minigsm", "test", 4)]
     options = ["--model", M, "--prm", prm[0], *SMALL]
