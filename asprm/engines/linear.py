@@ -1,8 +1,11 @@
-"""Products with weights. On a CPU in fp32 they go through oneDNN, for speed and for sameness.
+"""Products with weights, in fp32 on a CPU by the library that is fast there and rounds a row the same in any batch.
 
-torch gives fp32 products to MKL, which on AMD processors uses half of the arithmetic units (measured on one core of an
-EPYC with AVX-512: 108 GFLOP/s, oneDNN 250), and which rounds a row otherwise when few rows stand beside it. oneDNN
-rounds a row the same whatever stands beside it, as long as there are two rows: so a single row is doubled.
+torch gives fp32 products to MKL. On AMD processors MKL uses no AVX-512 (measured on one core of an EPYC that has it:
+108 GFLOP/s, oneDNN 250), so there they go to oneDNN. With AVX2 both reach 85 to 90 GFLOP/s a core from 128 rows on, and
+MKL two to three times as much as oneDNN at 8 to 32 rows.
+
+Both round a row the same whatever stands beside it, from a least number of rows on; fewer are padded up to it. The
+exception is MKL with a single output (a matrix times a vector), which therefore goes to oneDNN everywhere.
 """
 
 from __future__ import annotations
@@ -11,15 +14,23 @@ import torch
 import torch.nn.functional as F
 
 _ONEDNN = torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise")
+_WIDE = torch.backends.cpu.get_cpu_capability() == "AVX512"
+_FEW = 4  # MKL takes other ways below, oneDNN below 2
 
 
 def linear(x: torch.Tensor, weight: torch.Tensor, plus: torch.Tensor | None = None) -> torch.Tensor:
     """x (N, in) times weight (out, in) transposed, (N, out); `plus` (N, out) is added."""
     if not (_ONEDNN and x.device.type == "cpu" and x.dtype == torch.float32 and len(x)):
         return F.linear(x, weight) if plus is None else torch.addmm(plus, x, weight.t())
-    if len(x) == 1:
-        return linear(x.expand(2, -1), weight, None if plus is None else plus.expand(2, -1))[:1]
-    product = torch.ops.mkldnn._linear_pointwise
-    if plus is None:
+    if len(x) < _FEW:
+        padded = x.new_zeros(_FEW, x.shape[1])
+        padded[: len(x)] = x
+        product = linear(padded, weight)[: len(x)]
+        return product if plus is None else product + plus
+    if _WIDE or len(weight) == 1:
+        product = torch.ops.mkldnn._linear_pointwise
+        if plus is not None:
+            return product.binary(x, plus, weight, None, "add")
         return product(x, weight, None, "none", [], "")
-    return product.binary(x, plus, weight, None, "add")
+    product = F.linear(x, weight)
+    return product if plus is None else product.add_(plus)
