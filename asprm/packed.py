@@ -21,6 +21,8 @@ from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedM
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
+from asprm import reading
+
 try:
     from torch.nn.attention.varlen import varlen_attn
 except ImportError:  # torch before 2.10
@@ -208,16 +210,20 @@ def _row(ids: np.ndarray, model: PreTrainedModel) -> torch.Tensor:
 _NO_MASK = torch.empty(1, 1, 0, 0)  # with four axes transformers takes a mask for finished, and makes none of its own
 
 
-def read(model: PreTrainedModel, packed: Pack) -> torch.Tensor:
-    """The last hidden states (N, hidden) of a model that was made to read packs (`use_packs`)."""
+def read(model: PreTrainedModel, packed: Pack, at: np.ndarray | None = None) -> torch.Tensor:
+    """The last hidden states of a model that was made to read packs (`use_packs`): of the tokens `at` (A,) of the pack,
+    which may repeat, (A, hidden), or of all, (N, hidden). Where `asprm.reading` can, the rest is not computed.
+    """
+    if reading.supports(model):
+        return reading.states(model, packed, at)
     states = model.base_model(
         input_ids=packed.ids.to(model.device),
         position_ids=packed.positions.to(model.device),
         attention_mask=_NO_MASK.to(model.device),
         segments=packed.segments,
         use_cache=False,
-    )
-    return states.last_hidden_state[0]
+    ).last_hidden_state[0]
+    return states if at is None else states[torch.from_numpy(at).to(states.device)]
 
 
 def _attend(

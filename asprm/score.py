@@ -139,8 +139,7 @@ def logits(
     for group in _groups(texts, tokens or reading_size(model.device.type)):
         packed = pack([texts[i] for i in group])
         wanted = [packed.places[j][len(items[i].prompt) + np.asarray(items[i].ends) - 1] for j, i in enumerate(group)]
-        at = torch.from_numpy(np.concatenate(wanted)).to(model.device)
-        found = model.score(read(model, packed)[at])[:, 0].float().cpu().numpy()
+        found = model.score(read(model, packed, np.concatenate(wanted)))[:, 0].float().cpu().numpy()
         for i, part in zip(group, np.split(found, np.cumsum([len(x) for x in wanted])[:-1]), strict=True):
             out[i] = part
     return out

@@ -59,9 +59,15 @@ class Settings:
 class Batches:
     """The order in which examples are learned from: in each epoch, optimiser steps of about `batch_tokens` tokens, each
     in `parts` micro-batches. Both numbers are the same in every epoch, and the steps do not depend on the parts.
+
+    The examples of one problem come together, so that what they begin with is read once: less than half the tokens.
     """
 
     def __init__(self, examples: Sequence[Item], settings: Settings, seed: int) -> None:
+        problems: dict[bytes, list[int]] = {}
+        for number, example in enumerate(examples):
+            problems.setdefault(np.asarray(example.prompt, np.int32).tobytes(), []).append(number)
+        self.problems = [np.array(numbers) for numbers in problems.values()]
         self.lengths = np.array([len(x.prompt) + len(x.ids) for x in examples])
         self.texts = [x.tokens for x in examples]
         self.steps = min(math.ceil(self.lengths.sum() / settings.batch_tokens), len(examples))
@@ -77,7 +83,8 @@ class Batches:
         return self.steps * self.parts
 
     def __iter__(self) -> Iterator[list[int]]:
-        order = np.random.default_rng([self.seed, self.epoch]).permutation(len(self.lengths))
+        shuffled = np.random.default_rng([self.seed, self.epoch]).permutation(len(self.problems))
+        order = np.concatenate([self.problems[i] for i in shuffled])
         for batch in _cut(order, self.lengths[order], self.steps, self.least):
             # Within a step the order is free: what begins alike comes together, to be read once.
             batch = batch[in_order([self.texts[i] for i in batch])]
@@ -99,7 +106,7 @@ def collate(some: Sequence[Example]) -> dict[str, Any]:
     packed = pack([example.tokens for example in some])
     at = [places[len(x.prompt) + np.asarray(x.ends) - 1] for places, x in zip(packed.places, some, strict=True)]
     labels = np.concatenate([example.labels for example in some]).astype(np.float32)
-    return {"packed": packed, "at": torch.from_numpy(np.concatenate(at)), "labels": torch.from_numpy(labels)}
+    return {"packed": packed, "at": np.concatenate(at), "labels": torch.from_numpy(labels)}
 
 
 class PackTrainer(Trainer):
@@ -174,7 +181,7 @@ class PackTrainer(Trainer):
         num_items_in_batch: torch.Tensor | None = None,
     ) -> torch.Tensor:
         with self._autocast():
-            outputs = model.score(read(model, inputs["packed"])[inputs["at"]])[:, 0]
+            outputs = model.score(read(model, inputs["packed"], inputs["at"]))[:, 0]
         loss = F.binary_cross_entropy_with_logits(outputs.float(), inputs["labels"], reduction="sum")
         self.tokens += sum(len(places) for places in inputs["packed"].places)
         return loss / num_items_in_batch

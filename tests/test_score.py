@@ -74,7 +74,9 @@ def test_scores_do_not_depend_on_what_is_scored_beside(prm, seed, tokens):
 
 def test_what_is_alike_is_read_once(prm, monkeypatch):
     sizes = []
-    monkeypatch.setattr(module, "read", lambda model, packed: sizes.append(packed.ids.numel()) or read(model, packed))
+    monkeypatch.setattr(
+        module, "read", lambda model, packed, at: sizes.append(packed.ids.numel()) or read(model, packed, at)
+    )
     item = some_items()[0]
     later = Item(item.prompt, item.ids, item.ends[:1])
     first, second, third = score(prm, [item, later, item])
