@@ -2,7 +2,7 @@
 
 import math
 from dataclasses import replace
-from itertools import chain
+from itertools import chain, pairwise
 
 import numpy as np
 import pytest
@@ -49,6 +49,16 @@ def test_epochs_differ_and_seeds_differ():
         orders.append(list(batches))
     assert orders[0] == orders[3]
     assert orders[0] != orders[1] != orders[2] != orders[0]
+
+
+def test_solutions_of_a_problem_come_together():
+    data = some_examples(40)  # four solutions of each problem
+    mixed = [data[i] for i in np.random.default_rng(0).permutation(len(data))]
+    batches = Batches(mixed, replace(SETTINGS, batch_tokens=10**6, micro_tokens=10**6), seed=0)
+    (order,) = list(batches)
+    assert sorted(order) == list(range(40))
+    prompts = [mixed[i].prompt.tobytes() for i in order]
+    assert sum(a != b for a, b in pairwise(prompts)) == len(set(prompts)) - 1
 
 
 def test_collate_puts_labels_where_steps_end():
