@@ -352,13 +352,14 @@ class _Stages:
     def __init__(self, profile: Profile, shapes: dict[str, Shape], device: _Device) -> None:
         self.p, self.shapes, self.device = profile, shapes, device
         self.known: dict[tuple[str, str], Lengths] = {}
-        # Of each reward model: the policy that it starts from, its tables of labels, the number of trainings.
+        # Of each reward model: the policy that it starts from, its tables of labels, the number of trainings, and
+        # whether it takes as many solutions from each table as from the smallest.
         given = getattr(profile, "reward_models", None)
         method = profile.split.method
-        self.models: dict[str, tuple[str, Sequence[str], int]] = (
-            {name: (model.base, model.data, model.seeds) for name, model in given.items()}
+        self.models: dict[str, tuple[str, Sequence[str], int, bool]] = (
+            {name: (model.base, model.data, model.seeds, model.equal) for name, model in given.items()}
             if given
-            else {f"ASPRM-{policy}": (policy, [f"{policy}/{method}"], 1) for policy in profile.policies}
+            else {f"ASPRM-{policy}": (policy, [f"{policy}/{method}"], 1, False) for policy in profile.policies}
         )
 
     def sets(self, policy: str, part: str) -> list[_Set]:
@@ -377,7 +378,7 @@ class _Stages:
         if self.p.policy.retrain:
             yield self.policy(policy)
         yield self.sample(policy)
-        tables = [table.partition("/") for _, data, _ in self.models.values() for table in data]
+        tables = [table.partition("/") for _, data, *_ in self.models.values() for table in data]
         for method in dict.fromkeys([self.p.split.method, *(way for owner, _, way in tables if owner == policy)]):
             yield self.rollout(policy, method)
 
@@ -433,13 +434,17 @@ class _Stages:
         return self.p.split.count - 1 if way == "random" else 0.0  # "whole": one step
 
     def prm(self, name: str) -> Cost:
-        base, tables, seeds = self.models[name]
-        shape, tokens, texts = self.shapes[base], 0.0, 0.0
-        for table in tables:
-            for one in self.sets(table.partition("/")[0], "train"):
-                count = one.count * min(self.p.rollout.solutions, self.p.sample.solutions)
-                texts += count
-                tokens += count * (one.lengths.prompt + one.lengths.solution)
+        base, tables, seeds, equal = self.models[name]
+        shape, each = self.shapes[base], min(self.p.rollout.solutions, self.p.sample.solutions)
+        sets = [self.sets(table.partition("/")[0], "train") for table in tables]
+        sizes = [each * sum(one.count for one in some) for some in sets]
+        taken = [min(sizes) / size if equal else 1.0 for size in sizes]
+        texts = sum(share * size for share, size in zip(taken, sizes, strict=True))
+        tokens = sum(
+            share * each * one.count * (one.lengths.prompt + one.lengths.solution)
+            for share, some in zip(taken, sets, strict=True)
+            for one in some
+        )
         trained = tokens * self.p.prm.epochs * seeds
         flops, seconds = self.device.train(shape, trained, tokens / max(texts, 1), head=False)
         # The saved weights, and while it trains a checkpoint with the optimiser's state.
@@ -450,7 +455,7 @@ class _Stages:
     def uses(self, policy: str) -> Iterator[Cost]:
         scoring = getattr(self.p.best_of_n, "score", None)
         guiding = getattr(self.p.tvd, "guide", None)
-        own = [name for name, (base, _, _) in self.models.items() if base == policy]
+        own = [name for name, (base, *_) in self.models.items() if base == policy]
         for name in scoring.get(policy, ()) if scoring else own:
             yield self.best_of_n(policy, name)
         for number, name in enumerate(guiding.get(policy, ()) if guiding else own):
@@ -522,7 +527,7 @@ class _Stages:
             f"of width, of {self.device.pack} tokens at a time; activations are made again where they do not fit",
             "where one device has too little memory, several share it without loss; grading, threshold and splitting "
             "are left out: they need no model",
-            "nothing is saved by equal solutions or equal prefixes",
+            "nothing is saved by equal solutions, or by prefixes that are equal or end steps of several methods",
             f"{SOLVED['math']:.0%} (mathematics) and {SOLVED['code']:.0%} (code) of all continuations come right, "
             "spread over the prefixes as Beta(m, 1 − m); hard labels stop at the first right one, the others never",
             "steps end anywhere in a solution alike: half of it is left to write; a line has "

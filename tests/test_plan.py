@@ -120,6 +120,17 @@ def test_tokens_of_every_stage_by_hand(monkeypatch):
     assert rows["tvd"].read == pytest.approx(2 * 20 * 20 + written + 0.04 * 4 * written)
 
 
+def test_a_mixture_takes_as_much_of_each_table_as_the_smallest_has(monkeypatch):
+    p = load_profile("smoke")
+    stages = plan._Stages(p, dict.fromkeys(("M", "D"), TOY), plan._Device("h100"))
+    lengths = {"M": plan.Lengths("math", 10, 20, ""), "D": plan.Lengths("code", 30, 40, "")}
+    monkeypatch.setattr(stages, "sets", lambda policy, part: [plan._Set({"M": 6, "D": 2}[policy], lengths[policy])])
+    each, epochs = min(p.rollout.solutions, p.sample.solutions), p.prm.epochs
+    for equal, texts in ((False, 6 * 30 + 2 * 70), (True, 2 * 30 + 2 * 70)):
+        stages.models = {"M+C": ("M", ["M/adaptive", "D/adaptive"], 3, equal)}
+        assert stages.prm("M+C").trained == pytest.approx(each * epochs * 3 * texts)
+
+
 def test_arithmetic_time_and_memory_by_hand(monkeypatch):
     rows, made = toy_plan(monkeypatch)
     flops = rows["prm"].trained * 3 * (2 * 1152 + 4 * 2 * 8 * 35)
