@@ -17,7 +17,7 @@ from test_sandbox import needs_bwrap
 
 from asprm.grading import grade_code, grade_math
 from asprm.problems.code import unpack
-from asprm.problems.hub import SOURCES, MalformedRow, describe, load
+from asprm.problems.hub import SOURCES, MalformedRow, describe, given_paths, load, read_paths
 
 
 def packed(value) -> str:
@@ -238,6 +238,28 @@ def test_files_of_any_kind_hold_the_same_problems(tmp_path):
     assert [problem.answer for problem in sets[0]] == ["1,001", "7"]
     assert all(problems == sets[0] for problems in sets)
     assert load("gsm8k", "test", lines, count=1) == sets[0][:1]
+
+
+def test_rows_may_start_anywhere_and_there_must_be_enough(tmp_path):
+    rows = [{"question": "Why?", "answer": f"#### {i}"} for i in range(5)]
+    path = written(tmp_path / "train.jsonl", rows)
+    assert [problem.answer for problem in load("gsm8k", "train", path, count=2, start=3)] == ["3", "4"]
+    assert [problem.answer for problem in load("gsm8k", "train", path, start=4)] == ["4"]
+    assert load("gsm8k", "train", path, count=1, start=3)[0] == load("gsm8k", "train", path)[3]
+    for options, wanted in (({"count": 6}, 6), ({"count": 2, "start": 4}, 6), ({"start": 5}, 6)):
+        with pytest.raises(ValueError, match=f"gsm8k: {wanted} rows of split 'train' are asked for, and .* holds 5"):
+            load("gsm8k", "train", path, **options)
+
+
+def test_paths_are_given_by_name(monkeypatch):
+    assert read_paths("gsm8k=a/b, math500 = c=d.jsonl,") == {"gsm8k": "a/b", "math500": "c=d.jsonl"}
+    monkeypatch.setenv("ASPRM_DATA", "leetcode=x")
+    assert given_paths() == {"leetcode": "x"}
+    monkeypatch.delenv("ASPRM_DATA")
+    assert given_paths() == {}
+    for text in ("gsm9k=a", "gsm8k", "gsm8k="):
+        with pytest.raises(ValueError, match=r"expected a set and where its rows are, like gsm8k=downloads/gsm8k; sets: gsm8k"):
+            read_paths(text)
 
 
 def test_a_folder_is_searched_for_the_split(tmp_path):

@@ -36,9 +36,9 @@ SPLITS = {"train": range(0, 90), "validation": range(90, 95), "test": range(95, 
 def load(name: str, split: str = "test", count: int | None = None, start: int = 0, path=None) -> list[Problem]:
     """Problems of a synthetic family, or of a real data set (`asprm.problems.hub`) by its name.
 
-    A family gives the problems number start … start+count-1 of its split, the same for ever. A data set gives its first
-    `count`, or all; path: a local file or folder of its rows in place of the hub. ValueError: unknown name or split, a
-    family without a count.
+    A family gives the problems number start … start+count-1 of its split, the same for ever, and so does a data set,
+    or all from `start` on; path: a local file or folder of its rows in place of the hub. ValueError: unknown name or
+    split, a family without a count, fewer rows than that.
     """
     if name in FAMILIES:
         if count is None:
@@ -49,7 +49,7 @@ def load(name: str, split: str = "test", count: int | None = None, start: int = 
     if name not in hub.SOURCES:
         known = ", ".join([*FAMILIES, *hub.SOURCES])
         raise ValueError(f"no problems called {name!r}; there are {known}")
-    return hub.load(name, split, path=path, count=count)
+    return hub.load(name, split, path=path, count=count, start=start)
 
 
 def scenes(name: str, split: str, count: int, start: int = 0) -> Iterator[tuple[Problem, Scene]]:

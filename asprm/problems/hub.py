@@ -2,7 +2,10 @@
 
     load("gsm8k", "test")                              # from the hub, through `datasets`
     load("gsm8k", "test", path="downloads/gsm8k")      # a folder with test.jsonl, or a file
+    load("gsm8k", "test", path=given_paths().get("gsm8k"))  # wherever $ASPRM_DATA says, else from the hub
     describe("gsm8k", "test", path="downloads/gsm8k")  # which file or revision that is, for the manifest
+
+A profile names its files in `data: {gsm8k: downloads/gsm8k}`; $ASPRM_DATA="gsm8k=downloads/gsm8k,math500=…" goes first.
 
 A row that is not what its set promises is refused, with its file and line.
 """
@@ -10,6 +13,7 @@ A row that is not what its set promises is refused, with its file and line.
 import gzip
 import hashlib
 import json
+import os
 import re
 import zlib
 from collections.abc import Callable, Iterator
@@ -20,6 +24,7 @@ from typing import TextIO
 
 from asprm.problems import Problem, rows
 
+DATA = "ASPRM_DATA"  # names local files of sets
 Place = str  # "test.jsonl:12": where a row stands
 
 
@@ -83,17 +88,20 @@ class MalformedRow(ValueError):
     """A row that is not what its set promises; the message starts with its file and line."""
 
 
-def load(name: str, split: str = "test", path: str | Path | None = None, count: int | None = None) -> list[Problem]:
-    """The problems of a published set's split, in its order; the first `count` of them where that is given.
+def load(
+    name: str, split: str = "test", path: str | Path | None = None, count: int | None = None, start: int = 0
+) -> list[Problem]:
+    """The problems of a published set's split, in its order; of the rows start, start + 1, … `count` where it is given.
 
     path: a file (.jsonl, .json, .parquet; .gz) or a folder that holds one for the split, instead of the hub.
-    ValueError: unknown set or split, a split that the folder has no file for, no rows. MalformedRow: see there.
+    ValueError: unknown set or split, a split that the folder has no file for, no rows, fewer than are asked for.
+    MalformedRow: see there.
     """
     source = _source(name, split)
     read = _local(Path(path), split) if path is not None else _remote(source, split)
     problems, ids = [], {}
     for number, (place, row) in enumerate(read):
-        if number == count:
+        if count is not None and number == start + count:
             break
         try:
             if not isinstance(row, dict):
@@ -107,7 +115,29 @@ def load(name: str, split: str = "test", path: str | Path | None = None, count: 
         problems.append(problem)
     if not problems:
         raise ValueError(f"{name}: no rows for split {split!r} in {path or source.repository}")
-    return problems
+    if len(problems) < start + (count or 1):
+        raise ValueError(
+            f"{name}: {start + (count or 1)} rows of split {split!r} are asked for, and {path or source.repository} "
+            f"holds {len(problems)}"
+        )
+    return problems[start:]
+
+
+def given_paths() -> dict[str, str]:
+    """The files and folders that $ASPRM_DATA names for sets. ValueError: see `read_paths`."""
+    return read_paths(os.environ.get(DATA, ""))
+
+
+def read_paths(text: str) -> dict[str, str]:
+    """By set, the file or folder of "gsm8k=a/b,math500=c". ValueError: another form, an unknown set."""
+    pairs = [part.partition("=") for part in text.split(",") if part.strip()]
+    for name, equals, path in pairs:
+        if name.strip() not in SOURCES or not equals or not path.strip():
+            raise ValueError(
+                f"{name}{equals}{path}: expected a set and where its rows are, like gsm8k=downloads/gsm8k; sets: "
+                f"{', '.join(SOURCES)}"
+            )
+    return {name.strip(): path.strip() for name, _, path in pairs}
 
 
 def describe(name: str, split: str = "test", path: str | Path | None = None) -> dict[str, object]:
