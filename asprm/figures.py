@@ -511,3 +511,36 @@ def token_bars(frame: pd.DataFrame) -> Plot:
     ]
     plot.alt = f"Decision tokens by {by}, most frequent first: {', '.join(told)}."
     return plot
+
+
+@_styled
+def types_beside_paper(frame: pd.DataFrame, paper: pd.DataFrame) -> Plot:
+    """Shares by token type with intervals, beside the paper's: of all tokens, and of those where something is decided.
+
+    frame: from `token_table`, indexed by type. paper: columns share and decision_share, indexed by type; may lack rows.
+    """
+    rows = frame.sort_values("decision_share")
+    plot, (ax,) = _plot(0.9 + 0.42 * len(rows))
+    y = np.arange(len(rows))
+    for offset, column, color, name in (
+        (0.17, "decision_share", RED, "decisions"),
+        (-0.17, "share", BLUE, "all tokens"),
+    ):
+        value = rows[column].to_numpy(float)
+        errors = np.maximum([value - rows[f"{column}_low"], rows[f"{column}_high"] - value], 0)
+        ax.errorbar(value, y + offset, xerr=errors, fmt="o", color=color, markersize=5, linewidth=1.6, label=name)
+        theirs = paper[column].reindex(rows.index).to_numpy(float)
+        ax.plot(theirs, y + offset, "D", color=color, mfc="white", markersize=5, label=f"{name}, paper", linestyle="")
+    ax.set_yticks(y, rows.index)
+    ax.set_xlim(0, None)
+    ax.set_xlabel("share")
+    _percent_axis(ax.xaxis)
+    ax.legend(loc="lower right")
+    top = rows.iloc[::-1].head(3)
+    told = [
+        f"{name} {_percent(row['decision_share'])}"
+        + (f" (paper {_percent(paper.loc[name, 'decision_share'])})" if name in paper.index else "")
+        for name, row in top.iterrows()
+    ]
+    plot.alt = f"Decisions by token type beside the paper's, most frequent first: {', '.join(told)}."
+    return plot

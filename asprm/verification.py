@@ -1,9 +1,10 @@
 r"""Graders on real text that nobody here wrote: where they agree, where they do not, and who is right.
 
-    python -m asprm.verification ../shared/data --out data/reference/verification
+    python -m asprm.verification ../shared/data --out data/reference/verification.json
 
 reads GSM8K, MATH500, the authors' samples and their verdicts on programs (`gsm8k/test.jsonl`, `math500/test.jsonl`, …)
-and writes the tables of the book's Verification page: counts, and answers on which the graders differ. Compared are
+and writes what the book's Verification page shows: what must hold with its counts, where the graders differ, and which
+tokens the authors' marks stand at; with the versions and the digests of the files that it was made from. Compared are
 
 - ours: `asprm.grading.grade_math`;
 - authors: a regular expression for whole numbers after `The answer is:` or `####`, written from the description of the
@@ -12,16 +13,21 @@ and writes the tables of the book's Verification page: counts, and answers on wh
 """
 
 import argparse
+import hashlib
 import json
 import random
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from importlib.metadata import version
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from asprm.grading import grade_math, grade_programs
+from asprm.grading.math import compare_answers
 from asprm.problems.hub import load
+from asprm.tokens import load_tagger, token_table
 
 GRADERS = ("ours", "authors", "math_verify")
 PAIRS = 5000  # of answers to different MATH500 problems
@@ -42,10 +48,11 @@ SAME_VALUE = [
 ]
 
 
-def answers(folder: Path) -> pd.DataFrame:
+def answers(folder: Path, slow: Callable[[str], bool] = lambda form: True) -> pd.DataFrame:
     """One row per graded completion: data, form, gold, answer, true (None: nobody knows), and each grader's verdict.
 
     answer: what our grader extracts. `authors` is None on MATH500, whose answers their expression is not for.
+    slow: of which forms math-verify, which takes most of the time, is asked; None is its verdict on the others.
     """
     rows = []
     for data, form, completion, gold, true in [*_gsm8k(folder), *_math500(folder), *_samples(folder)]:
@@ -59,7 +66,7 @@ def answers(folder: Path) -> pd.DataFrame:
                 "true": true,
                 "ours": ours.correct,
                 "authors": None if data.startswith("MATH500") else by_regular_expression(completion, gold),
-                "math_verify": by_math_verify(completion, gold),
+                "math_verify": by_math_verify(completion, gold) if slow(form) else None,
             }
         )
     return pd.DataFrame(rows)
@@ -193,21 +200,176 @@ def programs(folder: Path) -> pd.DataFrame:
 _THEIRS = "1745_leetcode_problems_test.jsonl"
 
 
+def reference_solutions(folder: Path) -> dict[str, str]:
+    """Outcome of each of the 175 problems' own solutions, by problem."""
+    file = folder / "leetcode/LeetCodeDataset-v0.1.0-test.jsonl.gz"
+    problems = load("leetcode", "test", file)
+    pairs = [(f"```python\n{problem.solution}\n```", problem) for problem in problems]
+    return {pair[1].id: verdict.outcome for pair, verdict in zip(pairs, grade_programs(pairs), strict=True)}
+
+
+# --- what must hold ---------------------------------------------------------------------------------------------------
+
+
+def held_answers(folder: Path) -> list[dict]:
+    """Rows for mathematics: what must hold, how much of it is asked, and how often it holds. Our grader alone."""
+    rows = []
+    for split in ("test", "train"):
+        problems = load("gsm8k", split, folder / "gsm8k")
+        right = [grade_math(problem.solution, problem.answer).correct for problem in problems]
+        rows.append(_row(f"GSM8K {split}: the gold solution is right", "100 %", right))
+        follows = []
+        for problem, (spelling, true) in _spellings(problems):
+            follows.append(grade_math(f"The answer is: {spelling}", problem.answer).correct == true)
+            follows.append(grade_math(problem.solution, spelling).correct == true)
+        says = f"GSM8K {split}: with $, separators, decimals, another digit or sign the verdict follows the value"
+        rows.append(_row(says, "100 %", follows))
+    problems = load("math500", "test", folder / "math500")
+    right = [grade_math(problem.solution, problem.answer).correct for problem in problems]
+    rows.append(_row("MATH500: the gold solution is right", "≥ 99.6 %", right))
+    pairs = random.Random(0).sample(answer_pairs(problem.answer for problem in problems), PAIRS)
+    apart = [compare_answers(*pair)[0] == (set(pair) in SAME_VALUE) for pair in pairs]
+    rows.append(_row("MATH500: answers of two problems are called equal only if their values are", "100 %", apart))
+    return rows
+
+
+def held_programs(ran: pd.DataFrame, reference: dict[str, str]) -> list[dict]:
+    """The same for programs, from `programs` and `reference_solutions`."""
+    says = "LeetCode: the verdict on {} is the authors'"
+    rows = [_row(says.format(model), "≥ 98 %", part["ours"] == part["authors"]) for model, part in ran.groupby("model")]
+    passed = [outcome == "passed" for outcome in reference.values()]
+    return [*rows, _row("LeetCodeDataset v0.1.0: the reference solution passes", "all", passed)]
+
+
+def _row(says: str, asked: str, held: Iterable[bool]) -> dict:
+    held = list(held)
+    return {"says": says, "asked": asked, "held": int(sum(held)), "of": len(held)}
+
+
+def _spellings(problems: list) -> Iterator[tuple]:
+    """(problem, (another spelling of its answer, or a wrong one, and whether its value is the answer's))."""
+    rng = random.Random(0)
+    for problem in problems:
+        plain = problem.answer.replace(",", "")
+        place = rng.choice([i for i, character in enumerate(plain) if character.isdigit()])
+        digit = rng.choice([digit for digit in "0123456789" if digit != plain[place]])
+        changed = plain[:place] + digit + plain[place + 1 :]
+        for same in (plain, f"{int(plain):,}", f"${plain}", rf"\${int(plain):,}", f"{plain}.00"):
+            yield problem, (same, True)
+        yield problem, (changed, int(changed) == int(plain))
+        yield problem, (f"-{plain}".replace("--", ""), int(plain) == 0)
+
+
+# --- the authors' marks -----------------------------------------------------------------------------------------------
+
+MARK = " ки "
+# As the tokenizer of Llama 3 cuts texts before it merges bytes: most pieces are one token, long words are a few.
+_PIECE = re.compile(
+    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\w]?[^\W\d_]+|\d{1,3}| ?[^\s\w]+[\r\n]*|_|\s*[\r\n]+|\s+(?!\S)|\s+"
+)
+
+
+def marks(folder: Path) -> dict[str, float]:
+    """The figures of the marked samples: marks per sample, and how they stand to line breaks."""
+    counts, newlines, marked, after = [], 0, 0, 0
+    for row in _lines(folder / "metamath_llama_samples/gsm8k_bo256_confidence.jsonl"):
+        for plain, text in zip(row["pred"], row["math_confidence_list"], strict=True):
+            if text.replace(MARK, "") != plain or not text.endswith(MARK):
+                raise ValueError(f"problem {row['idx']}: a marked text is not its sample with marks, one at the end")
+            steps = text.split(MARK)[:-1]
+            counts.append(len(steps))
+            after += sum(step.endswith("\n") for step in steps[:-1])
+            newlines += plain.count("\n")
+            marked += len(re.findall(f"\n{MARK}(?=.)", text, re.DOTALL))
+    inner = sum(counts) - len(counts)
+    return {
+        "samples": len(counts),
+        "least": min(counts),
+        "median": sorted(counts)[len(counts) // 2],
+        "most": max(counts),
+        "mean": round(sum(counts) / len(counts), 2),
+        "inner_mean": round(inner / len(counts), 2),
+        "inner_after_newline": round(after / inner, 3),
+        "newlines_marked": round(marked / newlines, 3),
+    }
+
+
+def mark_types(folder: Path, tagger: str = "textblob") -> pd.DataFrame:
+    """`asprm.tokens.token_table` of the marked samples: a token that an inner mark follows is a decision token.
+
+    Tokens are pieces as the policy's tokenizer cuts texts first, cut again where a mark stands. The mark at the end is
+    on every sample and decides nothing.
+    """
+    texts, ends, doubts, problem = [], [], [], []
+    for row in _lines(folder / "metamath_llama_samples/gsm8k_bo256_confidence.jsonl"):
+        for text in row["math_confidence_list"]:
+            steps = text.split(MARK)[:-1]
+            plain, places = "".join(steps), np.cumsum([len(step) for step in steps[:-1]], dtype=np.int64)
+            cuts = np.union1d([piece.end() for piece in _PIECE.finditer(plain)], places).astype(np.int64)
+            texts.append(plain)
+            ends.append(cuts)
+            doubts.append(np.where(np.isin(cuts, places), 0.0, 1.0))
+            problem.append(row["idx"])
+    return token_table(texts, ends, doubts, problem, 0.5, tagger=load_tagger(tagger))
+
+
+# --- the file ---------------------------------------------------------------------------------------------------------
+
+FILES = (
+    "gsm8k/test.jsonl",
+    "gsm8k/train.jsonl",
+    "math500/test.jsonl",
+    "leetcode/LeetCodeDataset-v0.1.0-test.jsonl.gz",
+    f"leetcode/{_THEIRS}",
+    *(
+        f"leetcode/{model}.{kind}.jsonl"
+        for model in ("dpo_test", "sft_new_test")
+        for kind in ("generations", "evaluation")
+    ),
+    "metamath_llama_samples/gsm8k_bo256_confidence.jsonl",
+)
+LIBRARIES = ("math-verify", "latex2sympy2_extended", "sympy", "textblob")
+
+
+def verify(folder: Path) -> dict[str, object]:
+    """Everything that the page shows, as plain data. Minutes: math-verify reads 16,000 answers and 525 programs run."""
+    frame, ran, reference = answers(folder), programs(folder), reference_solutions(folder)
+    outcomes = ran.groupby(["model", "authors", "outcome"]).size().rename("programs").reset_index()
+    differing = ran[ran["ours"] != ran["authors"]]
+    return {
+        "versions": {name: version(name) for name in LIBRARIES},
+        "files": digests(folder),
+        "held": held_answers(folder) + held_programs(ran, reference),
+        "summary": _records(summary(frame)),
+        "disagreements": _records(disagreements(frame)),
+        "programs": _records(outcomes),
+        "differing_programs": _records(differing[["model", "problem", "authors", "outcome", "detail"]]),
+        "failing_references": {name: outcome for name, outcome in reference.items() if outcome != "passed"},
+        "marks": marks(folder),
+        "mark_types": _records(mark_types(folder).round(4)),
+    }
+
+
+def digests(folder: Path) -> dict[str, str]:
+    """SHA-256 of each file that the figures are made from."""
+    return {name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in FILES}
+
+
+def _records(frame: pd.DataFrame) -> list[dict]:
+    return json.loads(frame.to_json(orient="records", force_ascii=False))
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m asprm.verification", description=__doc__.splitlines()[0])
     parser.add_argument("data", type=Path, help="folder that holds gsm8k, math500, leetcode, metamath_llama_samples")
-    parser.add_argument("--out", type=Path, help="folder to write summary.csv, disagreements.csv, programs.csv to")
+    parser.add_argument("--out", type=Path, help="file to write; by default the figures are printed")
     arguments = parser.parse_args()
-    frame = answers(arguments.data)
-    ran = programs(arguments.data)
-    outcomes = ran.groupby(["model", "authors", "outcome"]).size().rename("programs").reset_index()
-    tables = {"summary": summary(frame), "disagreements": disagreements(frame), "programs": outcomes}
-    with pd.option_context("display.width", 200, "display.max_columns", 20, "display.max_rows", 60):
-        for name, table in tables.items():
-            print(f"\n{name}\n{table.to_string(index=False, max_rows=60)}")
-            if arguments.out:
-                arguments.out.mkdir(parents=True, exist_ok=True)
-                table.to_csv(arguments.out / f"{name}.csv", index=False)
+    text = json.dumps(verify(arguments.data), indent=1, ensure_ascii=False) + "\n"
+    if arguments.out:
+        arguments.out.parent.mkdir(parents=True, exist_ok=True)
+        arguments.out.write_text(text, encoding="utf-8")
+    else:
+        print(text, end="")
 
 
 if __name__ == "__main__":
