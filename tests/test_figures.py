@@ -70,6 +70,13 @@ FIGURES = {
     ),
     "guided": (lambda: figures.tvd_triggers(tvd_frame(), Interval(0.5, 0.4, 0.6), 0.6), "at 0.6 it solves 80.0 %"),
     "types": (lambda: figures.token_bars(token_frame("type")), "by type, most frequent first: Math Formula 100.0 %"),
+    "beside the paper": (
+        lambda: figures.types_beside_paper(
+            token_frame("type").set_index("type"),
+            pd.DataFrame({"share": [0.04], "decision_share": [0.2]}, index=["Math Formula"]),
+        ),
+        "Math Formula 100.0 % (paper 20.0 %), ",
+    ),
     "roles": (lambda: figures.token_bars(token_frame("role")), "by role, most frequent first: operation 100.0 %"),
 }
 
