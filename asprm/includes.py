@@ -347,7 +347,9 @@ def verified() -> dict[str, Any]:
 def verification_held(run: Run) -> str:
     """What must hold, with its counts."""
     found = verified()
-    rows = [(row["says"], row["asked"], f"{row['held']:,} of {row['of']:,}") for row in found["held"]]
+    rows = [
+        (row["says"], row["asked"].replace(" ", "\u00a0"), f"{row['held']:,} of {row['of']:,}") for row in found["held"]
+    ]
     samples = sorted((row["form"], row["ours_correct"]) for row in found["summary"] if row["data"] == _SAMPLES)
     said = ", ".join(f"{share:.3f}".removeprefix("0") for _, share in samples)
     return (

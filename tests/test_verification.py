@@ -141,7 +141,7 @@ def test_tables_of_graders_can_be_made_again():
 
 def test_every_part_of_the_page_can_be_written():
     pages = {name: make(None) for name, make in includes.INCLUDES.items() if name.startswith("verification_")}
-    assert "| GSM8K test: the gold solution is right | 100 % | 1,319 of 1,319 |" in pages["verification_held"]
+    assert "| GSM8K test: the gold solution is right | 100\u00a0% | 1,319 of 1,319 |" in pages["verification_held"]
     assert '<img alt="Decisions by token type beside the paper' in pages["verification_types"]
     assert "| Math Formula | " in pages["verification_types"]
     assert all("None" not in page and "nan" not in page for page in pages.values())
