@@ -167,6 +167,7 @@ rule site:
            code=source("asprm/site.py") + modules("asprm/site.py"),
            pages=source("_config.yml", "_toc.yml", *(p for p in sorted((SOURCE / "book").rglob("*")) if p.is_file()),
                         *sorted((SOURCE / "data" / "paper").glob("*.yml")),
+                        *sorted((SOURCE / "data" / "reference").glob("*.json")),
                         *sorted((SOURCE / "benchmarks" / "results").glob("*.json")))
     output: mark=touch(f"{RUN}/.site"), page=update(f"{RUN}/site/index.html")
     params: PROFILE.model_dump_json()
