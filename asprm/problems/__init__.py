@@ -93,7 +93,8 @@ def _bucket(prompt: str) -> int:
     return int.from_bytes(hashlib.blake2b(prompt.encode(), digest_size=4).digest()) % 100
 
 
-_EQUATION = re.compile(r"(?<![\d)/^=] )(?<![\w/^.])([-\d(][\d\s+\-*/()]*?)\s*=\s*(-?\d+)")
+# "x = 21 / 3 = 7" holds one; the second half of "4 + 3 = 7 = 7" is none.
+_EQUATION = re.compile(r"(?<![\d)/^] )(?<![\d)] = )(?<![\w/^.])([-\d(][\d\s+\-*/()]*?)\s*=\s*(-?\d+)")
 
 
 def first_error(problem: Problem, solution: str) -> int | None:
