@@ -20,8 +20,8 @@ from safetensors import safe_open
 from asprm import statistics as s
 from asprm.artifacts import manifest_path
 from asprm.run import Run
-from asprm.score import ABOUT
 
+ABOUT = "prm.json"  # `asprm.score.ABOUT`, without its torch
 INFERENCE, TRAINING = 2, 6  # operations per parameter and token
 
 
@@ -89,6 +89,26 @@ def saving(run: Run, a: str, b: str, count: str = "paper_rollouts") -> s.Interva
     scale = other["solutions"].sum() / one["solutions"].sum()
     ratio, low, high = s.bootstrap_ratio(one[count] * scale, other[count], resamples=4000)
     return s.Interval(1 - float(ratio), 1 - float(high), 1 - float(low))
+
+
+def savings(run: Run, pairs: Sequence[tuple[str, str]]) -> pd.DataFrame:
+    """Savings of the first of each pair against the second, counted in four ways; pairs without labels are left out.
+
+    Columns: prm, against, counted; saving, low, high as shares.
+    """
+    ways = {
+        "paper_rollouts": "rollouts, all of every step",
+        "paper_tokens": "tokens of these",
+        "rollouts": "rollouts as run",
+        "tokens": "tokens as run",
+    }
+    rows = []
+    for a, b in pairs:
+        try:
+            rows += [(a, b, words, *saving(run, a, b, count)) for count, words in ways.items()]
+        except NoLabels:
+            continue
+    return pd.DataFrame(rows, columns=["prm", "against", "counted", "saving", "low", "high"])
 
 
 def cost_ledger(run: Run, names: Sequence[str] | None = None) -> pd.DataFrame:

@@ -128,6 +128,26 @@ def beside(frame: pd.DataFrame, number: int, unit: str = "percent") -> pd.DataFr
     return here
 
 
+def page(frame: pd.DataFrame, columns: Sequence[str]) -> Any:
+    """Rows of the ledger as a table for a page: a verdict is a symbol and a word, a cell a link."""
+    shown = frame[list(columns)].copy()
+    if "verdict" in shown:
+        shown["verdict"] = [f"{VERDICTS[verdict]} {verdict}" for verdict in shown["verdict"]]
+    if "cell" in shown:
+        shown["cell"] = [f'<a href="{link}">{link.partition(".")[0]}</a>' if link else "" for link in shown["cell"]]
+    numbers = [name for name in ("paper", "here", "low", "high", "smallest") if name in shown]
+    formats = dict.fromkeys(numbers, _number) | ({"p_holm": _p} if "p_holm" in shown else {})
+    return shown.style.format(formats, na_rep="–").hide(axis="index")
+
+
+def _number(value: float) -> str:
+    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.2f}"
+
+
+def _p(value: float) -> str:
+    return "< .001" if value < 0.001 else f"{value:.3f}".removeprefix("0")
+
+
 # --- what each claim asks for -----------------------------------------------------------------------------------------
 
 
@@ -505,20 +525,23 @@ def cell(run: Run, artifact: str) -> str:
     The artifact's manifest names the stage, the stage its notebook, and the last heading above the first cell that
     mentions the artifact's kind the part.
     """
-    stage = artifact.partition("/")[0]
+    stage, policy = artifact.partition("/")[0], run.policy
     for folder in (run.folder, run.base):
         manifest = manifest_path(folder / artifact)
         if manifest.is_file():
-            stage = json.loads(manifest.read_text())["stage"]
+            facts = json.loads(manifest.read_text())
+            stage, policy = facts["stage"], facts["policy"]
             break
     for notebook in sorted((REPOSITORY / "notebooks").glob(f"??_{stage}.ipynb")):
-        return f"{notebook.stem}.html{_anchor(notebook, artifact.partition('/')[0])}"
+        of_policy = f"{notebook.stem}-{policy}"  # where a chapter was executed once per policy
+        page = of_policy if (run.base / "notebooks" / f"{of_policy}.ipynb").is_file() else notebook.stem
+        return f"{page}.html{_anchor(notebook, artifact.partition('/')[0])}"
     return ""
 
 
 def _anchor(notebook: Path, kind: str) -> str:
     heading = ""
-    writes = re.compile(rf"run\.write\w*\(\s*f?[\"']{kind}/|\b(sample_all|label_steps|decode_sets)\(")
+    writes = re.compile(rf"run\.write\w*\(\s*f?[\"']{kind}/|\b(sample_all|label_\w+|decode_\w+|score_all|split_\w+)\(")
     for one in json.loads(notebook.read_text(encoding="utf-8"))["cells"]:
         source = "".join(one["source"])
         if one["cell_type"] == "markdown" and (found := re.findall(r"^##+ (.+)$", source, re.MULTILINE)):

@@ -54,10 +54,11 @@ class Measures:
 
     def token_share(self, measure: Measure, row: str) -> tuple[s.Interval, str]:
         """A row of a table of token types in one column, and the table's name; a count's interval is the count."""
-        suffix = "-comments" if measure.kind == "comments" else ""
+        suffix = "-place" if measure.kind == "comments" else ""
         name = f"tokens/{measure.policy}{suffix}"
         if name not in self._types:
-            self._types[name] = self._frame(name).set_index("type")
+            frame = self._frame(name)
+            self._types[name] = frame.set_index(frame.columns[0])  # type or place
         frame = self._types[name]
         column = measure.column
         if column not in frame:

@@ -238,7 +238,7 @@ def test_types_of_decision_tokens_are_set_beside_those_of_all(tables):
 
 def test_most_decisions_in_comments(tables):
     shares = {"Code": (500, 20, 0.5, 0.3), "Code comment": (500, 70, 0.5, 0.7)}
-    tables.write("tokens/D-comments", token_types(shares))
+    tables.write("tokens/D-place", token_types(shares).rename(columns={"type": "place"}))
     frame = ledger(tables.run)
     assert row(tables, "prose-code-comments", "prose", frame)["verdict"] == "reproduced"
     assert row(tables, "prose-code-comments", "prose", frame)["here"] == pytest.approx(70)
@@ -365,6 +365,42 @@ def test_over_thirty_percent_cheaper(tables, monkeypatch, steps, verdict):
     assert one["verdict"] == verdict
     both = row(tables, "prose-cost", "prose")
     assert both["verdict"] == ("opposite" if verdict == "opposite" else "not run")
+
+
+def test_the_reward_models_facts_are_read_from_where_they_are_written():
+    from asprm.score import ABOUT
+
+    assert costs.ABOUT == ABOUT
+
+
+def test_a_cost_ledger_of_a_model_whose_size_is_known(tables, monkeypatch):
+    import torch
+    from safetensors.torch import save_file
+
+    labels(tables, "M/adaptive", steps=3, solved=2)
+    folder = tables.run.base / "prm/ASPRM-M"
+    folder.mkdir(parents=True)
+    save_file({"a": torch.zeros(3, 4), "b": torch.zeros(5)}, folder / "model.safetensors")
+    facts = {"tokens": 1000, "examples": 80, "settings": {"epochs": 2}}
+    (folder / costs.ABOUT).write_text(json.dumps(facts))
+    (folder.parent / "ASPRM-M.manifest.json").write_text(json.dumps({"bytes": 0, "digest": "", "seconds": 7.5}))
+    monkeypatch.setattr(type(tables.run), "policy_path", lambda self, name=None: str(folder))
+    [row] = costs.cost_ledger(tables.run).to_dict("records")
+    assert (row["parameters"], row["forwards"], row["trained"], row["seconds"]) == (17, 160, 1000, 7.5)
+    assert row["flops"] == 2 * 17 * (row["sampled"] + row["tokens"]) + 6 * 17 * 1000
+    assert row["paper_flops"] - row["flops"] == 2 * 17 * (row["paper_tokens"] - row["tokens"])
+
+
+def test_savings_are_counted_in_four_ways(tables, monkeypatch):
+    names = {"ASPRM-M": ("M/adaptive",), "MS-M": ("M/line",)}
+    monkeypatch.setattr(costs, "labels_of", lambda run, prm: names.get(prm, ("L/none",)))
+    labels(tables, "M/adaptive", steps=4, solved=4)
+    labels(tables, "M/line", steps=7)
+    found = costs.savings(tables.run, [("ASPRM-M", "MS-M"), ("ASPRM-L", "ER-PRM-L")])
+    assert found["prm"].tolist() == ["ASPRM-M"] * 4  # L has no labels
+    by = found.set_index("counted")["saving"]
+    assert by["rollouts, all of every step"] == pytest.approx(0.5)
+    assert by["rollouts as run"] < 0  # four to a step, against one
 
 
 # --- what the page shows ----------------------------------------------------------------------------------------------
