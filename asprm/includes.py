@@ -13,6 +13,7 @@ from typing import Any
 import yaml
 
 from asprm.best_of_n import comparisons
+from asprm.ledger import VERDICTS
 from asprm.own_example import own_pages
 from asprm.problems import load
 from asprm.problems.student import MISCONCEPTIONS, SLIP
@@ -116,6 +117,35 @@ def points(share: float) -> str:
 
 def interval(low: float, high: float) -> str:
     return f"{points(low)} to {points(high)}"
+
+
+# --- the paper's claims -----------------------------------------------------------------------------------------------
+
+ASPECTS = {
+    "arrow": "arrows of its tables",
+    "contrast": "numbers set side by side",
+    "prose": "statements and figures",
+    "level": "levels",
+}
+
+
+def tally(run: Run) -> str:
+    """How many of the paper's claims got which verdict, from the claims chapter; or that it was not run."""
+    file = run.base / "claims" / "tally.json"
+    if not file.is_file():
+        return "*The paper's claims have not been held against this run.*\n"
+    counts = json.loads(file.read_text())
+    rows = [
+        (f"{VERDICTS[verdict]} {verdict}", *(by[aspect] for aspect in ASPECTS))
+        for verdict, by in counts["verdicts"].items()
+    ]
+    return (
+        table(["verdict", *ASPECTS.values()], rows, numbers=range(1, 5))
+        + f"\nOf {counts['claims']} claims of the paper. A level is a number by itself, such as an accuracy, which "
+        "small models on synthetic problems can neither reach nor miss. *Inconclusive* means that the difference could "
+        f"be chance. Of the paper's own arrows, {counts['own_sample_too_small']} mark differences of so few problems "
+        "that no paired test on its own sample could have shown them. {doc}`../notebooks/11_claims` has every one.\n"
+    )
 
 
 # --- problems ---------------------------------------------------------------------------------------------------------
@@ -462,6 +492,7 @@ def verification_made(run: Run) -> str:
 
 INCLUDES: dict[str, Callable[[Run], str]] = {
     "headline": headline,
+    "tally": tally,
     "families": families,
     "examples": examples,
     "misconceptions": misconceptions,

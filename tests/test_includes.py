@@ -1,3 +1,5 @@
+import json
+
 import yaml
 
 from asprm import includes
@@ -39,3 +41,17 @@ def test_numbers_in_deviations_come_from_the_profile():
     page = includes.deviations(type("Run", (), {"profile": profile}))
     assert f"N up to {profile.sample.candidates}." in page
     assert "{" not in page
+
+
+def test_the_tally_shows_every_verdict_by_symbol_and_word_and_says_when_there_is_none(tmp_path):
+    run = type("Run", (), {"base": tmp_path})
+    assert "not been held against" in includes.tally(run)
+    by = dict.fromkeys(includes.ASPECTS, 0)
+    verdicts = {verdict: by | {"arrow": number} for number, verdict in enumerate(includes.VERDICTS)}
+    (tmp_path / "claims").mkdir()
+    counts = {"verdicts": verdicts, "claims": 10, "others": {}, "own_sample_too_small": 3}
+    (tmp_path / "claims/tally.json").write_text(json.dumps(counts))
+    page = includes.tally(run)
+    for number, (verdict, symbol) in enumerate(includes.VERDICTS.items()):
+        assert f"| {symbol} {verdict} | {number} | 0 | 0 | 0 |" in page
+    assert "Of 10 claims" in page
