@@ -24,7 +24,6 @@ from asprm.figures import (
     _styled,
 )
 from asprm.statistics import Reliability
-from asprm.truth import WITHIN
 
 _WAYS = {
     "decision tokens": (BLUE, "-", "o"),
@@ -44,15 +43,18 @@ def entry_recall(frame: pd.DataFrame) -> Plot:
     """How soon after an error's entry a step ends, from `asprm.truth.entry_points`."""
     plot, (ax,) = _plot(3.4)
     labels, told = [], []
-    places = range(len(WITHIN))
+    within = [name for name in frame if name.startswith("within_") and name.rpartition("_")[2].isdigit()]
+    places = range(len(within))
     for row in frame.to_dict("records"):
         color, line, marker = _WAYS[row["method"]]
-        value, low, high = ([row[f"within_{k}{end}"] for k in WITHIN] for end in ("", "_low", "_high"))
+        value, low, high = ([row[name + end] for name in within] for end in ("", "_low", "_high"))
         ax.plot(places, value, line, marker=marker, color=color, markersize=5)
         _band(ax, places, low, high, color)
         labels.append((value[-1], row["method"].replace("as many as", "like"), color))
-        told.append(f"{row['method']} {_percent(value[0], 0)} at the very token, {_percent(value[2], 0)} within 2")
-    ax.set_xticks(places, [str(k) for k in WITHIN])
+        told.append(
+            f"{row['method']} {_percent(value[0], 0)} at the very token, {_percent(value[2], 0)} within {within[2][7:]}"
+        )
+    ax.set_xticks(places, [name.removeprefix("within_") for name in within])
     ax.set(xlabel="tokens from the error's entry to the next step end, at most", ylabel="errors", ylim=(0, 1.03))
     _percent_axis(ax.yaxis)
     _end_labels(ax, labels, gap=0.085)

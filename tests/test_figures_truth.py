@@ -1,0 +1,81 @@
+"""Figures of the truth and claims chapters: drawn from small data, each with a sentence that tells its numbers."""
+
+from io import BytesIO
+
+import numpy as np
+import pandas as pd
+import pytest
+from matplotlib.text import Text
+from PIL import Image
+
+from asprm import figures_truth as figures
+from asprm.statistics import reliability
+
+RNG = np.random.default_rng(0)
+
+
+def entries():
+    rows = []
+    for i, method in enumerate(figures._WAYS):
+        row = {"method": method}
+        for k, value in zip((0, 1, 2, 4, 8, 16), np.linspace(0.1, 0.9 - 0.1 * i, 6), strict=True):
+            row |= {f"within_{k}": value, f"within_{k}_low": value - 0.05, f"within_{k}_high": value + 0.05}
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def labels():
+    steps = np.arange(1, 6)
+    shares = {"missed": steps / 10, "forgiven": np.append(np.nan, steps[1:] / 20)}
+    bounds = {f"{name}_{end}": x + d for name, x in shares.items() for end, d in (("low", -0.02), ("high", 0.02))}
+    return pd.DataFrame({"J": 8, "step": steps, "steps": 10 * steps} | shares | bounds)
+
+
+def kinds():
+    rows = [("put right", 12, 0.6, 0.5, 0.7), ("led astray", 4, 0.2, 0.1, 0.3), ("none", 4, 0.2, 0.1, 0.3)]
+    return pd.DataFrame(rows, columns=["kind", "problems", "share", "low", "high"])
+
+
+def arrows(n=12):
+    verdicts = np.resize(["reproduced", "opposite", "inconclusive"], n)
+    frame = pd.DataFrame({"id": [f"t1-{i}" for i in range(n)], "aspect": "arrow", "verdict": verdicts})
+    here = np.linspace(-3, 3, n)
+    return frame.assign(direction=np.resize(["up", "down"], n), here=here, low=here - 1, high=here + 1)
+
+
+def spent():
+    frame = pd.DataFrame({"prm": ["ASPRM-M", "MS-M"], "solutions": [10, 10], "paper_rollouts": [160, 320]})
+    return frame.assign(rollouts=[30, 80])
+
+
+CURVE = reliability(RNG.random(90), RNG.random(90) < 0.5)
+FIGURES = {
+    "entries": (lambda: figures.entry_recall(entries()), "decision tokens 10 % at the very token, 42 % within 2"),
+    "labels": (lambda: figures.label_errors(labels()), "true, label 0: 10 % at step 1, 50 % at step 5"),
+    "curves": (lambda: figures.reliability_curves({"A": CURVE, "B": CURVE}), f"A {CURVE.error:.3f}, B"),
+    "kinds": (lambda: figures.shares_of_kinds(kinds()), "put right 12, led astray 4, none 4 problems"),
+    "arrows": (lambda: figures.directions(arrows()), "12 arrows of the paper"),
+    "no arrows": (lambda: figures.directions(arrows(0)), "for 0 arrows of the paper"),
+    "costs": (lambda: figures.label_cost_bars(spent()), "ASPRM-M 16.0 and 3.0; MS-M 32.0 and 8.0"),
+}
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("name", FIGURES)
+def test_figure_renders_says_what_it_shows_and_can_be_read(name):
+    draw, words = FIGURES[name]
+    plot = draw()
+    assert words in plot.alt
+    assert plot.alt.endswith(".")
+    sizes = [text.get_fontsize() for text in plot.findobj(Text) if text.get_text() and text.get_visible()]
+    assert min(sizes) >= 9
+    out = BytesIO()
+    plot.savefig(out, format="png", dpi=60)
+    pixels = np.asarray(Image.open(out).convert("L"))
+    assert 0.003 < (pixels < 200).mean() < 0.7  # neither empty nor filled
+    assert pixels[:, [0, -1]].min() == pixels[[0, -1]].min() == 255  # nothing is cut off at the edge
+
+
+def test_a_verdict_is_told_by_shape_and_not_by_colour_alone():
+    markers = [marker for _, marker in figures._SIGNS.values()]
+    assert len(set(markers)) == len(markers) == 3
