@@ -152,7 +152,12 @@ def _sample_chunk(items: Sequence[_Item], engine: Engine, *, sampling: Sampling,
 
 
 def grade(problem: Problem, text: str):
-    """The verdict on a solution's text."""
+    """The verdict on a solution's text, by the problem's domain."""
+    if problem.domain == "code":
+        from asprm.grading import MathVerdict, extract_code, grade_code
+
+        verdict = grade_code(text, problem)
+        return MathVerdict(verdict.passed, extract_code(text), verdict.outcome)
     return grade_math(text, problem.answer)
 
 

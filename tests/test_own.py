@@ -67,6 +67,13 @@ def test_a_right_solutions_steps_are_right_and_a_wrong_ones_wrong(encoder):
     assert alone[0]["rollouts"].tolist() == [4, 4, 1]
 
 
+def test_programs_are_labelled_by_their_tests(encoder):
+    problem = {"problem": "add", "test": "def check(f):\n    assert f(1) == 2", "entry_point": "f"}
+    row = cut_row(encoder, solution="```python\ndef f(x):\n    return x + 1\n```\n", **problem)
+    [found] = label_fields([cut_of(row, encoder)], Parrot(encoder.tokenizer), Sampling(), **OPTIONS)
+    assert found["labels"].tolist() == [1, 1, 1]
+
+
 def test_entropy_labels_lie_between(encoder):
     row = cut_row(encoder, problem="5 + 7?", answer="12", solution="The answer is: 13")
     options = OPTIONS | {"estimate": "entropy"}
