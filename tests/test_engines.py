@@ -221,6 +221,26 @@ def test_equal_requests_give_equal_completions_and_other_seeds_others(model):
     assert len({tuple(x.ids) for x in done}) == 5
 
 
+@pytest.mark.parametrize("temperature", [0.0, 0.15, 1.0])  # all stay together, they part late, they part at once
+@pytest.mark.parametrize("rows", [3, 64])
+def test_requests_that_share_rows_get_what_they_get_alone(model, rows, temperature):
+    sampling = Sampling(temperature=temperature, max_new_tokens=30)
+    some = [Request(x, start, seed) for seed, x in itertools.product(range(9), contexts(4, 9, 12)) for start in (3, 4)]
+    alone = LocalEngine(model, None, rows=rows, share=False).generate(some, sampling)
+    stepped = []
+    together = LocalEngine(model, None, rows=rows)
+    step = together.executor.step
+    together.executor.step = lambda rows, tokens, *rest: stepped.append(len(tokens)) or step(rows, tokens, *rest)
+    for a, b in zip(together.generate(some, sampling), alone, strict=True):
+        assert a.ids.tolist() == b.ids.tolist()
+        assert a.finished == b.finished
+        np.testing.assert_allclose(a.confidences, b.confidences, rtol=1e-5)
+    if rows == 64:
+        tokens = {(r.context[: r.start].tobytes(), x.ids[:n].tobytes()) for r, x in zip(some, alone, strict=True)
+                  for n in range(len(x.ids))}  # fmt: skip
+        assert sum(stepped) == len(tokens)  # no text is stepped twice
+
+
 def test_ends(model):
     engine = LocalEngine(model, None, rows=4)
     done = engine.generate(

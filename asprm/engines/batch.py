@@ -68,8 +68,33 @@ class Batch:
             row = len(self.live)
             self.live.append(request)
         self.rows.copy(row, self.prefixes.rows, source, known)
-        self.state[:, row] = request.context[known], known, _int64(request.seed), 0
+        self.state[:, row] = request.context[known], known, int64(request.seed), 0
         self.stop[row] = min(self.max_new_tokens, self.executor.positions - request.start)
+
+    def fork(self, source: Request, request: Request, token: int, confidence: float) -> None:
+        """A row for `request` that holds what the row of `source` holds, but for its newest token."""
+        origin = next(row for row, other in enumerate(self.live) if other is source)
+        if not self.holes:
+            size = len(self.live) + 1
+            if size > self.rows.count:
+                self.rows.reserve(min(max(size, self.rows.count * 3 // 2), self.limit), 0)
+            self.holes.append(len(self.live))
+            self.live.append(request)
+        row = self._shift(self.holes.pop(), int(self.state[1, origin]))  # moves rows, but none of this length
+        self._move(origin, row)
+        self.live[row] = request
+        newest = self.state[3, row] - 1
+        self.ids[row, newest] = self.state[0, row] = token
+        self.confidences[row, newest] = confidence
+
+    def ending(self, row: int, token: int, confidence: float) -> Completion:
+        """What the row's completion is if `token` comes next and is its last."""
+        length = self.state[3, row]
+        ids, confidences = (
+            np.append(self.ids[row, :length], token),
+            np.append(self.confidences[row, :length], confidence),
+        )
+        return Completion(ids.astype(np.int32), confidences.astype(np.float32), token in self.eos)
 
     def _shift(self, hole: int, length: int) -> int:
         """Move a hole to a block of rows where `length` tokens fit in, and return its place there.
@@ -172,7 +197,7 @@ def _checked(request: Request, positions: int) -> np.ndarray:
     return context
 
 
-def _int64(seed: int) -> int:
+def int64(seed: int) -> int:
     """The seed's low 64 bits, as a signed number."""
     seed = int(seed) & (2**64 - 1)
     return seed - 2**64 if seed >= 2**63 else seed

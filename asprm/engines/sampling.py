@@ -15,7 +15,7 @@ _GOLDEN = -7046029254386353131  # 0x9E3779B97F4A7C15, SplitMix64's increment
 
 
 def uniforms(seeds: torch.Tensor, counts: torch.Tensor) -> torch.Tensor:
-    """(B,) float32 in [0, 1), a hash of each row's seed (int64) and number of tokens drawn so far (int64).
+    """Float32 in [0, 1), a hash of each seed (int64) and number of tokens drawn so far (int64, as seeds or broadcast).
 
     SplitMix64 started from the mixed seed: its (count + 1)-th output, top 24 bits (int64 arithmetic wraps).
     """
@@ -33,21 +33,22 @@ def _mix(x: torch.Tensor) -> torch.Tensor:
 def draw(
     logits: torch.Tensor, seeds: torch.Tensor, counts: torch.Tensor, sampling: Sampling
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """One token per row: ids (B,) int64 and confidences (B,) float32.
+    """Tokens: ids int64 and confidences float32, both of the shape of `seeds`.
 
-    logits: (B, V) float32. seeds, counts: (B,) int64. The confidence is the token's softmax probability at
+    logits: (B, V) float32. seeds, counts: (B,) int64, or (B, K) for K draws from each row; counts may be (B, 1). Equal
+    seeds draw equal tokens in either shape. The confidence is the token's softmax probability at
     temperature 1, whatever the sampling.
     """
     probabilities = logits.softmax(-1)
     if sampling.temperature == 0:
         confidences, tokens = probabilities.max(-1)
-        return tokens, confidences
+        return tuple(x.view(len(logits), *[1] * (seeds.ndim - 1)).expand_as(seeds) for x in (tokens, confidences))
     tempered = probabilities if sampling.temperature == 1 else (logits / sampling.temperature).softmax(-1)
     cumulative = _filter(tempered, sampling).cumsum(-1)
     # The first token at which the cumulative mass exceeds u times the whole; u < 1, so there is one.
-    target = uniforms(seeds, counts)[:, None] * cumulative[:, -1:]
+    target = uniforms(seeds, counts).view(len(logits), -1) * cumulative[:, -1:]
     tokens = torch.searchsorted(cumulative, target, right=True)
-    return tokens[:, 0], probabilities.gather(-1, tokens)[:, 0]
+    return tokens.view(seeds.shape), probabilities.gather(-1, tokens).view(seeds.shape)
 
 
 def _filter(probabilities: torch.Tensor, sampling: Sampling) -> torch.Tensor:
