@@ -14,6 +14,8 @@ SOURCE = Path(workflow.basedir)
 sys.path.insert(0, str(SOURCE))
 from asprm import workflow as study
 from asprm.profile import ProfileError, load_profile
+from asprm.sample import test_sets
+from asprm.split import parse_method
 
 GIVEN = str(config.get("profile", "tiny"))
 NAME = str(Path(GIVEN).resolve()) if Path(GIVEN).is_file() else GIVEN
@@ -30,14 +32,11 @@ CHATTER = ("Select jobs", "Execute ", "Using shell", "Building DAG", "Touching o
 logger.addFilter(lambda record: not str(record.msg).startswith(CHATTER))
 
 RUN = f"data/runs/{PROFILE.name}"
-POLICY = next(iter(PROFILE.policies))
-PRM = f"ASPRM-{POLICY}"
-METHOD = PROFILE.split.method
-TESTS = list(PROFILE.problems.test)
-CHAPTERS = [
-    "01_policy", "02_sample", "03_threshold", "04_split", "05_rollout", "06_prm", "07_best_of_n", "08_tvd", "10_tokens"
-]
+POLICIES = list(PROFILE.policies)
+BY_POLICY = ["02_sample", "03_threshold", "04_split", "05_rollout", "06_prm", "07_best_of_n", "08_tvd", "10_tokens"]
+ALONE = ["01_policy", "09_generalize"]
 EXECUTE = "{sys.executable} -m asprm.notebook {input.nb} {output.nb} -p profile {NAME}"
+OF_POLICY = EXECUTE + " -p policy {params.policy}"
 
 
 def source(*paths):
@@ -45,16 +44,20 @@ def source(*paths):
     return [os.path.relpath(SOURCE / path, HOME) for path in paths]
 
 
-def modules(file):
-    return source(*study.modules(SOURCE / file, SOURCE))
+def notebook(chapter):
+    return source(f"notebooks/{chapter}.ipynb")
+
+
+def modules(chapter):
+    return source(*study.modules(SOURCE / f"notebooks/{chapter}.ipynb", SOURCE))
 
 
 def reads(stage):
     return json.dumps(PROFILE.reads(stage), sort_keys=True)
 
 
-def executed(chapter):
-    return f"{RUN}/notebooks/{chapter}.ipynb"
+def executed(chapter, policy=None):
+    return f"{RUN}/notebooks/{chapter}{f'-{policy}' if policy else ''}.ipynb"
 
 
 def tables(*names):
@@ -62,109 +65,170 @@ def tables(*names):
     return [f"{RUN}/{name}" for name in names]
 
 
-def weights(_):
-    """The policy's files: those that come with the study, those made here, or none if it lives on the hub."""
+def weights(*policies):
+    """Their files: those that come with the study, those made here, or none if they live on the hub."""
     if PROFILE.policy.retrain:
-        return tables(f"policy/{POLICY}.manifest.json")
-    folder = SOURCE / PROFILE.policies[POLICY].path
-    return source(*sorted(file for file in folder.glob("*") if file.suffix in {".json", ".safetensors", ".jinja"}))
+        return tables(*(f"policy/{policy}.manifest.json" for policy in policies))
+    folders = [SOURCE / PROFILE.policies[policy].path for policy in policies]
+    files = (file for folder in folders for file in folder.glob("*"))
+    return source(*sorted(file for file in files if file.suffix in {".json", ".safetensors", ".jinja"}))
 
 
-SAMPLES = ["train", "validation", "validation-greedy", *TESTS, *(f"{name}-greedy" for name in TESTS)]
+def tests(policy):
+    return test_sets(PROFILE, PROFILE.policies[policy].domain)
+
+
+def samples(policy, sets, *kinds):
+    return tables(*(f"sample/{policy}/{name}{kind}.parquet" for name in sets for kind in kinds))
+
+
+def splits(policy):
+    return dict.fromkeys(parse_method(method).split for method in PROFILE.methods(policy))
+
+
+def trained(*names):
+    return [artifact for name in names for artifact in PROFILE.seeds_of(name)]
+
+
+def data_of(policy):
+    """What the reward models that start from the policy learn from: labels, and the samples of whoever wrote them."""
+    labels = sorted({table for name in PROFILE.trained_on(policy) for table in PROFILE.reward_models[name].data})
+    writers = sorted({table.partition("/")[0] for table in labels})
+    return tables(*(f"rollout/{table}.parquet" for table in labels)) + samples_of_training(writers)
+
+
+def samples_of_training(policies):
+    return [path for policy in policies for path in samples(policy, ["train"], "")]
+
+
+def scored(policy):
+    """Tables of Best-of-N: all reward models that rate the policy's candidates; one table per set stands for all."""
+    names = trained(*PROFILE.best_of_n.score[policy])
+    return tables(*(f"best_of_n/{name}/{policy}-{one}.parquet" for name in names for one in tests(policy)))
+
+
+def guided(policy):
+    names = PROFILE.tvd.guide[policy]
+    decoded = [f"{name}/{policy}-{one}.parquet" for name in names for one in ("validation", *tests(policy))]
+    return tables(*(f"tvd/{name}/{policy}.json" for name in names), *(f"tvd/{name}" for name in decoded))
+
+
+CHAPTERS = [executed(chapter) for chapter in ALONE]
+CHAPTERS += [executed(chapter, policy) for chapter in BY_POLICY for policy in POLICIES]
 
 
 # Every notebook is asked for by name: Snakemake leaves a missing file alone where all that was made from it is there.
 rule all:
-    input: [executed(chapter) for chapter in CHAPTERS], f"{RUN}/.site", f"{RUN}/site/index.html"
+    input: CHAPTERS, f"{RUN}/.site", f"{RUN}/site/index.html"
     default_target: True
 
 
 rule policy:
-    input: nb=source("notebooks/01_policy.ipynb"), code=modules("notebooks/01_policy.ipynb"),
-           weights=[] if PROFILE.policy.retrain else weights
-    output: nb=executed("01_policy"), model=tables(f"policy/{POLICY}.manifest.json") if PROFILE.policy.retrain else []
+    input: nb=notebook("01_policy"), code=modules("01_policy"), weights=[] if PROFILE.policy.retrain else weights(*POLICIES)
+    output: nb=executed("01_policy"), model=weights(*POLICIES) if PROFILE.policy.retrain else []
     params: reads("policy")
     threads: workflow.cores
     shell: EXECUTE
 
 
-rule sample:
-    input: nb=source("notebooks/02_sample.ipynb"), code=modules("notebooks/02_sample.ipynb"), weights=weights
-    output: nb=executed("02_sample"), tables=tables(*(f"sample/{POLICY}/{name}.parquet" for name in SAMPLES))
-    params: reads("sample")
-    threads: workflow.cores
-    shell: EXECUTE
+for policy in POLICIES:
+
+    rule:
+        name: f"sample_{policy}"
+        input: nb=notebook("02_sample"), code=modules("02_sample"), weights=weights(policy)
+        output: nb=executed("02_sample", policy), tables=samples(policy, ["train"], "")
+                + samples(policy, ["validation", *tests(policy)], "", "-greedy")
+        params: reads("sample"), policy=policy
+        threads: workflow.cores
+        shell: OF_POLICY
 
 
-rule threshold:
-    input: nb=source("notebooks/03_threshold.ipynb"), code=modules("notebooks/03_threshold.ipynb"),
-           tables=tables(f"sample/{POLICY}/train.parquet")
-    output: nb=executed("03_threshold"), table=tables(f"threshold/{POLICY}.json")
-    params: reads("threshold")
-    shell: EXECUTE
+    rule:
+        name: f"threshold_{policy}"
+        input: nb=notebook("03_threshold"), code=modules("03_threshold"), tables=samples(policy, ["train"], "")
+        output: nb=executed("03_threshold", policy), table=tables(f"threshold/{policy}.json")
+        params: reads("threshold"), policy=policy
+        shell: OF_POLICY
 
 
-rule split:
-    input: nb=source("notebooks/04_split.ipynb"), code=modules("notebooks/04_split.ipynb"), weights=weights,
-           tables=tables(f"sample/{POLICY}/train.parquet", f"threshold/{POLICY}.json")
-    output: nb=executed("04_split"), table=tables(f"split/{POLICY}/{METHOD}.parquet")
-    params: reads("split")
-    shell: EXECUTE
+    rule:
+        name: f"split_{policy}"
+        input: nb=notebook("04_split"), code=modules("04_split"), weights=weights(policy),
+               tables=samples(policy, ["train"], "") + tables(f"threshold/{policy}.json")
+        output: nb=executed("04_split", policy), tables=tables(*(f"split/{policy}/{s}.parquet" for s in splits(policy)))
+        params: reads("split"), policy=policy
+        shell: OF_POLICY
 
 
-rule rollout:
-    input: nb=source("notebooks/05_rollout.ipynb"), code=modules("notebooks/05_rollout.ipynb"), weights=weights,
-           tables=tables(f"sample/{POLICY}/train.parquet", f"split/{POLICY}/{METHOD}.parquet")
-    output: nb=executed("05_rollout"), table=tables(f"rollout/{POLICY}/{METHOD}.parquet")
-    params: reads("rollout")
-    threads: workflow.cores
-    shell: EXECUTE
+    rule:
+        name: f"rollout_{policy}"
+        input: nb=notebook("05_rollout"), code=modules("05_rollout"), weights=weights(policy),
+               tables=samples(policy, ["train"], "") + tables(*(f"split/{policy}/{s}.parquet" for s in splits(policy)))
+        output: nb=executed("05_rollout", policy),
+                tables=tables(*(f"rollout/{policy}/{method}.parquet" for method in PROFILE.methods(policy)))
+        params: reads("rollout"), policy=policy
+        threads: workflow.cores
+        shell: OF_POLICY
 
 
-rule prm:
-    input: nb=source("notebooks/06_prm.ipynb"), code=modules("notebooks/06_prm.ipynb"), weights=weights,
-           tables=tables(f"sample/{POLICY}/train.parquet", f"rollout/{POLICY}/{METHOD}.parquet")
-    output: nb=executed("06_prm"), model=tables(f"prm/{PRM}.manifest.json", f"prm/{PRM}-log.parquet")
-    params: reads("prm")
-    threads: workflow.cores
-    shell: EXECUTE
+    rule:
+        name: f"prm_{policy}"
+        input: nb=notebook("06_prm"), code=modules("06_prm"), weights=weights(policy), tables=data_of(policy)
+        output: nb=executed("06_prm", policy),
+                models=tables(*(f"prm/{name}{end}" for name in trained(*PROFILE.trained_on(policy))
+                                for end in (".manifest.json", "-log.parquet")))
+        params: reads("prm"), policy=policy
+        threads: workflow.cores
+        shell: OF_POLICY
 
 
-rule best_of_n:
-    input: nb=source("notebooks/07_best_of_n.ipynb"), code=modules("notebooks/07_best_of_n.ipynb"),
-           tables=tables(f"prm/{PRM}.manifest.json", f"threshold/{POLICY}.json",
-                         *(f"sample/{POLICY}/{name}{kind}.parquet" for name in TESTS for kind in ("", "-greedy")))
-    output: nb=executed("07_best_of_n"),
-            tables=tables(*(f"best_of_n/{PRM}/{POLICY}-{name}.parquet" for name in TESTS))
-    params: reads("best_of_n")
-    threads: workflow.cores
-    shell: EXECUTE
+    rule:
+        name: f"best_of_n_{policy}"
+        input: nb=notebook("07_best_of_n"), code=modules("07_best_of_n"), weights=weights(policy),
+               tables=samples(policy, ["validation", *tests(policy)], "", "-greedy") + tables(f"threshold/{policy}.json",
+                      *(f"prm/{name}.manifest.json" for name in trained(*PROFILE.best_of_n.score[policy])))
+        output: nb=executed("07_best_of_n", policy), tables=scored(policy)
+        params: reads("best_of_n"), policy=policy
+        threads: workflow.cores
+        shell: OF_POLICY
 
 
-rule tvd:
-    input: nb=source("notebooks/08_tvd.ipynb"), code=modules("notebooks/08_tvd.ipynb"), weights=weights,
-           tables=tables(f"prm/{PRM}.manifest.json",
-                         *(f"sample/{POLICY}/{name}-greedy.parquet" for name in ("validation", *TESTS)))
-    output: nb=executed("08_tvd"),
-            tables=tables(*(f"tvd/{PRM}/{POLICY}-{name}.parquet" for name in ("validation", *TESTS)))
-    params: reads("tvd")
-    threads: workflow.cores
-    shell: EXECUTE
+    rule:
+        name: f"tvd_{policy}"
+        input: nb=notebook("08_tvd"), code=modules("08_tvd"), weights=weights(policy),
+               tables=samples(policy, ["validation", *tests(policy)], "-greedy")
+                      + tables(*(f"prm/{name}.manifest.json" for name in PROFILE.tvd.guide[policy]))
+        output: nb=executed("08_tvd", policy), tables=guided(policy)
+        params: reads("tvd"), policy=policy
+        threads: workflow.cores
+        shell: OF_POLICY
 
 
-rule tokens:
-    input: nb=source("notebooks/10_tokens.ipynb"), code=modules("notebooks/10_tokens.ipynb"), weights=weights,
-           tables=tables(f"sample/{POLICY}/train.parquet", f"threshold/{POLICY}.json",
-                         f"split/{POLICY}/{METHOD}.parquet")
-    output: nb=executed("10_tokens"), table=tables(f"tokens/{POLICY}.parquet")
-    params: reads("tokens")
+    rule:
+        name: f"tokens_{policy}"
+        input: nb=notebook("10_tokens"), code=modules("10_tokens"), weights=weights(policy),
+               tables=samples(policy, ["train"], "") + tables(f"threshold/{policy}.json")
+        output: nb=executed("10_tokens", policy), table=tables(f"tokens/{policy}.parquet")
+        params: reads("tokens"), policy=policy
+        shell: OF_POLICY
+
+
+RESULTS = [path for policy in POLICIES for path in scored(policy) + guided(policy)
+           + samples(policy, ["validation", *tests(policy)], "-greedy") + samples(policy, ["train", *tests(policy)], "")
+           + tables(f"threshold/{policy}.json")]
+
+
+rule generalize:
+    input: nb=notebook("09_generalize"), code=modules("09_generalize"), tables=RESULTS
+    output: nb=executed("09_generalize"), table=tables("generalize/results.parquet")
+    params: reads("generalize")
     shell: EXECUTE
 
 
 # A site that cannot be built leaves the old one as it was: `update` keeps its first page, the mark tells them apart.
 rule site:
-    input: notebooks=[executed(chapter) for chapter in CHAPTERS],
-           code=source("asprm/site.py") + modules("asprm/site.py"),
+    input: notebooks=CHAPTERS,
+           code=source("asprm/site.py", *study.modules(SOURCE / "asprm/site.py", SOURCE)),
            pages=source("_config.yml", "_toc.yml", *(p for p in sorted((SOURCE / "book").rglob("*")) if p.is_file()),
                         *sorted((SOURCE / "data" / "paper").glob("*.yml")),
                         *sorted((SOURCE / "data" / "reference").glob("*.json")),

@@ -1,7 +1,8 @@
 """Align: where each token ends in the text that its ids spell.
 
 Within one model everything is token ids. Text matters where two tokenizers meet and where people read: there a step end
-also carries its character offset, and this module is the only one that computes it. It decodes, it never encodes.
+also carries its character offset, and this module is the only one that computes it (`Speller`) and that finds the
+place again in another tokenizer's ids (`carry`).
 """
 
 from __future__ import annotations
@@ -52,6 +53,33 @@ class Speller:
     def _prefix_ends(self, ids: list[int], text: str) -> NDArray[np.int32]:
         ends = [_shared(self._decode(ids[: i + 1]), text) for i in range(len(ids))]
         return np.maximum.accumulate(np.array(ends, np.int32))
+
+
+def carry(text: str, char_ends: ArrayLike, tokenizer: Any, *, finished: bool) -> tuple[NDArray, NDArray]:
+    """A solution in another model's tokens: ids (T,) int32 and, for each of its step ends (K,), the token end there.
+
+    A step ends with the first token that holds its last character, so that two ends may become one. finished: the text
+    came to its end, which `tokenizer`'s end-of-text token then says; the end of the whole text moves behind it.
+    ValueError: a tokenizer without character offsets.
+    """
+    if not getattr(tokenizer, "is_fast", False):
+        raise ValueError(f"align: {type(tokenizer).__name__} knows no character offsets; expected a fast tokenizer")
+    encoded = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
+    ids, offsets = list(encoded["input_ids"]), np.array([end for _, end in encoded["offset_mapping"]], np.int64)
+    char_ends = np.asarray(char_ends)
+    ends = np.minimum(np.searchsorted(offsets, char_ends, side="left") + 1, len(ids))
+    if finished:
+        ids.append(tokenizer.eos_token_id)
+    ends[char_ends == len(text)] = len(ids)
+    return np.array(ids, np.int32), np.maximum(ends, 1).astype(np.int32)
+
+
+def same_tokens(one: Any, other: Any) -> bool:
+    """Whether two tokenizers give the same ids, so that nothing need be carried from the one to the other."""
+    return one is other or (
+        one.get_vocab() == other.get_vocab()
+        and getattr(one, "backend_tokenizer", one).to_str() == getattr(other, "backend_tokenizer", other).to_str()
+    )
 
 
 def _shared(prefix: str, text: str) -> int:

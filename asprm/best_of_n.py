@@ -15,6 +15,9 @@ import pyarrow as pa
 from numpy.typing import ArrayLike, NDArray
 
 from asprm import statistics as s
+from asprm.run import Run
+
+Table = pa.Table | pd.DataFrame
 
 AGGREGATES: dict[str, Callable[[NDArray], float]] = {
     "min": np.min,  # the paper's
@@ -74,8 +77,16 @@ def candidates(table: pa.Table | pd.DataFrame) -> Candidates:
     )
 
 
+def rated(run: Run, prm: str, name: str, position: str = "") -> list[pd.DataFrame]:
+    """The rated candidates of the run's policy on the set `name`, one table per training of the reward model `prm`."""
+    return [
+        run.read(f"best_of_n/{artifact}/{run.policy}-{name}{position}").to_pandas()
+        for artifact in run.profile.seeds_of(prm)
+    ]
+
+
 def curves(
-    table: pa.Table | pd.DataFrame,
+    table: Table | Mapping[str, Sequence[Table]],
     ns: Sequence[int],
     *,
     how: Sequence[str] = tuple(AGGREGATES),
@@ -87,16 +98,26 @@ def curves(
 ) -> pd.DataFrame:
     """Accuracy against n: tidy frame with columns method, n, value, low, high.
 
-    table: as for `candidates`. Methods: "PRM-min" and so on for each of `how` (`name` instead of PRM), "majority",
-    "weighted vote" (by the score of the first of `how`), "pass@n" (the ceiling), "mean" (a single sample) and, where
-    `greedy` says which problems greedy decoding has right, "greedy"; the last two are the same for every n.
+    table: as for `candidates`, or several by the name of the reward model, each with one table per training of it, of
+    the same candidates; a problem's outcome is then the mean over the trainings. Methods: "PRM-min" and so on for each
+    of `how` (`name`, or the names, instead of PRM), "majority", "weighted vote" (by the score of the first of `how`, of
+    the first reward model's first training), "pass@n" (the ceiling), "mean" (a single sample) and, where `greedy` says
+    which problems greedy decoding has right, "greedy"; the last two are the same for every n.
     Each value is the mean over problems of the mean over subsets of n candidates; its 95 % interval resamples problems,
     or their `clusters` (templates by problem). All methods share the resamples. Shares, not percent.
     """
-    c = candidates(table)
+    tables = table if isinstance(table, Mapping) else {name: [table]}
+    rated = {prm: [candidates(one) for one in some] for prm, some in tables.items()}
+    c = next(iter(rated.values()))[0]
     ns = [int(n) for n in ns]
     flat = np.ones(len(ns))
-    methods = {f"{name}-{h}": s.best_of_n(c.scores(h), c.correct, ns) for h in how}
+    methods = {}
+    for prm, trainings in rated.items():
+        for one in trainings:
+            _check_same(prm, one, c)
+        for h in how:
+            outcomes = [s.best_of_n(one.scores(h), one.correct, ns) for one in trainings]
+            methods[f"{prm}-{h}"] = np.mean(outcomes, axis=0)
     methods["majority"] = s.majority_vote(c.answers, c.correct, ns)
     methods["weighted vote"] = s.weighted_vote(c.answers, c.correct, c.scores(how[0]), ns, seed=seed)
     methods["pass@n"] = s.pass_at_k(c.correct, ns)
@@ -153,6 +174,11 @@ def comparisons(
         for rival, values in rivals.items()
     ]
     return pd.DataFrame(rows)
+
+
+def _check_same(prm: str, one: Candidates, other: Candidates) -> None:
+    if one.problems != other.problems or not np.array_equal(one.correct, other.correct):
+        raise ValueError(f"the tables of {prm} are of other candidates than the first; expected the same, in one order")
 
 
 def _in_order(by_problem: Mapping[str, object], problems: list[str], what: str) -> NDArray:

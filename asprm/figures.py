@@ -406,14 +406,31 @@ _NAMES = {"majority": "majority vote", "mean": "single sample", "pass@n": "pass@
 def bon_curves(frame: pd.DataFrame, methods: Sequence[str] | None = None, title: str = "") -> Plot:
     """Accuracy of best-of-n against n (paper Figures 4 and 5), with bands of 95 %.
 
-    frame: from `asprm.best_of_n.curves`. methods: which lines, the first in blue; unless told, the frame's first with
-    majority vote, the ceiling pass@n, greedy decoding and a single sample.
+    frame: from `asprm.best_of_n.curves`. methods: which lines, the first in blue; unless told, the reward models of
+    the frame with majority vote, the ceiling pass@n, greedy decoding and a single sample.
     """
-    known = list(frame["method"].unique())
-    methods = methods or [m for m in (known[0], "majority", "pass@n", "greedy", "mean") if m in known]
     plot, (ax,) = _plot(3.6)
+    plot.alt = _bon_curves(ax, frame, methods, title)
+    return plot
+
+
+@_styled
+def bon_panels(frames: Mapping[str, pd.DataFrame], methods: Sequence[str] | None = None) -> Plot:
+    """`bon_curves` of several test sets, one above the other; frames by title."""
+    plot, axes = _plot(3.3 * len(frames), [1] * len(frames))
+    told = [_bon_curves(ax, frame, methods, title) for ax, (title, frame) in zip(axes, frames.items(), strict=True)]
+    for ax in axes[:-1]:
+        ax.set_xlabel("")
+    plot.alt = " ".join(told)
+    return plot
+
+
+def _bon_curves(ax: Axes, frame: pd.DataFrame, methods: Sequence[str] | None, title: str) -> str:
+    known = list(frame["method"].unique())
+    plain = [m for m in known if m not in _LINES and m not in _LEVELS]
+    methods = methods or [*plain, *(m for m in ("majority", "pass@n", "greedy", "mean") if m in known)]
     labels, told = [], []
-    others = iter([BLUE, RED, "#b58900", "#56b4e9", "#7f7f7f"])
+    others = iter([BLUE, RED, "#b58900", "#56b4e9", "#7f7f7f", "#b8860b", "#2f4f4f"])
     for method in methods:
         rows = frame[frame["method"] == method].sort_values("n")
         if rows.empty:
@@ -433,11 +450,11 @@ def bon_curves(frame: pd.DataFrame, methods: Sequence[str] | None = None, title:
     ax.set_xscale("log", base=2)
     ax.xaxis.set_minor_locator(NullLocator())
     ax.set_xticks(ns, [str(n) for n in ns])
-    ax.set(xlim=(ns[0] * 0.95, ns[-1] * 1.2), xlabel="candidates n", ylabel="problems solved", title=title)
+    ax.set(xlim=(ns[0] * 0.95, ns[-1] * 1.02 ** (4 + len(labels))), xlabel="candidates n", ylabel="problems solved")
+    ax.set_title(title)
     _percent_axis(ax.yaxis)
     _end_labels(ax, labels)
-    plot.alt = f"Best-of-n accuracy{' on ' + title if title else ''} at n = {ns[-1]}: {', '.join(told)}."
-    return plot
+    return f"Best-of-n accuracy{' on ' + title if title else ''} at n = {ns[-1]}: {', '.join(told)}."
 
 
 @_styled
@@ -543,4 +560,53 @@ def types_beside_paper(frame: pd.DataFrame, paper: pd.DataFrame) -> Plot:
         for name, row in top.iterrows()
     ]
     plot.alt = f"Decisions by token type beside the paper's, most frequent first: {', '.join(told)}."
+
+
+def intervals(frame: pd.DataFrame, value: str = "value", title: str = "", xlabel: str = "", zero: bool = False) -> Plot:
+    """One dot with its 95 % interval per row, one below the other, in the frame's order.
+
+    frame: columns label, `value`, low, high, in shares. Rows of one `group` (where the frame has that column) share a
+    colour. zero: draw the line of no difference.
+    """
+    plot, (ax,) = _plot(0.9 + 0.27 * len(frame))
+    groups = list(dict.fromkeys(frame["group"])) if "group" in frame else [None]
+    colors = dict(zip(groups, [BLUE, RED, GREEN, PURPLE, GREY, "#b58900", "#56b4e9"], strict=False))
+    told = []
+    for place, row in enumerate(frame.to_dict("records")):
+        color = colors[row.get("group")]
+        ax.hlines(place, row["low"], row["high"], color=color, linewidth=1.6)
+        ax.plot(row[value], place, "o", color=color, markersize=5)
+        told.append(f"{row['label']} {_percent(row[value])} ({_percent(row['low'])} to {_percent(row['high'])})")
+    if zero:
+        ax.axvline(0, color=GREY, linewidth=1)
+    ax.set_yticks(range(len(frame)), list(frame["label"]))
+    ax.set(ylim=(len(frame) - 0.5, -0.5), xlabel=xlabel)
+    ax.set_title(title)
+    ax.grid(axis="y", visible=False)
+    _percent_axis(ax.xaxis)
+    plot.alt = f"{title or xlabel}: {', '.join(told)}."
+    return plot
+
+
+@_styled
+def share_sweep(frame: pd.DataFrame, chosen: float, names: Mapping[str, str]) -> Plot:
+    """Best-of-N by the share below the threshold that a reward model's steps were cut at, a line per test set.
+
+    frame: from `asprm.generalize.sweep`. chosen: the study's own share. names: how the test sets are called.
+    """
+    plot, (ax,) = _plot(3.4)
+    labels, told = [], []
+    for color, (name, rows) in zip([BLUE, RED, GREEN, PURPLE], frame.groupby("set", sort=False), strict=False):
+        ax.plot(rows["share"], rows["bon"], "o-", color=color, markersize=4)
+        _error_bars(ax, rows["share"], rows["bon"], rows["low"], rows["high"], color)
+        labels.append((rows["bon"].iloc[-1], names.get(name, name), color))
+        told += [f"{names.get(name, name)} at {_percent(r.share)}: {_percent(r.bon)}" for r in rows.itertuples()]
+    ax.axvline(chosen, color=GREY, linestyle="--", linewidth=1.2)
+    ax.text(chosen, 1.01, "this study", color=GREY, ha="center", va="bottom", fontsize=9,
+            transform=ax.get_xaxis_transform())  # fmt: skip
+    ax.set(xlabel="share of tokens below the threshold", ylabel="Best-of-N")
+    for axis in (ax.xaxis, ax.yaxis):
+        _percent_axis(axis, 1 if axis is ax.xaxis else 0)
+    _end_labels(ax, labels)
+    plot.alt = f"Best-of-N by the share of tokens below the threshold. {'; '.join(told)}."
     return plot

@@ -6,21 +6,25 @@ are held against greedy decoding.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from itertools import groupby
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 
+from asprm.align import same_tokens
 from asprm.chunks import map_chunks
-from asprm.engines import Engine, Request, load_engine
+from asprm.engines import Request, load_engine
+from asprm.engines.executor import load_executor
 from asprm.policy import encode_prompts
 from asprm.problems import Problem
 from asprm.run import Run
-from asprm.sample import GREEDY, by_set, grade, problem_set, test_sets
-from asprm.score import PRM, load_prm
+from asprm.sample import GREEDY, grade, problem_set, test_sets
+from asprm.score import PRM, Item, load_prm, logits
 from asprm.statistics import bootstrap_mean, bootstrap_ratio, compare
 from asprm.tvd import guided_decode
 
@@ -38,66 +42,141 @@ SCHEMA = pa.schema(
 _CHUNK = 128  # problems
 
 
-def decode_sets(run: Run) -> dict[str, int]:
-    """Decode the validation problems and every test set at every trigger, write the tables; tokens by set."""
-    settings = run.settings
-    items = [
-        (name, trigger, problem)
-        for name in ("validation", *test_sets(run.profile))
-        for trigger in settings.triggers
-        for problem in problem_set(run.profile, name)
+@dataclass(frozen=True)
+class _Item:
+    """One problem of one set, to be decoded under one reward model at one trigger."""
+
+    prm: str
+    set: str
+    trigger: float
+    problem: Problem
+
+
+def decode_all(run: Run) -> dict[str, float]:
+    """Guide the run's policy by every reward model that is asked for; the trigger chosen for each.
+
+    A trigger is chosen on the validation problems, at all of `tvd.triggers` (the least of the best ones), and then used
+    on the test sets; the first reward model is shown at every trigger there too. An experiment is guided by
+    `run.prm` alone. Writes
+    `tvd/<prm>/<policy>-<set>` and `tvd/<prm>/<policy>.json` with the trigger.
+    """
+    profile, settings, policy = run.profile, run.settings, run.policy
+    names = [run.prm] if run.experiment else profile.tvd.guide[policy]
+    folders = {name: str(run.find(f"prm/{name}")) for name in names}
+    tests = test_sets(profile, run.domain)
+
+    def decode(asked: list[tuple[str, str, float]], label: str) -> Iterator[tuple[str, str, pa.Table]]:
+        items = [
+            _Item(name, one, trigger, problem)
+            for name, one, trigger in asked
+            for problem in problem_set(profile, one, run.domain)
+        ]
+        tables = map_chunks(
+            partial(_decode_chunk, candidates=settings.candidates, max_new_tokens=profile.sample.max_new_tokens),
+            items,
+            size=_CHUNK,
+            folder=run.work(f"tvd/{policy}"),
+            key={"settings": profile.reads("tvd"), "inputs": run.inputs, "asked": asked},
+            setup=partial(_Guides, run.policy_path(), folders, run.domain),
+            workers=run.workers,
+            label=f"tvd {policy}, {label}",
+        )
+        whole = pa.concat_tables(tables)
+        for name, one in dict.fromkeys((name, one) for name, one, _ in asked):
+            chosen = pc.and_(pc.equal(whole["prm"], name), pc.equal(whole["set"], one))
+            yield name, one, whole.filter(chosen).drop_columns(["prm", "set"])
+
+    triggers: dict[str, float] = {}
+    for name, one, table in decode([(n, "validation", t) for n in names for t in settings.triggers], "validation"):
+        run.write(f"tvd/{name}/{policy}-{one}", table)
+        right = table.to_pandas().groupby("trigger")["correct"].mean()
+        triggers[name] = float(right.idxmax())
+        run.write_json(f"tvd/{name}/{policy}", {"trigger": triggers[name], "validation": right.to_dict()})
+    asked = [
+        (n, one, t) for n in names for one in tests for t in (settings.triggers if n == names[0] else [triggers[n]])
     ]
-    limit = run.profile.sample.max_new_tokens
-    setup = partial(_load, run.policy_path(), str(run.find(f"prm/{run.prm}")))
-    tables = map_chunks(
-        partial(_decode_chunk, candidates=settings.candidates, max_new_tokens=limit),
-        items,
-        size=_CHUNK,
-        folder=run.work(f"tvd/{run.prm}/{run.policy}"),
-        key={"settings": settings.model_dump(mode="json"), "limit": limit, "inputs": run.inputs,
-             "problems": run.profile.problems.model_dump()},
-        setup=setup,
-        workers=run.workers,
-        label="tvd",
-    )  # fmt: skip
-    tokens: dict[str, int] = {}
-
-    def counted(name, parts):
-        for _, part in parts:
-            tokens[name] = tokens.get(name, 0) + sum(part["tokens"].to_pylist())
-            yield part
-
-    for name, parts in groupby(by_set(tables), key=lambda pair: pair[0]):
-        run.write(f"tvd/{run.prm}/{run.policy}-{name}", counted(name, parts))
-    return tokens
+    for name, one, table in decode(asked, "test"):
+        run.write(f"tvd/{name}/{policy}-{one}", table, tokens=pc.sum(table["tokens"]).as_py())
+    return triggers
 
 
-def _load(policy: str, prm: str) -> tuple[Engine, PRM]:
-    return load_engine(policy), load_prm(prm)
+class _Guides:
+    """The policy, and the reward models as they are asked for: one that reads other tokens rates texts."""
+
+    def __init__(self, policy: str, folders: Mapping[str, str], domain: str) -> None:
+        self.engine = load_engine(policy)
+        self.folders, self.domain, self.ready = folders, domain, {}
+
+    def of(self, name: str):
+        if name not in self.ready:
+            prm = load_prm(self.folders[name])
+            same = same_tokens(prm.tokenizer, self.engine.tokenizer)
+            self.ready[name] = load_executor(prm.model) if same else TextRater(prm, self.engine.tokenizer)
+        return self.ready[name]
+
+    @property
+    def where(self) -> Callable[[np.ndarray], bool] | None:
+        """In code the reward model steps in within the program only (METHOD, step 7)."""
+        return self.in_fence if self.domain == "code" else None
+
+    def in_fence(self, ids: np.ndarray) -> bool:
+        return self.engine.tokenizer.decode(ids, skip_special_tokens=True).count("```") % 2 == 1
 
 
-def _decode_chunk(items: Sequence[tuple[str, float, Problem]], state, *, candidates: int, max_new_tokens: int):
-    """One row per item, in order: `SCHEMA` with the name of the set in front."""
-    engine, prm = state
-    prompts = encode_prompts(engine.tokenizer, [problem for _, _, problem in items])
+class TextRater:
+    """A `Rater` (asprm.tvd) by a PRM that reads other tokens than the policy: each candidate is appended to the text so
+    far and the whole is read in the PRM's tokens. A request's key is its problem.
+    """
+
+    def __init__(self, prm: PRM, tokenizer) -> None:
+        self.prm, self.tokenizer, self.prompts = prm, tokenizer, {}
+
+    def rate(self, asked: Sequence[tuple[Request, np.ndarray, np.ndarray]]) -> list[np.ndarray]:
+        """Scores (M,) float32 per decision."""
+        rows = [np.append(ids, one) for _, ids, candidates in asked for one in candidates]
+        texts = self.tokenizer.batch_decode(rows, skip_special_tokens=True)
+        spelled = self.prm.tokenizer(texts, add_special_tokens=False)["input_ids"]
+        prompts = [self._prompt(request.key) for request, _, candidates in asked for _ in candidates]
+        items = []
+        for row, ids, prompt in zip(rows, spelled, prompts, strict=True):
+            if row[-1] == self.tokenizer.eos_token_id:
+                ids = [*ids, self.prm.tokenizer.eos_token_id]
+            whole = np.concatenate([prompt, np.array(ids, np.int32)])  # its last token may be the prompt's
+            items.append(Item(whole[:-1], whole[-1:], np.array([1])))
+        found = 1 / (1 + np.exp(-np.concatenate(logits(self.prm.model, items))))
+        return np.split(found.astype(np.float32), np.cumsum([len(candidates) for *_, candidates in asked])[:-1])
+
+    def _prompt(self, problem: Problem) -> np.ndarray:
+        if problem.id not in self.prompts:
+            self.prompts[problem.id] = encode_prompts(self.prm.tokenizer, [problem])[0]
+        return self.prompts[problem.id]
+
+
+def _decode_chunk(items: Sequence[_Item], guides: _Guides, *, candidates: int, max_new_tokens: int) -> pa.Table:
+    """One row per item, in order: `SCHEMA` with the names of the reward model and the set in front."""
+    tokenizer = guides.engine.tokenizer
+    prompts = encode_prompts(tokenizer, [item.problem for item in items])
     rows: list[dict | None] = [None] * len(items)
-    for trigger, group in groupby(range(len(items)), key=lambda i: items[i][1]):
-        requests = [Request(prompts[i], len(prompts[i]), 0, i) for i in group]
+    for (name, trigger), group in groupby(range(len(items)), key=lambda i: (items[i].prm, items[i].trigger)):
+        places = list(group)
+        requests = [Request(prompts[i], len(prompts[i]), 0, items[i].problem) for i in places]
+        of = {id(items[i].problem): i for i in places}
         options = {"trigger": trigger, "candidates": candidates, "max_new_tokens": max_new_tokens}
-        for request, guided in guided_decode(engine, prm.model, requests, **options):
-            name, _, problem = items[request.key]
-            text = engine.tokenizer.decode(guided.ids, skip_special_tokens=True)
-            rows[request.key] = {
-                "set": name,
-                "problem": problem.id,
+        for request, guided in guided_decode(guides.engine, guides.of(name), requests, where=guides.where, **options):
+            i = of[id(request.key)]
+            text = tokenizer.decode(guided.ids, skip_special_tokens=True)
+            rows[i] = {
+                "prm": name,
+                "set": items[i].set,
+                "problem": items[i].problem.id,
                 "trigger": trigger,
                 "text": text,
-                "correct": guided.finished and grade(problem, text).correct,
+                "correct": guided.finished and grade(items[i].problem, text).correct,
                 "tokens": len(guided.ids),
                 "decisions": len(guided.decisions),
                 "changed": len(guided.changed),
             }
-    return pa.Table.from_pylist(rows, pa.schema([pa.field("set", pa.string()), *SCHEMA]))
+    return pa.Table.from_pylist(rows, pa.schema([("prm", pa.string()), ("set", pa.string()), *SCHEMA]))
 
 
 def by_trigger(frame: pd.DataFrame, seed: int) -> pd.DataFrame:
@@ -145,12 +224,21 @@ def show_decision(run: Run, frame: pd.DataFrame, greedy: Mapping[str, bool], tri
         print("guided decoding changed no token on these problems")
         return None
     name = chosen["problem"].iloc[0]
-    problem = next(problem for test in test_sets(run.profile) for problem in problem_set(run.profile, test)
-                   if problem.id == name)  # fmt: skip
-    engine, prm = _load(run.policy_path(), str(run.find(f"prm/{run.prm}")))
+    problem = next(
+        x for one in test_sets(run.profile, run.domain) for x in problem_set(run.profile, one) if x.id == name
+    )
+    guides = _Guides(run.policy_path(), {run.prm: str(run.find(f"prm/{run.prm}"))}, run.domain)
+    engine = guides.engine
     prompt = encode_prompts(engine.tokenizer, [problem])[0]
-    options = {"trigger": trigger, "candidates": run.settings.candidates}
-    [(_, guided)] = guided_decode(engine, prm.model, [Request(prompt, len(prompt), 0)], **options)
+    limit = run.profile.sample.max_new_tokens
+    options = {
+        "trigger": trigger,
+        "candidates": run.settings.candidates,
+        "max_new_tokens": limit,
+        "where": guides.where,
+    }
+    requests = [Request(prompt, len(prompt), 0, problem)]
+    [(_, guided)] = guided_decode(engine, guides.of(run.prm), requests, where=guides.where, **options)
     at = int(guided.changed[0])
     number = int(np.flatnonzero(guided.decisions == at)[0])
     print(problem.prompt, engine.tokenizer.decode(guided.ids[:at]) + " …", sep="\n\n")

@@ -57,7 +57,13 @@ def p_value(p: float) -> str:
 # --- results ----------------------------------------------------------------------------------------------------------
 
 HEADLINE = "minigsm"  # the family whose test set the landing page reports
-NAMES = {"minigsm": "MiniGSM", "minimath": "MiniMATH", "minigsm-p2": "MiniGSM-P2"}
+NAMES = {
+    "minigsm": "MiniGSM",
+    "minimath": "MiniMATH",
+    "minigsm-p2": "MiniGSM-P2",
+    "minicode": "MiniCode",
+    "minicode-new": "MiniCode-New",
+}
 RIVALS = {
     "single sample": "a single sample",
     "greedy": "greedy decoding",

@@ -3,7 +3,8 @@
 The backbone keeps its weights; a value head of one output per token takes the place of the language-model head, and the
 sigmoid of its output at a step's last token is held against the step's label by binary cross-entropy. Labels are in
 [0, 1]: hard, soft, or entropy-regularised. The result is a Hugging Face folder that `asprm.score` reads. Knows token
-ids, ends and labels: not how they were made.
+ids, ends and labels: not how they were made. `learn_all` is the stage: every reward model of the profile that starts
+from a policy's weights.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import math
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,8 +26,13 @@ import pyarrow.compute as pc
 import torch
 from transformers import PreTrainedModel
 
+from asprm.align import carry
+from asprm.artifacts import known_digest
+from asprm.chunks import map_chunks
 from asprm.models import load_tokenizer
 from asprm.progress import log
+from asprm.run import Run
+from asprm.sample import problem_set, prompts_of
 from asprm.score import ABOUT, check, load_classifier, quiet, this_device
 from asprm.trainer import Example, PackTrainer, Settings, history_of
 
@@ -56,6 +63,120 @@ def examples(labels: pa.Table, samples: pa.Table, prompts: Mapping[str, np.ndarr
             )
         )
     return out
+
+
+def data_of(run: Run, name: str, tokenizer: Any) -> list[tuple[pa.Table, pa.Table, dict[str, np.ndarray]]]:
+    """What the reward model `name` learns from: per table of its `data`, labels and samples in the tokens of its base,
+    and the prompts by problem. With `equal`, each has as many solutions as the smallest, drawn by the training's seed.
+    """
+    model = run.profile.reward_models[name]
+    found = []
+    for table in model.data:
+        policy, _, method = table.partition("/")
+        labels = run.read(f"rollout/{policy}/{method}")
+        samples = run.read(f"sample/{policy}/train", ["problem", "solution", "ids", "text", "finished"])
+        if policy != model.base:
+            labels, samples = carried(labels, samples, tokenizer)
+        problems = problem_set(run.profile, "train", run.profile.policies[policy].domain)
+        found.append((labels, samples, prompts_of(tokenizer, problems)))
+    if model.equal:
+        solutions = [labels.group_by(["problem", "solution"]).aggregate([]) for labels, *_ in found]
+        fewest = min(map(len, solutions))
+        for i, some in enumerate(solutions):
+            rng = np.random.default_rng([run.profile.prm.seed, i])
+            chosen = some.take(np.sort(rng.choice(len(some), fewest, replace=False)))
+            labels = found[i][0].join(chosen, ["problem", "solution"], join_type="inner")
+            found[i] = (labels.sort_by([(key, "ascending") for key in ("problem", "solution", "step")]), *found[i][1:])
+    return found
+
+
+def carried(labels: pa.Table, samples: pa.Table, tokenizer: Any) -> tuple[pa.Table, pa.Table]:
+    """Labels and samples of another policy in the tokens of `tokenizer`. Of ends that fall together the last one stays.
+
+    labels: columns problem, solution, step, char_end, label, …. samples: problem, solution, ids, text, finished.
+    """
+    frame = labels.to_pandas()
+    ends = frame.groupby(["problem", "solution"], sort=False)["char_end"].apply(np.array)
+    rows, places = [], []
+    for row in samples.to_pylist():
+        key = row["problem"], row["solution"]
+        if key in ends.index:
+            ids, token_ends = carry(row["text"], ends.loc[key], tokenizer, finished=row["finished"])
+            rows.append(row | {"ids": ids})
+            places.append(
+                pd.DataFrame({"end": token_ends, "step": np.arange(len(token_ends))}).assign(
+                    problem=key[0], solution=key[1]
+                )
+            )
+    moved = frame.drop(columns="end").merge(pd.concat(places), on=["problem", "solution", "step"])
+    moved = moved.drop_duplicates(["problem", "solution", "end"], keep="last")
+    return pa.Table.from_pandas(moved, preserve_index=False), pa.Table.from_pylist(rows, samples.schema)
+
+
+def learn(run: Run, name: str, seed: int, folder: Path, work: Path) -> pd.DataFrame:
+    """Train the reward model `name` with one seed, save it in `folder`; its history. A tenth of the *problems* is held
+    out to watch: of solutions of one problem, one tells what the others are.
+    """
+    base = run.policy_path(run.profile.reward_models[name].base)
+    tokenizer = load_tokenizer(base)
+    train_examples, validation = watched(run, name, tokenizer)
+    about = {"reward_model": name, "data": list(run.profile.reward_models[name].data), "solutions": len(train_examples)}
+    settings = settings_of(run.profile.prm)
+    return train(base, train_examples, settings, folder, validation=validation, seed=seed, work=work, about=about)
+
+
+def watched(run: Run, name: str, tokenizer: Any) -> tuple[list[Example], list[Example]]:
+    """The examples of the reward model `name`: to learn from, and of the problems that are held out."""
+    learned, held = [], []
+    for labels, samples, prompts in data_of(run, name, tokenizer):
+        for part, some in zip(hold_out(labels, share=0.1, seed=run.profile.prm.seed), (learned, held), strict=True):
+            some += examples(part, samples, prompts)
+    return learned, held
+
+
+def learn_all(run: Run) -> list[str]:
+    """Train every reward model that starts from the run's policy, with every seed; the artifacts' names.
+
+    Writes `prm/<name>/` and `prm/<name>-log`; an experiment trains `run.prm` alone. Several are trained side by
+    side, each in one process with one thread
+    where there is no accelerator: the result does not depend on how many cores there are.
+    """
+    names = [run.prm] if run.experiment else run.profile.trained_on(run.policy)
+    tasks = [(artifact, name, seed) for name in names for artifact, seed in run.profile.seeds_of(name).items()]
+    place = run.work(f"prm/{run.policy}")
+    inputs = {table: run.find(f"rollout/{table}.parquet") for _, name, _ in tasks for table in _tables(run, name)}
+    digests = {table: known_digest(path) for table, path in inputs.items()}
+    run.policy_path()
+    histories = map_chunks(
+        partial(_learn, run=run, place=place),
+        tasks,
+        size=1,
+        folder=place / "histories",
+        key={"settings": run.profile.reads("prm"), "tasks": tasks, "labels": digests, "inputs": run.inputs},
+        workers=1 if this_device() == "cuda" else min(run.workers, len(tasks)),
+        label=f"reward models of {run.policy}",
+    )
+    for (artifact, *_), history in zip(tasks, histories, strict=True):
+        with run.write_folder(f"prm/{artifact}", **json.loads((place / artifact / ABOUT).read_text())) as folder:
+            shutil.copytree(place / artifact, folder, dirs_exist_ok=True)
+        run.write(f"prm/{artifact}-log", history)
+    return [artifact for artifact, *_ in tasks]
+
+
+def _tables(run: Run, name: str) -> tuple[str, ...]:
+    return run.profile.reward_models[name].data
+
+
+def _learn(tasks: Sequence[tuple[str, str, int]], state: None, *, run: Run, place: Path) -> pa.Table:
+    [(artifact, name, seed)] = tasks
+    threads = torch.get_num_threads()
+    if this_device() == "cpu":
+        torch.set_num_threads(1)
+    try:
+        history = learn(run, name, seed, place / artifact, place / f"{artifact}.work")
+    finally:
+        torch.set_num_threads(threads)
+    return pa.Table.from_pandas(history, preserve_index=False)
 
 
 def settings_of(section: Any) -> Settings:

@@ -6,6 +6,7 @@ defaults for these numbers.
 """
 
 import difflib
+import re
 from collections.abc import Iterable, Mapping
 from functools import cache
 from pathlib import Path
@@ -13,7 +14,7 @@ from types import MappingProxyType
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 PACKAGED = Path(__file__).parent / "profiles"
 
@@ -23,11 +24,12 @@ READS: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "policy": ("policies", "problems", "policy", "sample"),
         "sample": ("policies", "problems", "sample"),
         "threshold": ("threshold",),
-        "split": ("policies", "split"),
-        "rollout": ("policies", "problems", "sample", "rollout"),
-        "prm": ("policies", "problems", "prm"),
-        "best_of_n": ("policies", "problems", "sample", "split", "best_of_n"),
-        "tvd": ("policies", "problems", "sample", "tvd"),
+        "split": ("policies", "split", "reward_models"),
+        "rollout": ("policies", "problems", "sample", "split", "reward_models", "rollout"),
+        "prm": ("policies", "problems", "reward_models", "prm"),
+        "best_of_n": ("policies", "problems", "sample", "split", "reward_models", "best_of_n"),
+        "tvd": ("policies", "problems", "sample", "reward_models", "tvd"),
+        "generalize": ("policies", "problems", "reward_models", "best_of_n", "tvd", "generalize"),
         "tokens": ("policies", "tokens"),
         "truth": ("policies", "problems", "sample", "split", "rollout", "best_of_n", "tvd", "truth"),
         "claims": ("policies", "problems", "sample", "best_of_n", "claims"),
@@ -39,13 +41,22 @@ class ProfileError(ValueError):
     """A profile or a parameter that is unknown, mistyped or out of range."""
 
 
-# YAML and papermill write sequences as lists; a frozen profile keeps tuples.
-Numbers = Annotated[tuple[float, ...], BeforeValidator(lambda v: tuple(v) if isinstance(v, list) else v)]
-Counts = Annotated[tuple[int, ...], BeforeValidator(lambda v: tuple(v) if isinstance(v, list) else v)]
+def _as_tuple(value: Any) -> Any:
+    """YAML and papermill write sequences as lists; a frozen profile keeps tuples."""
+    return tuple(value) if isinstance(value, list) else value
+
+
+Numbers = Annotated[tuple[float, ...], BeforeValidator(_as_tuple)]
+Counts = Annotated[tuple[int, ...], BeforeValidator(_as_tuple)]
+Names = Annotated[tuple[str, ...], BeforeValidator(_as_tuple)]
 Count = Annotated[int, Field(gt=0)]
 Share = Annotated[float, Field(gt=0, lt=1)]
 Families = dict[str, Count]
 Shares = dict[str, Annotated[float, Field(gt=0)]]
+
+
+# Where steps end, and how they are labelled where that is not the profile's way: "line-entropy".
+METHOD = r"^(adaptive(-0\.\d+)?|line|fixed|random|whole)(-(hard|soft|entropy))?$"
 
 
 class Section(BaseModel):
@@ -130,8 +141,9 @@ class Threshold(Section):
 
 
 class Split(Section):
-    method: Literal["adaptive", "line", "fixed", "random"]
-    """where steps end: below the threshold, at line breaks, every `length` tokens, in `count` random steps"""
+    method: Annotated[str, Field(pattern=METHOD)]
+    """where steps end: `adaptive` (below the threshold; `adaptive-0.01`: below that of another share), `line` (at line
+    breaks), `fixed` (every `length` tokens), `random` (in `count` random steps), `whole` (one step)"""
     length: Count
     """tokens per step of the method `fixed`"""
     count: Count
@@ -143,12 +155,27 @@ class Rollout(Section):
     """solutions per training problem whose steps are labelled"""
     rollouts: Count
     """J, continuations from each step end (paper: 8)"""
+    entropy_rollouts: Count
+    """J of labels whose method says `-entropy` (ER-PRM: 16)"""
     estimate: Literal["hard", "soft", "entropy"]
     """hard: one of J is right; soft: share of J; entropy: (1/eta) log mean exp(eta correct)"""
     eta: Annotated[float, Field(gt=0)]
     """sharpness of the estimate `entropy`"""
     temperature: Annotated[float, Field(gt=0)]
     """of the continuations"""
+
+
+class RewardModel(Section):
+    base: str
+    """the policy whose weights it starts from"""
+    data: Annotated[
+        tuple[Annotated[str, Field(pattern=r"^\w+/")], ...], BeforeValidator(_as_tuple), Field(min_length=1)
+    ]
+    """tables of labels to learn from, `<policy>/<method>`; texts of another policy are read by the base's tokenizer"""
+    equal: bool = False
+    """of each table take as many solutions as the smallest has"""
+    seeds: Count = 1
+    """trainings that differ in their seed only"""
 
 
 class Prm(Section):
@@ -171,6 +198,10 @@ class BestOfN(Section):
     """the N for which accuracy is reported, none above `sample.candidates`"""
     aggregate: Literal["min", "mean", "last", "product", "max"]
     """how step scores become a candidate's score (paper: min)"""
+    score: dict[str, Names]
+    """by policy, the reward models that rate its candidates"""
+    random: Count
+    """ratings at random positions, each with a seed of its own, for those that are also rated elsewhere (Table 3)"""
 
 
 class Tvd(Section):
@@ -178,6 +209,13 @@ class Tvd(Section):
     """M, tokens that the PRM rates at a decision point (paper: 8)"""
     triggers: Numbers
     """top-1 probabilities below which the PRM steps in; the best on validation is used for the test"""
+    guide: dict[str, Names]
+    """by policy, the reward models that guide it; the first is shown at every trigger"""
+
+
+class Generalize(Section):
+    resamples: Count
+    """of the bootstrap intervals"""
 
 
 class Tokens(Section):
@@ -220,12 +258,16 @@ class Profile(Section):
     """stage 04: from solutions to steps"""
     rollout: Rollout
     """stage 05: labels"""
+    reward_models: dict[str, RewardModel]
+    """the reward models by name, and what each learns from"""
     prm: Prm
-    """stage 06: training the process reward model"""
+    """stage 06: training the reward models"""
     best_of_n: BestOfN
     """stage 07: choosing among candidates"""
     tvd: Tvd
     """stage 08: token-level value-guided decoding"""
+    generalize: Generalize
+    """stage 09: other data, other positions, other domains, other thresholds"""
     tokens: Tokens
     """stage 10: token types of decision points"""
     truth: Truth
@@ -237,6 +279,45 @@ class Profile(Section):
         """How the policy `name` is made: the section `policy` with what differs for it. ProfileError: a wrong value."""
         values = self.policy.model_dump() | self.policies[name].recipe
         return validated(Policy, values, where=f"profile {self.name}: policies.{name}.recipe")
+
+    def methods(self, policy: str) -> list[str]:
+        """How the policy's solutions are split and labelled: the study's own method, then what reward models want."""
+        wanted = [table for model in self.reward_models.values() for table in model.data]
+        named = [method for owner, _, method in (table.partition("/") for table in wanted) if owner == policy]
+        return list(dict.fromkeys([self.split.method, *named]))
+
+    def trained_on(self, policy: str) -> list[str]:
+        """Names of the reward models that start from the policy's weights."""
+        return [name for name, model in self.reward_models.items() if model.base == policy]
+
+    def seeds_of(self, name: str) -> dict[str, int]:
+        """The trainings of a reward model, artifact's name -> seed: "ASPRM-M" itself, then "ASPRM-M@1", …"""
+        count, first = self.reward_models[name].seeds, self.prm.seed
+        return {name if k == 0 else f"{name}@{k}": first + k for k in range(count)}
+
+    @model_validator(mode="after")
+    def _names_are_known(self) -> "Profile":
+        """A reward model's base and data, and what the stages ask for, must exist."""
+        used = [(f"reward_models.{n}.base", m.base) for n, m in self.reward_models.items()]
+        used += [
+            (f"reward_models.{n}.data", t.partition("/")[0]) for n, m in self.reward_models.items() for t in m.data
+        ]
+        asked = [("best_of_n.score", self.best_of_n.score), ("tvd.guide", self.tvd.guide)]
+        used += [(where, policy) for where, by_policy in asked for policy in by_policy]
+        for where, policy in used:
+            if policy not in self.policies:
+                raise ValueError(f"{where}: unknown policy '{policy}': {nearest(policy, self.policies)}")
+        for where, by_policy in asked:
+            for name in (name for names in by_policy.values() for name in names):
+                if name not in self.reward_models:
+                    raise ValueError(f"{where}: unknown reward model '{name}': {nearest(name, self.reward_models)}")
+        for name, model in self.reward_models.items():
+            for table in model.data:
+                if not re.match(METHOD, table.partition("/")[2]):
+                    raise ValueError(
+                        f"reward_models.{name}.data: '{table}': expected <policy>/<method> like M/adaptive"
+                    )
+        return self
 
     def reads(self, stage: str) -> dict[str, Any]:
         """The seed and the sections that `stage` depends on, as plain values: what the workflow watches."""
@@ -321,7 +402,6 @@ def _read(file: Path, children: tuple[Path, ...] = ()) -> dict[str, Any]:
 @cache
 def _loader() -> type[yaml.SafeLoader]:
     """YAML 1.1 reads 1e-3 as text, for want of a point; people who write learning rates do not expect that."""
-    import re
 
     class Loader(yaml.SafeLoader):
         pass
@@ -339,6 +419,8 @@ def _fault(model: type[BaseModel], fault: Any, where: str) -> str:
         return f"{where}: unknown key '{location}': {nearest(str(fault['loc'][-1]), known)}"
     if fault["type"] == "missing":
         return f"{where}: '{location}' is missing"
+    if fault["type"] == "value_error":
+        return f"{where}: {fault['msg'].removeprefix('Value error, ')}"
     wanted = fault["msg"].removeprefix("Input should be ").removeprefix("a valid ")
     return f"{where}: {location} = {fault['input']!r} ({type(fault['input']).__name__}): expected {wanted}"
 

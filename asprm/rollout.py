@@ -10,14 +10,16 @@ solutions that begin alike share their labels and their cost.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from itertools import islice
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from asprm.chunks import map_chunks
 from asprm.engines import Completion, Engine, Request, Sampling, load_engine
@@ -25,6 +27,7 @@ from asprm.policy import encode_prompts
 from asprm.problems import Problem
 from asprm.run import Run
 from asprm.sample import grade, problem_set, request_seed
+from asprm.split import parse_method
 
 SCHEMA = pa.schema(
     {
@@ -32,6 +35,7 @@ SCHEMA = pa.schema(
         "solution": pa.int32(),
         "step": pa.int32(),
         "end": pa.int32(),
+        "char_end": pa.int32(),  # where it ends in the solution's text
         "right": pa.int32(),  # continuations that came right
         "rollouts": pa.int32(),  # continuations that were run; the step that ends a solution needs none: one, itself
         "tokens": pa.int32(),  # generated for this row; 0 where an equal prefix was labelled before
@@ -65,8 +69,22 @@ class _Item:
     problem: Problem
     solutions: tuple[int, ...]
     ids: tuple[np.ndarray, ...]
-    ends: tuple[np.ndarray, ...]
+    ends: dict[str, tuple[np.ndarray, ...]]  # by method, one array of step ends per solution
+    char_ends: dict[str, tuple[np.ndarray, ...]]
     correct: tuple[bool, ...]
+
+    def all_ends(self, methods: Sequence[str]) -> list[np.ndarray]:
+        """Per solution, where a step ends by any of the methods."""
+        found = (np.concatenate(ends) for ends in zip(*(self.ends[method] for method in methods), strict=True))
+        return [np.unique(ends) for ends in found]
+
+
+class _Together(NamedTuple):
+    """A problem's solutions and where their steps end by any of several methods."""
+
+    problem: Problem
+    ids: Sequence[np.ndarray]
+    ends: Sequence[np.ndarray]
 
 
 @dataclass
@@ -81,7 +99,6 @@ class _Step:
     done: int = 0
     asked: int = 0
     tokens: int = 0
-    rows: list[tuple[int, int]] = field(default_factory=list)  # (solution's place in the item, step)
 
 
 def waves(rollouts: int) -> Iterator[int]:
@@ -94,61 +111,72 @@ def waves(rollouts: int) -> Iterator[int]:
         size = done
 
 
-def label_steps(run: Run, method: str | None = None) -> int:
-    """Label the steps of the run's split and write the table `rollout/<policy>/<method>`; tokens generated."""
-    settings, method = run.settings, method or run.method
-    items = list(_items(run, method))
-    sampling = Sampling(temperature=settings.temperature, max_new_tokens=run.profile.sample.max_new_tokens)
-    options = {"rollouts": settings.rollouts, "estimate": settings.estimate, "eta": settings.eta, "seed": run.seed}
+def label_all(run: Run) -> dict[str, int]:
+    """Label the training solutions by every method that the study or a reward model asks for; tokens by method.
+
+    Writes `rollout/<policy>/<method>`. A prefix at which steps of several methods end is continued once for all of
+    them; the tokens of each table are those that its method alone would cost.
+    """
+    methods = run.profile.methods(run.policy)
+    items = list(_items(run, methods))
+    limit = run.profile.sample.max_new_tokens
     path = run.policy_path()
-    tables = map_chunks(
-        partial(_label_chunk, sampling=sampling, **options),
+    settings = run.settings.model_dump(mode="json")
+    chunks = partial(
+        map_chunks,
+        partial(_label_chunk, methods=methods, settings=run.settings, limit=limit, seed=run.seed),
         items,
         size=_CHUNK,
-        folder=run.work(f"rollout/{run.policy}/{method}"),
-        key={**options, "solutions": settings.solutions, "temperature": settings.temperature, "inputs": run.inputs},
+        folder=run.work(f"rollout/{run.policy}"),
+        key={"settings": settings, "limit": limit, "seed": run.seed, "inputs": run.inputs, "methods": methods},
         setup=partial(load_engine, path),
         workers=run.workers,
-        label="rollout",
+        label=f"rollout {run.policy}",
     )
-    tokens = 0
+    tokens = dict.fromkeys(methods, 0)
+    for method in methods:  # the first time chunks are computed, then they are there
 
-    def counted() -> Iterator[pa.Table]:
-        nonlocal tokens
-        for table in tables:
-            tokens += sum(table["tokens"].to_pylist())
-            yield table
+        def counted(method: str = method) -> Iterator[pa.Table]:
+            for table in chunks():
+                table = table.filter(pc.equal(table["method"], method)).drop_columns("method")
+                tokens[method] += pc.sum(table["tokens"]).as_py() or 0
+                yield table
 
-    run.write(f"rollout/{run.policy}/{method}", counted())
+        run.write(f"rollout/{run.policy}/{method}", counted())
     return tokens
 
 
 def label_some(run: Run, engine: Engine, problems: int) -> pd.DataFrame:
     """Label the steps of the first so many problems with all J rollouts of each; columns of `SCHEMA`, nothing saved."""
-    settings = run.settings
-    sampling = Sampling(temperature=settings.temperature, max_new_tokens=run.profile.sample.max_new_tokens)
-    items = list(islice(_items(run, run.method), problems))
-    options = {"rollouts": settings.rollouts, "estimate": "soft", "eta": settings.eta, "seed": run.seed}
-    return _label_chunk(items, engine, sampling=sampling, **options).to_pandas()
+    items = list(islice(_items(run, [run.method]), problems))
+    settings = run.settings.model_copy(update={"estimate": "soft"})
+    limit = run.profile.sample.max_new_tokens
+    options = {"methods": [run.method], "settings": settings, "limit": limit, "seed": run.seed}
+    return _label_chunk(items, engine, **options).drop_columns("method").to_pandas()
 
 
-def _items(run: Run, method: str) -> Iterator[_Item]:
+def _items(run: Run, methods: Sequence[str]) -> Iterator[_Item]:
     """Problems with the first `settings.solutions` of their solutions, in the order of the samples."""
-    problems = {problem.id: problem for problem in problem_set(run.profile, "train")}
+    problems = {problem.id: problem for problem in problem_set(run.profile, "train", run.domain)}
     samples = _rows(run, f"sample/{run.policy}/train", ["problem", "solution", "ids", "correct"])
-    splits = _rows(run, f"split/{run.policy}/{method}", ["problem", "solution", "ends"])
+    names = [parse_method(method).split for method in methods]
+    splits = [_rows(run, f"split/{run.policy}/{name}", ["problem", "solution", "ends", "char_ends"]) for name in names]
     rows: dict[str, list[tuple]] = {}
-    for (problem, solution, ids, correct), (*same, ends) in zip(samples, splits, strict=True):
-        if same != [problem, solution]:
-            raise ValueError(
-                f"rollout: the split's row of {same} stands beside the sample's row of {[problem, solution]}\n"
-                f"  the split is of other samples; make it anew:  rm data/runs/*/split/{run.policy}/{method}.parquet"
-            )
+    for (problem, solution, ids, correct), *cuts in zip(samples, *splits, strict=True):
+        for name, (*same, _, _) in zip(names, cuts, strict=True):
+            if same != [problem, solution]:
+                raise ValueError(
+                    f"rollout: the split's row of {same} stands beside the sample's row of {[problem, solution]}\n"
+                    f"  the split is of other samples; make it anew:  rm data/runs/*/split/{run.policy}/{name}.parquet"
+                )
         some = rows.setdefault(problem, [])
         if len(some) < run.settings.solutions:
-            some.append((solution, np.asarray(ids, np.int32), np.asarray(ends, np.int32), correct))
+            ends, char_ends = ([np.asarray(cut[k], np.int32) for cut in cuts] for k in (2, 3))
+            some.append((solution, np.asarray(ids, np.int32), correct, ends, char_ends))
     for name, some in rows.items():
-        yield _Item(problems[name], *(tuple(column) for column in zip(*some, strict=True)))
+        solutions, ids, correct, ends, char_ends = zip(*some, strict=True)
+        by_method = [dict(zip(methods, zip(*cuts, strict=True), strict=True)) for cuts in (ends, char_ends)]
+        yield _Item(problems[name], solutions, ids, *by_method, correct)
 
 
 def _rows(run: Run, name: str, columns: list[str]) -> Iterator[tuple]:
@@ -156,29 +184,55 @@ def _rows(run: Run, name: str, columns: list[str]) -> Iterator[tuple]:
         yield from zip(*(batch[column].to_pylist() for column in columns), strict=True)
 
 
-def _label_chunk(items: Sequence[_Item], engine: Engine, *, sampling, rollouts, estimate, eta, seed) -> pa.Table:
-    """One row of `SCHEMA` per step of the items' solutions, in order."""
+def _label_chunk(items: Sequence[_Item], engine: Engine, *, methods, settings, limit, seed) -> pa.Table:
+    """One row of `SCHEMA`, with the method's name in front, per step of the items' solutions: method by method."""
     prompts = encode_prompts(engine.tokenizer, [item.problem for item in items])
-    rows = []
-    for item, steps in zip(
-        items, run_rollouts(items, prompts, engine, sampling, rollouts, estimate, seed), strict=True
-    ):
-        for place, (solution, ends) in enumerate(zip(item.solutions, item.ends, strict=True)):
-            for step, end in enumerate(ends.tolist()):
-                if step == len(ends) - 1:  # nothing is left to continue: the solution is its own rollout
-                    right, run, tokens = int(item.correct[place]), 1, 0
-                else:
-                    found = steps[place, step]
-                    right, run = found.right, found.done
-                    tokens = found.tokens if found.rows[0] == (place, step) else 0
-                value = float(label(right, run, estimate, eta))
-                rows.append((item.problem.id, solution, step, end, right, run, tokens, value))
-    columns = zip(*rows, strict=True)
-    return pa.table({name: list(column) for name, column in zip(SCHEMA.names, columns, strict=True)}, schema=SCHEMA)
+    sampling = Sampling(temperature=settings.temperature, max_new_tokens=limit)
+    estimates = {method: parse_method(method).estimate or settings.estimate for method in methods}
+    parts = []
+    for estimate in dict.fromkeys(estimates.values()):
+        some = [method for method in methods if estimates[method] == estimate]
+        entropy = estimate == "entropy" and estimate != settings.estimate
+        rollouts = settings.entropy_rollouts if entropy else settings.rollouts
+        together = [_Together(item.problem, item.ids, item.all_ends(some)) for item in items]
+        found = run_rollouts(together, prompts, engine, sampling, rollouts, estimate, seed)
+        for method in some:
+            how = partial(label, estimate=estimate, eta=settings.eta)
+            rows = [
+                row
+                for item, all_, steps in zip(items, together, found, strict=True)
+                for row in _label_item(item, method, all_.ends, steps)
+            ]
+            columns = dict(zip(SCHEMA.names, zip(*rows, strict=True), strict=False))
+            columns["label"] = how(columns["right"], columns["rollouts"])
+            table = pa.table({name: list(columns[name]) for name in SCHEMA.names}, schema=SCHEMA)
+            parts.append((methods.index(method), table.add_column(0, "method", pa.array([method] * len(table)))))
+    return pa.concat_tables(table for _, table in sorted(parts, key=lambda part: part[0]))
+
+
+def _label_item(
+    item: _Item, method: str, all_ends: Sequence[np.ndarray], steps: Mapping[tuple[int, int], _Step]
+) -> Iterator[tuple]:
+    """The item's rows by one method, without their labels. Of equal prefixes the first bears the tokens."""
+    counted = set()
+    for place, solution in enumerate(item.solutions):
+        ends, char_ends = item.ends[method][place], item.char_ends[method][place]
+        for step, (end, char_end) in enumerate(zip(ends.tolist(), char_ends.tolist(), strict=True)):
+            if step == len(ends) - 1:  # nothing is left to continue: the solution is its own rollout
+                right, run, tokens = int(item.correct[place]), 1, 0
+            else:
+                found = steps[place, int(np.searchsorted(all_ends[place], end))]
+                right, run = found.right, found.done
+                tokens = 0 if id(found) in counted else found.tokens
+                counted.add(id(found))
+            yield item.problem.id, solution, step, end, char_end, right, run, tokens
 
 
 def run_rollouts(items, prompts, engine: Engine, sampling: Sampling, rollouts: int, estimate: str, seed: int):
-    """For each item a mapping (solution's place, step) -> its `_Step` with all counts; equal prefixes share one."""
+    """For each item a mapping (solution's place, step) -> its `_Step` with all counts; equal prefixes share one.
+
+    items: each with `problem`, `ids` (its solutions) and `ends` (where their steps end), as `_Together`.
+    """
     found = [_steps_of(item, prompt) for item, prompt in zip(items, prompts, strict=True)]
     plan = list(waves(rollouts)) if estimate == "hard" else [rollouts]
 
@@ -207,7 +261,7 @@ def run_rollouts(items, prompts, engine: Engine, sampling: Sampling, rollouts: i
     return found
 
 
-def _steps_of(item: _Item, prompt: np.ndarray) -> dict[tuple[int, int], _Step]:
+def _steps_of(item, prompt: np.ndarray) -> dict[tuple[int, int], _Step]:
     """The prefixes of the item's steps, the last of each solution left out; equal ones are one."""
     known: dict[bytes, _Step] = {}
     steps = {}
@@ -216,6 +270,5 @@ def _steps_of(item: _Item, prompt: np.ndarray) -> dict[tuple[int, int], _Step]:
         for number, end in enumerate(ends[:-1].tolist()):
             prefix = ids[:end].tobytes()
             step = known.setdefault(prefix, _Step(context, len(prompt) + end, len(prompt), item.problem))
-            step.rows.append((place, number))
             steps[place, number] = step
     return steps

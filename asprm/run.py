@@ -96,6 +96,10 @@ def open_run(profile: str, stage: str, parameters: Mapping[str, Any] | None = No
     policy = given.get("policy", next(iter(base.policies)))
     if policy not in base.policies:
         raise ProfileError(f"{stage}: unknown policy '{policy}': {nearest(policy, base.policies)}")
+    if "prm" in given and given["prm"].partition("@")[0] not in base.reward_models:
+        raise ProfileError(
+            f"{stage}: unknown reward model '{given['prm']}': {nearest(given['prm'], base.reward_models)}"
+        )
 
     changed = base.model_dump()
     changed[stage] |= {name: given[name] for name in given.keys() & type(section).model_fields}
@@ -148,6 +152,11 @@ class Run:
         return self.profile.seed
 
     @property
+    def domain(self) -> str:
+        """What this run's policy solves: "math" or "code"."""
+        return self.profile.policies[self.policy].domain
+
+    @property
     def method(self) -> str:
         """The splitting method whose tables this run reads and writes."""
         return self.profile.split.method
@@ -168,6 +177,11 @@ class Run:
         """Where this run writes: the profile's folder, or an experiment's beside it."""
         experiment = self.scratch or ("scratch" if self.overrides else None)
         return self.base.with_name(f"{self.base.name}~{experiment}") if experiment else self.base
+
+    @property
+    def experiment(self) -> bool:
+        """Whether this is a student's trial beside the study, which concerns one reward model only."""
+        return self.folder != self.base
 
     @property
     def _works(self) -> Path:

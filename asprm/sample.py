@@ -20,7 +20,7 @@ from asprm.chunks import map_chunks
 from asprm.engines import Engine, Request, Sampling, load_engine
 from asprm.grading import grade_math
 from asprm.policy import encode_prompts
-from asprm.problems import Problem, load
+from asprm.problems import Problem, domain_of, load
 from asprm.profile import Profile
 from asprm.run import Run
 
@@ -51,29 +51,31 @@ class _Item:
     merge: bool
 
 
-def problem_set(profile: Profile, name: str) -> list[Problem]:
+def problem_set(profile: Profile, name: str, domain: str | None = None) -> list[Problem]:
     """The problems of the set `name`: "train", "validation" or a test family, `-greedy` or not.
 
-    KeyError: the profile has no such set.
+    domain: only those of "train" and "validation" that are of this domain. KeyError: the profile has no such set.
     """
     name = name.removesuffix(GREEDY)
     families = {"train": profile.problems.train, "validation": profile.problems.validation}.get(name)
     if families is None:
         return load(name, "test", profile.problems.test[name])
-    return [problem for family, count in families.items() for problem in load(family, name, count)]
+    chosen = [family for family in families if domain in (None, domain_of(family))]
+    return [problem for family in chosen for problem in load(family, name, families[family])]
 
 
-def test_sets(profile: Profile) -> list[str]:
-    """Names of the test sets."""
-    return list(profile.problems.test)
+def test_sets(profile: Profile, domain: str) -> list[str]:
+    """Names of the test sets of a domain."""
+    return [name for name in profile.problems.test if domain == domain_of(name)]
 
 
 def sample_all(run: Run) -> dict[str, int]:
     """Sample every set of the run and write its tables; tokens generated, by set."""
     settings, profile = run.settings, run.profile
-    items = [_Item("train", problem, settings.solutions, True) for problem in problem_set(profile, "train")]
-    for name in ("validation", *test_sets(profile)):
-        problems = problem_set(profile, name)
+    train = problem_set(profile, "train", run.domain)
+    items = [_Item("train", problem, settings.solutions, True) for problem in train]
+    for name in ("validation", *test_sets(profile, run.domain)):
+        problems = problem_set(profile, name, run.domain)
         items += [_Item(name, problem, settings.candidates, False) for problem in problems]
         items += [_Item(name + GREEDY, problem, 1, False) for problem in problems]
     path = run.policy_path()

@@ -11,21 +11,25 @@ import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import torch
 from transformers import AutoModelForTokenClassification, PreTrainedModel
 from transformers.utils import logging
 
+from asprm.align import carry, same_tokens
+from asprm.chunks import map_chunks
 from asprm.models import load_config, load_tokenizer, load_weights
 from asprm.packed import in_order, pack, read, reading_size, tree_costs, use_packs
 from asprm.run import Run
-from asprm.sample import problem_set, prompts_of
-from asprm.split import split_table
+from asprm.sample import problem_set, prompts_of, test_sets
+from asprm.split import parse_method, split_table, tau_of
 
 ABOUT = "prm.json"  # beside the weights: how the PRM was made
 _WINDOW = 1024  # items looked at together for common beginnings
@@ -178,11 +182,15 @@ def check(item: Item, model: PreTrainedModel, name: str) -> None:
         )
 
 
-def score_table(prm: PRM, samples: pa.Table, splits: pa.Table, prompts: Mapping[str, np.ndarray]) -> pa.Table:
+def score_table(
+    prm: PRM, samples: pa.Table, splits: pa.Table, prompts: Mapping[str, np.ndarray], *, carry_over: bool = False
+) -> pa.Table:
     """One row of step scores per solution; schema `SCHEMA`. Rows are independent: score a big table batch by batch.
 
     samples: columns problem, solution, ids, correct, answer. splits: problem, solution, ends, the same rows in the same
-    order. prompts: token ids (L,) by problem. ValueError: the tables do not match, or an item cannot be scored.
+    order. prompts: token ids (L,) by problem. carry_over: the samples' tokens are not the PRM's; then also needed are
+    samples' text and finished, and char_ends, from which ids and ends in the PRM's tokens are found.
+    ValueError: the tables do not match, or an item cannot be scored.
     """
     for column in ("problem", "solution"):
         if not samples[column].combine_chunks().equals(splits[column].combine_chunks()):
@@ -190,28 +198,97 @@ def score_table(prm: PRM, samples: pa.Table, splits: pa.Table, prompts: Mapping[
                 f"score: samples and splits differ in column {column!r} ({len(samples)} and {len(splits)} rows); "
                 "expected the split of these very samples, in their order"
             )
-    names = samples["problem"].to_pylist()
-    items = (
-        Item(prompts[name], np.asarray(ids.values), np.asarray(ends.values))
-        for name, ids, ends in zip(names, samples["ids"], splits["ends"], strict=True)
-    )
-    scores = pa.array(score(prm, items), pa.list_(pa.float32()))
+    scores = pa.array(score(prm, _items(prm, samples, splits, prompts, carry_over)), pa.list_(pa.float32()))
     table = samples.select(["problem", "solution", "correct", "answer"]).append_column("scores", scores)
     return table.select(SCHEMA.names).cast(SCHEMA)
 
 
-def score_candidates(run: Run, name: str) -> Iterator[pa.Table]:
-    """Score the candidates of the test set `name` at the step ends of the run's splitting method; tables of `SCHEMA`.
+def _items(
+    prm: PRM, samples: pa.Table, splits: pa.Table, prompts: Mapping[str, np.ndarray], carry_over: bool
+) -> Iterator[Item]:
+    names = samples["problem"].to_pylist()
+    if not carry_over:
+        for name, ids, ends in zip(names, samples["ids"], splits["ends"], strict=True):
+            yield Item(prompts[name], np.asarray(ids.values), np.asarray(ends.values))
+        return
+    texts, finished = samples["text"].to_pylist(), samples["finished"].to_pylist()
+    for name, text, whole, ends in zip(names, texts, finished, splits["char_ends"], strict=True):
+        yield Item(prompts[name], *carry(text, np.asarray(ends.values), prm.tokenizer, finished=whole))
 
-    The adaptive steps end where the threshold that was fitted on training samples says. Streams: a batch at a time.
+
+def score_all(run: Run) -> list[str]:
+    """Rate the policy's candidates, of validation and each test set, by every reward model that is asked for.
+
+    Writes `best_of_n/<prm>/<policy>-<set>`, rated where the policy's own method ends steps, the same places for every
+    reward model; for those that start from this policy also `…@line` and `…@random0` … (Table 3), which cost nothing
+    more: one reading of a solution gives the scores at all positions. An experiment rates by `run.prm` alone.
+    Returns the tables' names.
     """
-    prm = load_prm(run.find(f"prm/{run.prm}"))
-    prompts = prompts_of(prm.tokenizer, problem_set(run.profile, name))
-    tau = run.read_json(f"threshold/{run.policy}")["tau"]
-    options = {"tau": tau, "length": run.profile.split.length, "count": run.profile.split.count, "seed": run.seed}
-    for rows in run.scan(f"sample/{run.policy}/{name}", rows=4096):
+    profile, policy = run.profile, run.policy
+    chosen = [run.prm] if run.experiment else profile.best_of_n.score[policy]
+    names = [artifact for name in chosen for artifact in profile.seeds_of(name)]
+    sets = ["validation", *test_sets(profile, run.domain)]
+    tasks = [(name, one) for name in names for one in sets]
+    folders = {name: str(run.find(f"prm/{name}")) for name in names}
+    taus = run.read_json(f"threshold/{policy}")
+    for one in sets:
+        run.find(f"sample/{policy}/{one}.parquet")
+    tables = map_chunks(
+        partial(_score_task, run=run, folders=folders, fitted=taus),
+        tasks,
+        size=1,
+        folder=run.work(f"best_of_n/{policy}"),
+        key={"tasks": tasks, "settings": profile.reads("best_of_n"), "inputs": run.inputs},
+        workers=run.workers if this_device() == "cpu" else 1,
+        label=f"scores of {policy}",
+    )
+    written = []
+    for (name, one), table in zip(tasks, tables, strict=True):
+        for position in table["position"].unique().to_pylist():
+            written.append(f"best_of_n/{name}/{policy}-{one}{position}")
+            run.write(written[-1], table.filter(pc.equal(table["position"], position)).drop_columns("position"))
+    return written
+
+
+def _score_task(tasks: Sequence[tuple[str, str]], state: None, *, run: Run, folders, fitted) -> pa.Table:
+    """`SCHEMA` with the rating position in front: "" for the policy's own steps, "@line", "@random0", …"""
+    [(name, one)] = tasks
+    prm, profile = load_prm(folders[name]), run.profile
+    tokenizer = load_tokenizer(run.policy_path())
+    problems = {problem.id: problem for problem in problem_set(profile, one, run.domain)}
+    prompts = prompts_of(prm.tokenizer, list(problems.values()))
+    own = profile.reward_models[name.partition("@")[0]].base == run.policy
+    parts: dict[str, list[pa.Table]] = {}
+    for rows in run.scan(f"sample/{run.policy}/{one}", rows=4096):
         batch = pa.Table.from_batches([rows])
-        yield score_table(prm, batch, split_table(batch, run.method, prm.tokenizer, **options), prompts)
+        for position, table in _rated(run, prm, batch, tokenizer, prompts, fitted, everywhere=own).items():
+            parts.setdefault(position, []).append(table)
+    whole = {position: pa.concat_tables(tables) for position, tables in parts.items()}
+    return pa.concat_tables(t.add_column(0, "position", pa.array([p] * len(t))) for p, t in whole.items())
+
+
+def _rated(run: Run, prm: PRM, batch: pa.Table, tokenizer, prompts, fitted, *, everywhere: bool) -> dict[str, pa.Table]:
+    """Score tables of a batch by position; the union of all positions is read once."""
+    profile, method = run.profile, parse_method(run.method)
+    options = {"length": profile.split.length, "count": profile.split.count}
+    cut = partial(split_table, batch, tokenizer=tokenizer, tau=tau_of(fitted, method.share), **options)
+    splits = {"": cut(method.kind, seed=run.seed)}
+    if everywhere:
+        splits["@line"] = cut("line")
+        splits |= {f"@random{k}": cut("random", seed=run.seed + k) for k in range(profile.best_of_n.random)}
+    foreign = not same_tokens(prm.tokenizer, tokenizer)
+    if len(splits) == 1:
+        return {"": score_table(prm, batch, splits[""], prompts, carry_over=foreign)}
+    ends = [[np.asarray(row.values) for row in table["ends"]] for table in splits.values()]
+    union = [np.unique(np.concatenate(some)) for some in zip(*ends, strict=True)]
+    columns = [splits[""]["problem"], splits[""]["solution"], pa.array(union, pa.list_(pa.int32()))]
+    table = score_table(prm, batch, pa.table(columns, names=["problem", "solution", "ends"]), prompts)
+    scores = [np.asarray(row.values) for row in table["scores"]]
+    out, place = {}, table.schema.get_field_index("scores")
+    for position, own in zip(splits, ends, strict=True):
+        found = [row[np.searchsorted(every, some)] for row, every, some in zip(scores, union, own, strict=True)]
+        out[position] = table.set_column(place, SCHEMA.field("scores"), pa.array(found, pa.list_(pa.float32())))
+    return out
 
 
 def _sigmoid(x: np.ndarray) -> np.ndarray:

@@ -7,15 +7,17 @@ Knows confidences, offsets and tables: no model.
 
 from __future__ import annotations
 
+import re
 import zlib
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import ArrayLike, NDArray
 
 from asprm.align import Speller
+from asprm.run import Run
 
 Ends = NDArray[np.int32]  # (K,) strictly increasing
 
@@ -79,7 +81,52 @@ def read_marks(marked: str, mark: str = " ки ") -> tuple[str, Ends]:
     return "".join(steps), np.cumsum([len(step) for step in steps[:-1]], dtype=np.int32)
 
 
-METHODS: dict[str, str | None] = {"adaptive": "tau", "line": None, "fixed": "length", "random": "count"}
+METHODS: dict[str, str | None] = {"adaptive": "tau", "line": None, "fixed": "length", "random": "count", "whole": None}
+
+
+class Method(NamedTuple):
+    """What a method's name says: "adaptive-0.01", "line-entropy"."""
+
+    split: str  # the table of step ends that it uses: "adaptive-0.01", "line"
+    kind: str  # one of METHODS
+    share: float | None  # of tokens below the threshold, where it is not the profile's
+    estimate: str | None  # of labels, where it is not the profile's
+
+
+def parse_method(name: str) -> Method:
+    """The parts of a method's name. ValueError: it is none."""
+    found = re.fullmatch(r"((\w+)(?:-(0\.\d+))?)(?:-(hard|soft|entropy))?", name)
+    if not found or found[2] not in METHODS:
+        raise ValueError(f"unknown split method {name!r}; known: {', '.join(METHODS)}")
+    return Method(found[1], found[2], float(found[3]) if found[3] else None, found[4])
+
+
+def tau_of(fitted: Mapping[str, Any], share: float | None) -> float:
+    """τ from a policy's `threshold/<policy>.json`: the study's own, or that of another share of its sweep.
+
+    ValueError: the sweep does not have that share.
+    """
+    if share is None:
+        return fitted["tau"]
+    taus = {one["share"]: one["tau"] for one in fitted["sweep"]}
+    if share not in taus:
+        raise ValueError(f"no threshold was fitted for a share of {share}; add it to threshold.sweep, now {list(taus)}")
+    return taus[share]
+
+
+def split_samples(run: Run) -> list[str]:
+    """Cut the run's training samples by every method that it or a reward model asks for; the tables' names."""
+    from asprm.models import load_tokenizer
+
+    fitted, settings = run.read_json(f"threshold/{run.policy}"), run.profile.split
+    tokenizer = load_tokenizer(run.policy_path())
+    samples = run.read(f"sample/{run.policy}/train")
+    methods = {method.split: method for method in map(parse_method, run.profile.methods(run.policy))}
+    for name, method in methods.items():
+        options = {"length": settings.length, "count": settings.count, "seed": run.seed}
+        table = split_table(samples, method.kind, tokenizer, tau=tau_of(fitted, method.share), **options)
+        run.write(f"split/{run.policy}/{name}", table)
+    return list(methods)
 
 
 def split_table(
@@ -95,7 +142,8 @@ def split_table(
     """One row of step ends (tokens and characters) per row of `samples`, in its order; schema `SCHEMA`.
 
     samples: columns problem, solution, ids, confidences, text (what the ids spell). method: adaptive (needs tau), line,
-    fixed (needs length) or random (needs count; a solution's ends depend on the seed, its problem and its number only).
+    fixed (needs length), random (needs count; a solution's ends depend on the seed, its problem and its number only) or
+    whole (one step).
     Rows are independent, so that a big table may be split batch by batch.
     ValueError: unknown method, a missing parameter, ids and confidences of unequal length, an empty solution, a text
     that the tokenizer does not spell from the ids.
@@ -115,6 +163,8 @@ def split_table(
                 return line(text, char_ends)
             case "fixed":
                 return fixed(len(char_ends), length)
+            case "whole":
+                return _close(np.empty(0, np.int32), len(char_ends))
             case _:
                 return random(len(char_ends), count, [seed, zlib.crc32(row["problem"].encode()), row["solution"]])
 

@@ -11,9 +11,10 @@ waits for the PRM stands still, so that several decisions are made together.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import islice
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -52,20 +53,30 @@ class Guided:
         return self.decisions[self.ids[self.decisions] != self.candidates[:, 0]]
 
 
+class Rater(Protocol):
+    """A reward model that rates candidates by what they spell, whatever its tokenizer."""
+
+    def rate(self, asked: Sequence[tuple[Request, np.ndarray, np.ndarray]]) -> list[np.ndarray]:
+        """Scores (M,) in [0, 1] per decision: (prompt's request, ids of the solution so far (T,), candidates (M,))."""
+
+
 def guided_decode(
     engine: LocalEngine,
-    prm: PreTrainedModel | Executor,
+    prm: PreTrainedModel | Executor | Rater,
     requests: Iterable[Request],
     *,
     trigger: float,
     candidates: int = 8,
     max_new_tokens: int = 256,
+    where: Callable[[np.ndarray], bool] | None = None,
 ) -> Iterator[tuple[Request, Guided]]:
     """Decode the requests, in the order in which they end; they are pulled only when there is room for them.
 
     prm: a token classification model with one label over the policy's own vocabulary; its sigmoid at a token is the
-    score of the text up to there. Its executor (`load_executor`) does as well, and need not be made at every call.
-    requests: prompts; seeds play no part. trigger: in [0, 1]; 0 is greedy decoding.
+    score of the text up to there. Its executor (`load_executor`) does as well, and need not be made at every call. A
+    `Rater` serves a reward model that reads other tokens.
+    requests: prompts; seeds play no part. trigger: in [0, 1]; 0 is greedy decoding. where: told the solution's ids so
+    far, says whether the PRM may step in there (None: everywhere).
     ValueError: a trigger or number of candidates out of range, a PRM of another kind or vocabulary, a decision beyond
     the PRM's positions.
     """
@@ -73,8 +84,8 @@ def guided_decode(
         raise ValueError(f"tvd: trigger is {trigger}, expected a probability in [0, 1]")
     if candidates < 1:
         raise ValueError(f"tvd: candidates is {candidates}, expected at least 1")
-    scorer = _Scorer(prm, engine.executor.config.vocab_size)
-    return _decode(engine, scorer, requests, trigger, candidates, max_new_tokens)
+    scorer = _Rating(prm) if hasattr(prm, "rate") else _Scorer(prm, engine.executor.config.vocab_size)
+    return _decode(engine, scorer, requests, trigger, candidates, max_new_tokens, where)
 
 
 @dataclass(eq=False)
@@ -107,11 +118,12 @@ class _Text:
 
 def _decode(
     engine: LocalEngine,
-    scorer: _Scorer,
+    scorer: _Scorer | _Rating,
     requests: Iterable[Request],
     trigger: float,
     candidates: int,
     max_new_tokens: int,
+    where: Callable[[np.ndarray], bool] | None,
 ) -> Iterator[tuple[Request, Guided]]:
     width = min(candidates, engine.executor.config.vocab_size)
     queue = (replace(request, key=_Text(request)) for request in requests)
@@ -121,7 +133,7 @@ def _decode(
             if not batch.live:
                 return
             texts: list[_Text] = [request.key for request in batch.live]
-            tokens, confidences = _hesitate(batch, texts, trigger, width)
+            tokens, confidences = _hesitate(batch, texts, trigger, width, where)
             waiting = np.array([text.waits for text in texts])
             sure = np.flatnonzero(~waiting)
             ended = batch.advance(sure, tokens[sure], confidences[sure])
@@ -136,13 +148,17 @@ def _decode(
 
 
 @torch.inference_mode()
-def _hesitate(batch: Batch, texts: Sequence[_Text], trigger: float, width: int) -> tuple[np.ndarray, np.ndarray]:
+def _hesitate(
+    batch: Batch, texts: Sequence[_Text], trigger: float, width: int, where: Callable[[np.ndarray], bool] | None
+) -> tuple[np.ndarray, np.ndarray]:
     """Each row's most probable token and its probability; rows that newly fall below the trigger begin to wait."""
     probabilities = batch.step()[0].softmax(-1)
     confidences, tokens = probabilities.max(-1)
     both = torch.stack([tokens.int(), confidences.view(torch.int32)]).cpu().numpy()
     tokens, confidences = both[0], both[1].view(np.float32)
     unsure = [row for row in np.flatnonzero(confidences < trigger) if not texts[row].waits]
+    if where is not None:
+        unsure = [row for row in unsure if where(batch.ids[row, : batch.state[3, row]])]
     if unsure:
         # A stable sort, so that of equally probable tokens the lower id comes first, as it does in argmax.
         best = probabilities[unsure].sort(descending=True, stable=True)
@@ -207,3 +223,22 @@ class _Scorer:
     def release(self, text: _Text) -> None:
         if text.row is not None:
             self.free.append(text.row)
+
+
+class _Rating:
+    """A `Rater` in the place of `_Scorer`."""
+
+    def __init__(self, rater: Rater) -> None:
+        self.rater = rater
+
+    def choose(self, texts: Sequence[_Text], ids: Sequence[np.ndarray]) -> np.ndarray:
+        """As `_Scorer.choose`."""
+        asked = [(x.request, seen[x.request.start :], x.candidates[-1]) for x, seen in zip(texts, ids, strict=True)]
+        scores = self.rater.rate(asked)
+        for text, row in zip(texts, scores, strict=True):
+            text.waits = False
+            text.scores.append(row)
+        return np.array([text.candidates[-1][int(np.argmax(row))] for text, row in zip(texts, scores, strict=True)])
+
+    def release(self, text: _Text) -> None:
+        pass

@@ -29,7 +29,8 @@ class Problem:
     template: str = ""  # the skeleton it was made from: the cluster of a bootstrap
 
 
-FAMILIES = ("minigsm", "minimath", "minigsm-p2")
+DOMAINS = {"minigsm": "math", "minimath": "math", "minigsm-p2": "math"}  # of the families made here
+FAMILIES = tuple(DOMAINS)
 SPLITS = {"train": range(0, 90), "validation": range(90, 95), "test": range(95, 100)}  # per cent of all texts
 
 
@@ -50,6 +51,17 @@ def load(name: str, split: str = "test", count: int | None = None, start: int = 
         known = ", ".join([*FAMILIES, *hub.SOURCES])
         raise ValueError(f"no problems called {name!r}; there are {known}")
     return hub.load(name, split, path=path, count=count, start=start)
+
+
+def domain_of(name: str) -> str:
+    """The domain of a family or data set: "math" or "code". ValueError: no such problems."""
+    if name in DOMAINS:
+        return DOMAINS[name]
+    from asprm.problems import hub
+
+    if name not in hub.SOURCES:
+        raise ValueError(f"no problems called {name!r}; there are {', '.join([*FAMILIES, *hub.SOURCES])}")
+    return hub.SOURCES[name].domain
 
 
 def scenes(name: str, split: str, count: int, start: int = 0) -> Iterator[tuple[Problem, Scene]]:

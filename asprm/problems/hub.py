@@ -39,6 +39,10 @@ class Source:
     configs: tuple[str | None, ...] = (None,)  # all are read, in this order
     files: tuple[str, ...] = ()  # of the repository's one split, where it has no layout that `datasets` knows
 
+    @property
+    def domain(self) -> str:
+        return "code" if self.convert in (rows.leetcode, rows.livecodebench, rows.mbpp, rows.humaneval) else "math"
+
 
 _MATH = "algebra counting_and_probability geometry intermediate_algebra number_theory prealgebra precalculus"
 _LEETCODE = Source("newfacade/LeetCodeDataset", rows.leetcode, "215604aeed660029df7de2fea5a4d7b6ed476a08")

@@ -1,0 +1,188 @@
+"""Generalize: how reward models do with data, policies, positions and problems that are not their own (stage 9).
+
+Paper §4.3 and Tables 2 to 6, the threshold sweep, and whether harder problems are split more. Reads tables of earlier
+stages, computes shares with intervals and paired differences. No model is run here. Several trainings of one reward
+model (seeds) count as one: a problem's outcome is the mean of theirs.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+
+from asprm import statistics as s
+from asprm.best_of_n import candidates
+from asprm.run import Run
+from asprm.sample import GREEDY, problem_set, test_sets
+from asprm.split import parse_method
+
+POSITIONS = {"confidence": "", "line break": "@line"}  # and "random", the mean over several seeds
+
+
+def best_of_n(run: Run, prm: str, policy: str, name: str, position: str = "confidence") -> pd.DataFrame:
+    """(P, trainings) the probability that Best-of-N is right, one row a problem, one column a training of `prm`.
+
+    N is `sample.candidates`. position: where candidates are rated, one of POSITIONS, or "random".
+    MissingArtifact: that reward model did not rate this policy's candidates there.
+    """
+    columns = {}
+    count = run.profile.best_of_n.random
+    suffixes = [f"@random{k}" for k in range(count)] if position == "random" else [POSITIONS[position]]
+    for artifact in run.profile.seeds_of(prm):
+        found = []
+        for suffix in suffixes:
+            c = candidates(run.read(f"best_of_n/{artifact}/{policy}-{name}{suffix}"))
+            chosen = s.best_of_n(c.scores(run.profile.best_of_n.aggregate), c.correct, c.correct.shape[1])
+            found.append(pd.Series(np.ravel(chosen), c.problems))
+        columns[artifact] = pd.concat(found, axis=1).mean(axis=1)
+    return pd.DataFrame(columns)
+
+
+def guided(run: Run, prm: str, policy: str, name: str) -> pd.Series:
+    """Which problems guided decoding solves, at the trigger that was chosen for `prm` on validation problems."""
+    trigger = run.read_json(f"tvd/{prm}/{policy}")["trigger"]
+    frame = run.read(f"tvd/{prm}/{policy}-{name}").to_pandas()
+    return frame[frame["trigger"] == trigger].set_index("problem")["correct"].astype(float)
+
+
+def greedy(run: Run, policy: str, name: str) -> pd.Series:
+    """Which problems greedy decoding solves."""
+    frame = run.read(f"sample/{policy}/{name}{GREEDY}", ["problem", "correct"]).to_pandas()
+    return frame.set_index("problem")["correct"].astype(float)
+
+
+def results(run: Run) -> pd.DataFrame:
+    """Every reward model on every policy's test sets, at every rating position: one row each.
+
+    Columns: prm, policy, set, position, problems, trainings; bon with low and high (95 %, over problems) and with the
+    worst and best training; greedy; where the reward model also guided decoding: tvd, tvd_low, tvd_high, trigger.
+    Shares, not percent.
+    """
+    rows = []
+    for policy, source in run.profile.policies.items():
+        tests = test_sets(run.profile, source.domain)
+        for prm in run.profile.best_of_n.score.get(policy, ()):
+            own = run.profile.reward_models[prm].base == policy
+            places = ["confidence", *(["line break", "random"] if own else [])]
+            rows += [_result(run, prm, policy, name, place) for name in tests for place in places]
+    return pd.DataFrame(rows)
+
+
+def _result(run: Run, prm: str, policy: str, name: str, position: str) -> dict[str, object]:
+    outcome = best_of_n(run, prm, policy, name, position)
+    over = _clusters(run, name, tuple(outcome.index))
+    bon = mean_of(outcome.mean(axis=1), over, run)
+    row = {"prm": prm, "policy": policy, "set": name, "position": position, "problems": len(outcome)}
+    row |= {"trainings": outcome.shape[1], "bon": bon.value, "low": bon.low, "high": bon.high}
+    row |= {"worst": outcome.mean().min(), "best": outcome.mean().max(), "greedy": greedy(run, policy, name).mean()}
+    if position == "confidence" and prm in run.profile.tvd.guide.get(policy, ()):
+        tvd = mean_of(guided(run, prm, policy, name), over, run)
+        row |= {"tvd": tvd.value, "tvd_low": tvd.low, "tvd_high": tvd.high}
+        row["trigger"] = run.read_json(f"tvd/{prm}/{policy}")["trigger"]
+    return row
+
+
+def mean_of(outcome: pd.Series, clusters: np.ndarray | None, run: Run) -> s.Interval:
+    """The share of problems solved, with its interval."""
+    return s.bootstrap_mean(
+        outcome.to_numpy(float), clusters, resamples=run.profile.generalize.resamples, seed=run.seed
+    )
+
+
+def paired(run: Run, a: pd.Series, b: pd.Series, name: str) -> s.Comparison:
+    """Two ways on the same problems of the set `name`, paired. ValueError: not the same problems."""
+    if set(a.index) != set(b.index):
+        raise ValueError(f"generalize: {len(a)} and {len(b)} problems of {name}, and not the same ones")
+    over = _clusters(run, name, tuple(a.index))
+    options = {"resamples": run.profile.generalize.resamples, "seed": run.seed}
+    return s.compare(a.to_numpy(), b.loc[a.index].to_numpy(), over, **options)
+
+
+def _clusters(run: Run, name: str, problems: tuple[str, ...]) -> np.ndarray | None:
+    """The skeletons of MiniGSM-P2's problems, as GSM-Symbolic is resampled by template (METHOD, statistics)."""
+    if not name.endswith("-p2"):
+        return None
+    templates = {problem.id: problem.template for problem in problem_set(run.profile, name)}
+    return np.array([templates[problem] for problem in problems])
+
+
+def transfer(run: Run, found: pd.DataFrame, other: str, own: str) -> pd.DataFrame:
+    """The reward model `other` against `own` wherever both rate a policy's candidates: differences, paired by problem.
+
+    found: from `results`. Rows: policy, set, way (Best-of-N or TVD), both shares, difference with interval, exact p
+    where both sides are right or wrong for every problem.
+    """
+    rows = []
+    own_steps = found[found["position"] == "confidence"]
+    for policy, name in own_steps[own_steps["prm"] == other][["policy", "set"]].itertuples(index=False):
+        both = own_steps[(own_steps["policy"] == policy) & (own_steps["set"] == name)].set_index("prm")
+        if own not in both.index:
+            continue
+        bon = [best_of_n(run, prm, policy, name).mean(axis=1) for prm in (other, own)]
+        rows.append({"policy": policy, "set": name, "way": "Best-of-N"} | _difference(run, *bon, name))
+        if "tvd" in both and both.loc[[other, own], "tvd"].notna().all():
+            decoded = [guided(run, prm, policy, name) for prm in (other, own)]
+            rows.append({"policy": policy, "set": name, "way": "TVD"} | _difference(run, *decoded, name))
+    return pd.DataFrame(rows)
+
+
+def against_greedy(run: Run, found: pd.DataFrame, prm: str, names: list[str]) -> pd.DataFrame:
+    """Best-of-N and TVD by `prm` against greedy decoding on the sets `names`, paired; rows as those of `transfer`."""
+    rows = []
+    for row in found[(found["prm"] == prm) & (found["position"] == "confidence")].to_dict("records"):
+        if row["set"] in names:
+            base = greedy(run, row["policy"], row["set"])
+            ways = {"Best-of-N": best_of_n(run, prm, row["policy"], row["set"]).mean(axis=1)}
+            if not np.isnan(row.get("tvd", np.nan)):
+                ways["TVD"] = guided(run, prm, row["policy"], row["set"])
+            rows += [
+                {"policy": row["policy"], "set": row["set"], "way": way} | _difference(run, outcome, base, row["set"])
+                for way, outcome in ways.items()
+            ]
+    return pd.DataFrame(rows)
+
+
+def _difference(run: Run, a: pd.Series, b: pd.Series, name: str) -> dict[str, float]:
+    found = paired(run, a, b, name)
+    return {"this": found.a, "other": found.b, "difference": found.difference, "low": found.low, "high": found.high,
+            "p": found.p}  # fmt: skip
+
+
+def sweep(run: Run, found: pd.DataFrame, policy: str) -> pd.DataFrame:
+    """Best-of-N by the share of tokens below the threshold that the reward model's steps were cut at.
+
+    Rows: share, set, bon, low, high, trainings. All rate candidates at the same places, the study's own steps.
+    """
+    own = run.profile.threshold.share
+    shares = {}
+    for prm, model in run.profile.reward_models.items():
+        owner, _, method = model.data[0].partition("/")
+        if len(model.data) == 1 and owner == policy == model.base and method.startswith("adaptive"):
+            shares[prm] = parse_method(method).share or own
+    rows = found[(found["policy"] == policy) & (found["position"] == "confidence") & found["prm"].isin(shares)]
+    columns = ["share", "prm", "set", "bon", "low", "high", "trainings"]
+    return rows.assign(share=rows["prm"].map(shares)).sort_values(["set", "share"])[columns]
+
+
+def splits_by_difficulty(run: Run, policy: str, groups: int = 4) -> pd.DataFrame:
+    """Are harder problems split more? Decision tokens per solution and per token, by how often a problem is solved.
+
+    Training samples of the policy, problems in `groups` of equal size from the hardest on. Columns: solved (mean share
+    of samples right), steps, low, high (decision tokens per solution, 95 % over problems), per_token.
+    """
+    tau = run.read_json(f"threshold/{policy}")["tau"]
+    frame = run.read(f"sample/{policy}/train", ["problem", "confidences", "correct", "count"]).to_pandas()
+    frame["steps"] = [int((row < tau).sum()) for row in frame["confidences"]]
+    frame["tokens"] = frame["confidences"].map(len)
+    for column in ("correct", "steps", "tokens"):
+        frame[column] = frame[column] * frame["count"]
+    by = frame.groupby("problem")[["correct", "steps", "tokens", "count"]].sum()
+    by["solved"] = by["correct"] / by["count"]
+    by["mean steps"] = by["steps"] / by["count"]
+    ordered = by.sort_values("solved", kind="stable")
+    rows = []
+    for some in np.array_split(np.arange(len(ordered)), groups):
+        part = ordered.iloc[some]
+        steps = mean_of(part["mean steps"], None, run)
+        rows.append((part["solved"].mean(), *steps, part["steps"].sum() / part["tokens"].sum()))
+    return pd.DataFrame(rows, columns=["solved", "steps", "low", "high", "per_token"])
