@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from asprm import rollout
 from asprm.engines import Completion, Sampling, load_engine
 from asprm.problems import load
-from asprm.rollout import _Item, label, run_rollouts, waves
+from asprm.profile import load_profile
+from asprm.rollout import _Item, _Together, label, run_rollouts, waves
 from asprm.statistics import expected_rollouts
 
 
@@ -67,12 +68,10 @@ def items(count):
     rng = np.random.default_rng(0)
     prompt = np.array([1, 2, 3], np.int32)
     some = [
-        _Item(
+        _Together(
             Problem(f"p{i}", "math", "?", "42"),
-            (0, 1),
             tuple(rng.integers(4, 9, 6).astype(np.int32) for _ in range(2)),
             (np.array([2, 4, 6], np.int32),) * 2,
-            (True, False),
         )
         for i in range(count)
     ]
@@ -101,7 +100,7 @@ def test_stopping_early_gives_the_labels_of_all_rollouts(p):
 def test_equal_prefixes_are_labelled_once():
     [item], prompts = items(1)
     ids = np.arange(4, 10, dtype=np.int32)
-    twins = _Item(item.problem, (0, 1), (ids, np.append(ids[:4], [4, 4]).astype(np.int32)), item.ends, item.correct)
+    twins = _Together(item.problem, (ids, np.append(ids[:4], [4, 4]).astype(np.int32)), item.ends)
     engine = Coin(0.0)
     [steps] = run_rollouts([twins], prompts, engine, Sampling(), 8, "hard", seed=0)
     assert steps[0, 0] is steps[1, 0]
@@ -109,19 +108,53 @@ def test_equal_prefixes_are_labelled_once():
     assert engine.calls == 16
 
 
-def test_a_real_policy_gives_the_same_hard_labels_early_and_late():
-    path = REPOSITORY / "data" / "policies" / "M"
-    engine = load_engine(path)
-    problems = load("minigsm", "train", 6)
+@pytest.fixture(scope="module")
+def engine():
+    return load_engine(REPOSITORY / "data" / "policies" / "M")
+
+
+def real_items(engine, **cuts):
+    """True solutions, cut at random places by the methods named in `cuts` (how many inner ends each has)."""
     rng = np.random.default_rng(0)
     some = []
-    for problem in problems:
+    for problem in load("minigsm", "train", 6):
         ids = np.array(engine.tokenizer(problem.solution, add_special_tokens=False)["input_ids"], np.int32)
-        ends = np.unique(np.append(rng.integers(1, len(ids), 2), len(ids))).astype(np.int32)
-        some.append(_Item(problem, (0,), (ids,), (ends,), (True,)))
-    options = {"sampling": Sampling(max_new_tokens=120), "rollouts": 8, "eta": 1.0, "seed": 0}
-    early = rollout._label_chunk(some, engine, estimate="hard", **options).to_pandas()
-    late = rollout._label_chunk(some, engine, estimate="soft", **options).to_pandas()
+        ends = {
+            name: (np.unique(np.append(rng.integers(1, len(ids), count), len(ids))).astype(np.int32),)
+            for name, count in cuts.items()
+        }
+        some.append(_Item(problem, (0,), (ids,), ends, ends, (True,)))
+    return some
+
+
+def label_chunk(some, engine, methods, **changed):
+    settings = load_profile("tiny").rollout.model_copy(update=changed)
+    return rollout._label_chunk(some, engine, methods=methods, settings=settings, limit=120, seed=0).to_pandas()
+
+
+def test_a_real_policy_gives_the_same_hard_labels_early_and_late(engine):
+    some = real_items(engine, adaptive=2)
+    early = label_chunk(some, engine, ["adaptive"])
+    late = label_chunk(some, engine, ["adaptive"], estimate="soft")
     assert (early["label"] == (late["label"] > 0)).all()
     assert early["tokens"].sum() < late["tokens"].sum()
     assert early["label"].mean() > 0
+
+
+def test_methods_that_share_rollouts_have_the_labels_of_each_alone(engine):
+    some = real_items(engine, adaptive=3, line=2, whole=0)
+    some = [item.__class__(**vars(item) | {"ends": item.ends | {"line-entropy": item.ends["line"]}}) for item in some]
+    some = [item.__class__(**vars(item) | {"char_ends": item.ends}) for item in some]
+    methods = ["adaptive", "line", "whole", "line-entropy"]
+    together = label_chunk(some, engine, methods, entropy_rollouts=3)
+    assert list(together["method"].unique()) == methods
+    for method in methods:
+        alone = label_chunk(some, engine, [method], entropy_rollouts=3)
+        both = together[together["method"] == method].reset_index(drop=True)
+        assert both.equals(alone)
+    whole = together[together["method"] == "whole"]
+    assert (whole["tokens"] == 0).all()
+    assert len(whole) == len(some)
+    entropy = together[together["method"] == "line-entropy"].groupby("problem")["rollouts"].max()
+    assert set(entropy) <= {1, 3}
+    assert 0 < together["label"].mean() < 1
