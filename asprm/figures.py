@@ -373,6 +373,24 @@ def training_curve(
 
 
 @_styled
+def loss_curves(histories: Mapping[str, tuple[ArrayLike, ArrayLike]]) -> Plot:
+    """Losses against tokens seen, a line per model: (tokens, losses) by name."""
+    plot, (ax,) = _plot(3.0)
+    labels, told = [], []
+    for color, (name, (tokens, losses)) in zip([BLUE, RED, GREEN, PURPLE, GREY], histories.items(), strict=False):
+        tokens, losses = np.asarray(tokens, float), np.asarray(losses, float)
+        ax.plot(tokens / 1e6, losses, color=color, linewidth=1.4)
+        labels.append((losses[-1], name, color))
+        told.append(f"{name} falls from {losses[0]:.2f} to {losses[-1]:.2f}")
+    ax.set(xlabel="million tokens seen", ylabel="loss per solution token", yscale="log", xlim=(0, None))
+    for _, name, color in labels:
+        ax.plot([], [], color=color, label=name)
+    ax.legend()
+    plot.alt = f"Training losses: {', '.join(told)}."
+    return plot
+
+
+@_styled
 def reliability_diagram(bins: Reliability) -> Plot:
     """Do scores mean what they say? The share of steps with label 1 by score, beside the diagonal, and the counts."""
     plot, axes = _plot(4.2, (3.4, 1))

@@ -15,10 +15,11 @@ import yaml
 from asprm.best_of_n import comparisons
 from asprm.ledger import VERDICTS
 from asprm.own_example import own_pages
-from asprm.problems import load
+from asprm.problems import domain_of
 from asprm.problems.student import MISCONCEPTIONS, SLIP
 from asprm.profile import READS, Section, load_profile, packaged_profiles
 from asprm.run import REPOSITORY, Run
+from asprm.sample import problem_set
 from asprm.statistics import compare
 
 
@@ -101,8 +102,7 @@ def headline(run: Run) -> str:
 def guided(run: Run) -> str:
     """One sentence on guided decoding: the trigger chosen on validation problems, used once on the test problems."""
     folder = f"tvd/{run.prm}/{run.policy}"
-    validation = run.read(f"{folder}-validation").to_pandas()
-    trigger = validation.groupby("trigger")["correct"].mean().idxmax()
+    trigger = run.read_json(folder)["trigger"]
     test = run.read(f"{folder}-{HEADLINE}").to_pandas()
     test = test[test["trigger"] == trigger].set_index("problem")
     greedy = run.read(f"sample/{run.policy}/{HEADLINE}-greedy").to_pandas().set_index("problem")["correct"]
@@ -158,35 +158,44 @@ def tally(run: Run) -> str:
 
 
 def families(run: Run) -> str:
-    """Sizes of the families, and how the policy does on their test sets."""
+    """Sizes of the families, and how every policy does on the test sets of its domain."""
     counts = run.profile.problems
     n = run.profile.sample.candidates
     rows = []
     for family in counts.test:
-        right = run.read(f"sample/{run.policy}/{family}").to_pandas().groupby("problem")["correct"]
-        greedy = run.read(f"sample/{run.policy}/{family}-greedy").to_pandas()["correct"]
-        sizes = [getattr(counts, part).get(family, "–") for part in ("train", "validation", "test")]
-        shares = [greedy.mean(), right.mean().mean(), right.any().mean()]
-        rows.append((NAMES[family], *sizes, *map(percent, shares)))
-    header = ["family", "train", "validation", "test", "greedy", "single sample", f"pass@{n}"]
+        for policy in _policies(run, family):
+            right = run.read(f"sample/{policy}/{family}").to_pandas().groupby("problem")["correct"]
+            greedy = run.read(f"sample/{policy}/{family}-greedy").to_pandas()["correct"]
+            sizes = [getattr(counts, part).get(family, "–") for part in ("train", "validation", "test")]
+            shares = [greedy.mean(), right.mean().mean(), right.any().mean()]
+            rows.append((NAMES.get(family, family), *sizes, policy, *map(percent, shares)))
+    header = ["family", "train", "validation", "test", "policy", "greedy", "single sample", f"pass@{n}"]
     return (
-        table(header, rows, numbers=range(1, 7))
-        + f"\nThe last three columns say how policy {run.policy} does on the test "
-        f"problems of this run: decoding greedily, sampling once, and sampling {n} times with at least one right.\n"
+        table(header, rows, numbers=(1, 2, 3, 5, 6, 7))
+        + "\nThe last three columns say how a policy does on the test problems of this run: decoding greedily, sampling "
+        f"once, and sampling {n} times with at least one right.\n"
     )
 
 
+def _policies(run: Run, family: str) -> list[str]:
+    domain = domain_of(family)
+    return [name for name, source in run.profile.policies.items() if source.domain == domain]
+
+
 def examples(run: Run) -> str:
-    """The first test problem of every family with the policy's greedy solution."""
+    """The first test problem of every family with a policy's greedy solution."""
     parts = []
     for family in run.profile.problems.test:
-        problem = load(family, "test", 1)[0]
-        solutions = run.read(f"sample/{run.policy}/{family}-greedy").to_pylist()
+        policy = _policies(run, family)[0]
+        problem = problem_set(run.profile, family)[0]
+        solutions = run.read(f"sample/{policy}/{family}-greedy").to_pylist()
         solution = next(row for row in solutions if row["problem"] == problem.id)
-        verdict = "right" if solution["correct"] else f"wrong: the answer is {problem.answer}"
+        truth = f"wrong: the answer is {problem.answer}" if problem.answer else "wrong: it fails the tests"
+        verdict = "right" if solution["correct"] else truth
         parts.append(
-            f"**{NAMES[family]}**\n\n```text\n{problem.prompt}\n```\n\nThe policy's greedy solution ({verdict}):\n\n"
-            f"```text\n{solution['text'].strip()}\n```\n"
+            f"**{NAMES.get(family, family)}**\n\n```text\n{problem.prompt}\n```\n\n"
+            f"Policy {policy}'s greedy solution ({verdict}):\n\n"
+            f"`````text\n{solution['text'].strip()}\n`````\n"
         )
     return "\n".join(parts)
 

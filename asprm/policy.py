@@ -22,7 +22,7 @@ import pandas as pd
 from asprm.attention import use_fp32_attention
 from asprm.engines import Engine, Request, Sampling, load_engine
 from asprm.grading import grade_math
-from asprm.problems import FAMILIES, Problem, load, scenes
+from asprm.problems import DOMAINS, Problem, load, scenes
 from asprm.problems.student import ALTERNATIVES, drill, solve
 from asprm.run import Run
 
@@ -46,7 +46,7 @@ def encode_prompts(tokenizer, problems: Sequence[Problem]) -> list[np.ndarray]:
     return [np.asarray(ids, dtype=np.int32) for ids in encoded]
 
 
-def corpus(mixture: dict[str, float], seed: int) -> Iterator[tuple[str, str]]:
+def corpus(mixture: dict[str, float], seed: int, care: float = 0.0) -> Iterator[tuple[str, str]]:
     """Endless (problem text, student's solution) pairs of the training split, families in the given proportions.
 
     The family "drills" is pages of bare sums, done right: without them calculation is learned last.
@@ -60,7 +60,7 @@ def corpus(mixture: dict[str, float], seed: int) -> Iterator[tuple[str, str]]:
             continue
         problem, scene = next(scenes(family, "train", 1, positions[family]))
         positions[family] += 1
-        yield problem.prompt, solve(scene, random.Random(f"{problem.id}/{seed}"))
+        yield problem.prompt, solve(scene, random.Random(f"{problem.id}/{seed}"), care)
 
 
 def train_tokenizer(texts: Sequence[str], vocabulary: int):
@@ -203,8 +203,8 @@ def train(
 
     from asprm.models import load_tokenizer, load_weights
 
-    pairs = corpus(settings.mixture, seed)
-    sample = corpus(settings.mixture, seed + 1)
+    pairs = corpus(settings.mixture, seed, settings.care)
+    sample = corpus(settings.mixture, seed + 1, settings.care)
     tokenizer = train_tokenizer(["\n".join(next(sample)) for _ in range(20_000)], settings.vocab)
     model = new_model(settings, tokenizer, seed)
     if start is not None:
@@ -271,22 +271,37 @@ def train(
     return history
 
 
-def ensure_policy(run: Run) -> str:
-    """Path of the run's policy; with `retrain` it is trained first, or found as an earlier try left it."""
-    if not run.settings.retrain:
-        return run.policy_path()
-    work = run.work(f"policy/{run.policy}") / "weights"
+def ensure_policies(run: Run) -> dict[str, str]:
+    """Path of every policy of the profile; with `retrain` they are trained first, or found as an earlier try left them.
+
+    A policy that begins with another's layers is trained after it.
+    """
+    if run.settings.retrain:
+        waiting = {name: run.profile.recipe(name) for name in run.profile.policies}
+        while waiting:
+            ready = [name for name, recipe in waiting.items() if recipe.start not in waiting]
+            if not ready:
+                raise ValueError(
+                    f"policy: {', '.join(waiting)} begin with each other's layers; expected one that does not"
+                )
+            for name in ready:
+                _train_policy(run, name, waiting.pop(name))
+    return {name: run.policy_path(name) for name in run.profile.policies}
+
+
+def _train_policy(run: Run, name: str, recipe) -> None:
+    work = run.work(f"policy/{name}") / "weights"
     if not (work / RECIPE).exists():
-        train(run.settings, work, seed=run.seed)
-        record_quality(work, run.profile.sample, run.seed)
-    with run.write_folder(f"policy/{run.policy}", tokens=run.settings.tokens) as folder:
+        start = Path(run.policy_path(recipe.start)) if recipe.start else None
+        train(recipe, work, seed=run.seed, start=start)
+        record_quality(work, run.profile.policies[name].domain, run.profile.sample, run.seed)
+    with run.write_folder(f"policy/{name}", tokens=recipe.tokens) as folder:
         shutil.copytree(work, folder, dirs_exist_ok=True)
-    return run.policy_path()
 
 
-def record_quality(path: str | Path, sample, seed: int, count: int = 300) -> None:
-    """Write what `held_out` finds on so many validation problems of each family into the policy's recipe."""
-    problems = {family: load(family, "validation", count) for family in FAMILIES}
+def record_quality(path: str | Path, domain: str, sample, seed: int, count: int = 300) -> None:
+    """Write what `held_out` finds on so many validation problems of each family of a domain into a policy's recipe."""
+    problems = {family: load(family, "validation", count) for family, of in DOMAINS.items() if of == domain}
     quality = held_out(load_engine(path), problems, sample, seed=seed)
     recipe = about(path) | {"held_out": quality.round(4).to_dict("records")}
     (Path(path) / RECIPE).write_text(json.dumps(recipe, indent=1))

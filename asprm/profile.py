@@ -98,6 +98,8 @@ class Policy(Section):
     """key and value heads, shared by groups of attention heads"""
     intermediate: Count
     """width of the gated feed-forward layer"""
+    care: Annotated[float, Field(ge=0, lt=1)]
+    """share of the simulated students' misreadings that those whom this policy learns from avoid"""
     vocab: Count
     """size of the byte-level BPE vocabulary, special tokens included"""
     tokens: Count

@@ -72,16 +72,66 @@ def build_site(profile: str, *, source: Path = REPOSITORY) -> Path:
 
 
 def stage(run: Run, source: Path, staging: Path) -> None:
-    """Lay out what Jupyter Book reads: configuration, pages, executed notebooks, includes. Raises as `build_site`."""
-    notebooks = [executed(run.base, name) for name in chapters(source / "_toc.yml") if name.startswith("notebooks/")]
+    """Lay out what Jupyter Book reads: configuration, pages, executed notebooks, includes. Raises as `build_site`.
+
+    A chapter of `_toc.yml` is the first policy's copy of a notebook; its sections, `<notebook>-<policy>`, are those of
+    the other policies, left out where the run's profile has no such policy.
+    """
+    first, *others = run.profile.policies
+    toc = yaml.safe_load((source / "_toc.yml").read_text())
+    _leave_out(toc, others)
     shutil.rmtree(staging, ignore_errors=True)
     shutil.copytree(source / "book", staging / "book", ignore=shutil.ignore_patterns("generated"))
     (staging / "notebooks").mkdir()
-    for notebook in notebooks:
-        shutil.copy(notebook, staging / "notebooks" / notebook.name)
-    for name in ("_config.yml", "_toc.yml"):
-        shutil.copy(source / name, staging / name)
+    (staging / "_toc.yml").write_text(yaml.safe_dump(toc, sort_keys=False))
+    shutil.copy(source / "_config.yml", staging)
+    for name in chapters(staging / "_toc.yml"):
+        if name.startswith("notebooks/"):
+            policy = next((one for one in others if name.endswith(f"-{one}")), None)
+            notebook = json.loads(executed(run.base, name, first).read_text(encoding="utf-8"))
+            if policy:
+                notebook = as_section(notebook, policy)
+            (staging / f"{name}.ipynb").write_text(json.dumps(notebook, ensure_ascii=False), encoding="utf-8")
     write_includes(run, staging / "book" / "generated")
+
+
+def _leave_out(toc: dict, policies: list[str]) -> None:
+    """Remove the sections of policies that are not among these."""
+    for part in toc.get("parts", [toc]):
+        for chapter in part.get("chapters", []):
+            known = [one for one in chapter.get("sections", []) if one["file"].rpartition("-")[2] in policies]
+            chapter.pop("sections", None)
+            if known:
+                chapter["sections"] = known
+
+
+_LABELS = re.compile(r"^\((?P<target>[\w-]+)\)=$", re.MULTILINE)
+
+
+def as_section(notebook: dict, policy: str) -> dict:
+    """A chapter's notebook as it ran for another policy: a section of that chapter.
+
+    Its title names the policy, its labels end with it, so that none occurs twice, and the exercises stay with the
+    chapter.
+    """
+    cells = [c for c in notebook["cells"] if not _text(c).lstrip().startswith((":::{exercise}", ":::{solution}"))]
+    figures = [c["metadata"]["mystnb"]["figure"] for c in cells if "figure" in c["metadata"].get("mystnb", {})]
+    labels = {match["target"] for c in cells for match in _LABELS.finditer(_text(c))} | {f["name"] for f in figures}
+    for figure in figures:
+        figure["name"] += f"-{policy}"
+    for number, cell in enumerate(cells):
+        if cell["cell_type"] == "markdown":
+            text = _text(cell)
+            for label in labels:
+                text = re.sub(rf"(?<=[(`<]){re.escape(label)}(?=[)`>])", f"{label}-{policy}", text)
+            if number == 0:
+                text = re.sub(r"^# (.+)$", rf"# \1 Policy {policy}", text, count=1, flags=re.MULTILINE)
+            cell["source"] = text
+    return notebook | {"cells": cells}
+
+
+def _text(cell: dict) -> str:
+    return "".join(cell["source"])
 
 
 def chapters(toc: Path) -> list[str]:
@@ -99,9 +149,14 @@ def chapters(toc: Path) -> list[str]:
     return found
 
 
-def executed(folder: Path, chapter: str) -> Path:
-    """The executed copy of a notebook chapter. SiteError: it is missing, unreadable, or a cell of it failed."""
+def executed(folder: Path, chapter: str, policy: str = "") -> Path:
+    """The executed copy of a notebook chapter, where there is one for each policy that of `policy`.
+
+    SiteError: it is missing, unreadable, or a cell of it failed.
+    """
     path = folder / f"{chapter}.ipynb"
+    if not path.exists() and (of_policy := folder / f"{chapter}-{policy}.ipynb").exists():
+        path = of_policy
     if not path.exists():
         raise SiteError(
             f"site: {chapter}.ipynb has not been executed for this run: no {path}\n"

@@ -161,6 +161,25 @@ def test_chapters_are_all_pages_of_the_table_of_contents(tmp_path):
     assert chapters(toc) == ["a", "b", "c", "d"]
 
 
+def test_another_policys_copy_is_a_section_with_labels_of_its_own():
+    figure = {"mystnb": {"figure": {"name": "fig-x", "caption": "A figure."}}}
+    cells = [
+        {
+            "cell_type": "markdown",
+            "metadata": {},
+            "source": ["(ch-x)=\n", "# Why?\n", "\n", "See {ref}`ch-x`, {ref}`ch-y`."],
+        },
+        {"cell_type": "code", "metadata": figure, "source": "x", "outputs": []},
+        {"cell_type": "markdown", "metadata": {}, "source": "In {numref}`fig-x` and {numref}`that <fig-x>`."},
+        {"cell_type": "markdown", "metadata": {}, "source": ":::{exercise}\n:label: ex-x\nDo.\n:::"},
+        {"cell_type": "markdown", "metadata": {}, "source": ":::{solution} ex-x\nDone.\n:::"},
+    ]
+    first, code, last = site.as_section({"cells": cells, "nbformat": 4}, "L")["cells"]
+    assert first["source"] == "(ch-x-L)=\n# Why? Policy L\n\nSee {ref}`ch-x-L`, {ref}`ch-y`."
+    assert code["metadata"]["mystnb"]["figure"]["name"] == "fig-x-L"
+    assert last["source"] == "In {numref}`fig-x-L` and {numref}`that <fig-x-L>`."
+
+
 @pytest.fixture
 def small_book(tmp_path, monkeypatch):
     """A source of one page, and a study without artifacts in which it is built."""

@@ -18,8 +18,9 @@ from conftest import REPOSITORY, snakemake
 from asprm.profile import READS, Profile, parse
 from asprm.workflow import modules
 
-STAGES = ["policy", "sample", "threshold", "split", "rollout", "prm", "best_of_n", "tvd", "tokens"]
-NUMBERS = ["01", "02", "03", "04", "05", "06", "07", "08", "10"]
+STAGES = ["policy", "sample", "threshold", "split", "rollout", "prm", "best_of_n", "tvd", "generalize", "tokens"]
+NUMBERS = [f"{number:02d}" for number in range(1, 11)]
+ALONE = {"policy", "generalize"}  # executed once, not once for each policy
 TESTS = ["minigsm", "minimath", "minigsm-p2"]
 WRITES = {
     "policy": "",
@@ -30,8 +31,15 @@ WRITES = {
     "rollout": "run.write('rollout/M/adaptive', TABLE)",
     "prm": "run.write('prm/ASPRM-M-log', TABLE)\nwith run.write_folder('prm/ASPRM-M') as f: (f / 'weights').touch()",
     "best_of_n": "for s in TESTS: run.write(f'best_of_n/ASPRM-M/M-{s}', TABLE)",
-    "tvd": "for s in ['validation', *TESTS]: run.write(f'tvd/ASPRM-M/M-{s}', TABLE)",
+    "tvd": "for s in ['validation', *TESTS]: run.write(f'tvd/ASPRM-M/M-{s}', TABLE)\n"
+    "run.write_json('tvd/ASPRM-M/M', {'trigger': 0.5})",
+    "generalize": "run.write('generalize/results', TABLE)",
     "tokens": "run.write('tokens/M', TABLE)",
+}
+# The toy study has one policy and one reward model.
+CAST = {
+    "policies": {"M": {"path": "data/policies/M"}},
+    "reward_models": {"ASPRM-M": {"base": "M", "data": ["M/adaptive"]}},
 }
 # Stands in for asprm/notebook.py: executes the cells without a kernel.
 EXECUTOR = """
@@ -81,6 +89,11 @@ def finished(tmp_path_factory):
     for name in ("_config.yml", "_toc.yml", "book/index.md", "data/policies/M/config.json"):
         (project / name).write_text("{}")
     (project / "asprm" / "notebook.py").write_text(EXECUTOR)
+    profile = project / "asprm" / "profiles" / "tiny.yml"
+    values = parse(profile.read_text()) | CAST
+    values["best_of_n"]["score"] = values["tvd"]["guide"] = {"M": ["ASPRM-M"]}
+    values["problems"]["test"] = dict.fromkeys(TESTS, 4)
+    profile.write_text(yaml.safe_dump(values))
     (project / "asprm" / "site.py").write_text(SITE)
     for stage in STAGES:
         (project / "asprm" / f"toy_{stage}.py").write_text("")
@@ -100,7 +113,9 @@ def planned(project, *arguments):
     """The rules that would run."""
     done = snakemake("--dry-run", "--quiet", "host", *arguments, source=project)
     assert done.returncode == 0, done.stdout
-    return set(re.findall(r"^(\w+) +1$", done.stdout, re.MULTILINE)) - {"all"}
+    rules = set(re.findall(r"^(\w+) +1$", done.stdout, re.MULTILINE)) - {"all"}
+    assert all(rule.endswith("_M") != (rule in ALONE | {"site"}) for rule in rules)
+    return {rule.removesuffix("_M") for rule in rules}
 
 
 def append(path, text):
@@ -120,12 +135,12 @@ def test_a_file_that_is_only_touched_reruns_nothing(project):
 @pytest.mark.parametrize(
     ("changed", "reruns"),
     [
-        ("asprm/toy_tvd.py", {"tvd"}),
-        ("asprm/toy_rollout.py", {"rollout", "prm", "best_of_n", "tvd"}),
+        ("asprm/toy_tvd.py", {"tvd", "generalize"}),
+        ("asprm/toy_rollout.py", {"rollout", "prm", "best_of_n", "tvd", "generalize"}),
         ("asprm/run.py", set(STAGES)),
-        ("notebooks/04_split.ipynb", {"split", "rollout", "prm", "best_of_n", "tvd", "tokens"}),
+        ("notebooks/04_split.ipynb", {"split", "rollout", "prm", "best_of_n", "tvd", "generalize"}),
         ("data/policies/M/config.json", set(STAGES)),
-        ("data/runs/tiny/threshold/M.json", {"split", "rollout", "prm", "best_of_n", "tvd", "tokens"}),
+        ("data/runs/tiny/threshold/M.json", set(STAGES) - {"policy", "sample", "threshold"}),
         ("book/index.md", set()),
     ],
 )
@@ -139,9 +154,9 @@ def test_a_changed_file_reruns_what_depends_on_it(project, changed, reruns):
     [
         (None, "seed", 1, set(STAGES)),
         (None, "description", "Another.", set()),
-        ("threshold", "share", 0.07, {"threshold", "split", "rollout", "prm", "best_of_n", "tvd", "tokens"}),
-        ("rollout", "rollouts", 3, {"rollout", "prm", "best_of_n", "tvd"}),
-        ("best_of_n", "aggregate", "mean", {"best_of_n"}),
+        ("threshold", "share", 0.07, set(STAGES) - {"policy", "sample"}),
+        ("rollout", "rollouts", 3, {"rollout", "prm", "best_of_n", "tvd", "generalize"}),
+        ("best_of_n", "aggregate", "mean", {"best_of_n", "generalize"}),
         ("tokens", "tagger", "textblob", {"tokens"}),
     ],
 )
@@ -154,8 +169,8 @@ def test_a_changed_number_reruns_what_depends_on_it(project, section, field, val
 
 
 def test_what_was_deleted_is_made_again(project):
-    (project / "data/runs/tiny/notebooks/08_tvd.ipynb").unlink()
-    assert planned(project) == {"tvd", "site"}
+    (project / "data/runs/tiny/notebooks/08_tvd-M.ipynb").unlink()
+    assert planned(project) == {"tvd", "generalize", "site"}
 
 
 def test_a_deleted_site_is_built_again(project):
@@ -184,13 +199,13 @@ def test_a_failed_notebook_is_not_promoted_and_runs_again(project):
     done = snakemake(source=project)
     assert done.returncode != 0
     assert "no loss" in done.stdout
-    assert not (run / "notebooks/06_prm.ipynb").exists()
+    assert not (run / "notebooks/06_prm-M.ipynb").exists()
     assert (run / "prm/ASPRM-M/weights").exists()  # what it made is there to be looked at
     assert (run / "site/index.html").read_text() == "a page"  # and the old site is still there
-    assert planned(project) == {"prm", "best_of_n", "tvd", "site"}
+    assert planned(project) == {"prm", "best_of_n", "tvd", "generalize", "site"}
     # As it was, but for what the failure left behind: still all of it has to run.
     write_notebook(project, "prm")
-    assert planned(project) == {"prm", "best_of_n", "tvd", "site"}
+    assert planned(project) == {"prm", "best_of_n", "tvd", "generalize", "site"}
     assert planned(project, "--", "data/runs/tiny/tvd/ASPRM-M/M-minigsm.parquet") == {"prm", "tvd"}
     assert snakemake(source=project).returncode == 0
     assert planned(project) == set()

@@ -100,13 +100,16 @@ def voice_of(opener: str) -> int:
     return VERBS.index(opener) if opener in VERBS else NAMES.index(opener) % VOICES
 
 
-def solve(scene: Scene, rng: random.Random | None = None) -> str:
-    """A student's solution of the scene, ending in `The answer is: …`. Without `rng`: the true solution."""
+def solve(scene: Scene, rng: random.Random | None = None, care: float = 0.0) -> str:
+    """A student's solution of the scene, ending in `The answer is: …`. Without `rng`: the true solution.
+
+    care: the share of all misreadings that this student avoids.
+    """
     values: list[int] = []
     voice = voice_of(scene.opener)
     lines: list[str] = []
     for step in scene.steps:
-        reading = _read(step, values, rng)
+        reading = _read(step, values, rng, care)
         if not isinstance(reading, tuple):  # the step is left out
             values.append(values[reading.index] if isinstance(reading, Quantity) else reading)
             continue
@@ -133,10 +136,10 @@ def drill(rng: random.Random) -> tuple[str, str]:
     return "Practise.", ". ".join(sums) + "."
 
 
-def _read(step, values, rng):
+def _read(step, values, rng, care):
     if rng is None:
         return step.true
-    draw = rng.random()
+    draw = rng.random() / (1 - care)
     for kind, reading in step.wrong:
         draw -= MISCONCEPTIONS[kind].rate
         if draw < 0:
