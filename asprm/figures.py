@@ -578,8 +578,10 @@ def types_beside_paper(frame: pd.DataFrame, paper: pd.DataFrame) -> Plot:
         for name, row in top.iterrows()
     ]
     plot.alt = f"Decisions by token type beside the paper's, most frequent first: {', '.join(told)}."
+    return plot
 
 
+@_styled
 def intervals(frame: pd.DataFrame, value: str = "value", title: str = "", xlabel: str = "", zero: bool = False) -> Plot:
     """One dot with its 95 % interval per row, one below the other, in the frame's order.
 
