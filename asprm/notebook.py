@@ -43,7 +43,7 @@ def execute(notebook: Path, out: Path, parameters: Mapping[str, Any], *, cwd: Pa
     _refuse_unknown(notebook, parameters)
     _check_kernel()
     out.parent.mkdir(parents=True, exist_ok=True)
-    name = notebook.stem
+    name = out.stem
     temporary = out.with_name(f".{out.stem}.{os.getpid()}.tmp.ipynb")
     failed = out.with_name(f"{out.stem}.failed.ipynb")
     _listen(name)
