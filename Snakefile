@@ -35,6 +35,9 @@ RUN = f"data/runs/{PROFILE.name}"
 POLICIES = list(PROFILE.policies)
 BY_POLICY = ["02_sample", "03_threshold", "04_split", "05_rollout", "06_prm", "07_best_of_n", "08_tvd", "10_tokens"]
 ALONE = ["01_policy", "09_generalize"]
+# Two heavy notebooks go side by side: while one starts, the other computes. The first policy, which most depends on, goes
+# first.
+HEAVY = max(1, workflow.cores // 2)
 EXECUTE = "{sys.executable} -m asprm.notebook {input.nb} {output.nb} -p profile {NAME}"
 OF_POLICY = EXECUTE + " -p policy {params.policy}"
 
@@ -139,7 +142,8 @@ for policy in POLICIES:
         output: nb=executed("02_sample", policy), tables=samples(policy, ["train"], "")
                 + samples(policy, ["validation", *tests(policy)], "", "-greedy")
         params: reads("sample"), policy=policy
-        threads: workflow.cores
+        threads: HEAVY
+        priority: len(POLICIES) - POLICIES.index(policy)
         shell: OF_POLICY
 
 
@@ -167,7 +171,8 @@ for policy in POLICIES:
         output: nb=executed("05_rollout", policy),
                 tables=tables(*(f"rollout/{policy}/{method}.parquet" for method in PROFILE.methods(policy)))
         params: reads("rollout"), policy=policy
-        threads: workflow.cores
+        threads: HEAVY
+        priority: len(POLICIES) - POLICIES.index(policy)
         shell: OF_POLICY
 
 
@@ -178,7 +183,8 @@ for policy in POLICIES:
                 models=tables(*(f"prm/{name}{end}" for name in trained(*PROFILE.trained_on(policy))
                                 for end in (".manifest.json", "-log.parquet")))
         params: reads("prm"), policy=policy
-        threads: workflow.cores
+        threads: HEAVY
+        priority: len(POLICIES) - POLICIES.index(policy)
         shell: OF_POLICY
 
 
@@ -189,7 +195,8 @@ for policy in POLICIES:
                       *(f"prm/{name}.manifest.json" for name in trained(*PROFILE.best_of_n.score[policy])))
         output: nb=executed("07_best_of_n", policy), tables=scored(policy)
         params: reads("best_of_n"), policy=policy
-        threads: workflow.cores
+        threads: HEAVY
+        priority: len(POLICIES) - POLICIES.index(policy)
         shell: OF_POLICY
 
 
@@ -200,7 +207,8 @@ for policy in POLICIES:
                       + tables(*(f"prm/{name}.manifest.json" for name in PROFILE.tvd.guide[policy]))
         output: nb=executed("08_tvd", policy), tables=guided(policy)
         params: reads("tvd"), policy=policy
-        threads: workflow.cores
+        threads: HEAVY
+        priority: len(POLICIES) - POLICIES.index(policy)
         shell: OF_POLICY
 
 

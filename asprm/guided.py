@@ -23,7 +23,7 @@ from asprm.engines.executor import load_executor
 from asprm.policy import encode_prompts
 from asprm.problems import Problem
 from asprm.run import Run
-from asprm.sample import GREEDY, grade, problem_set, test_sets
+from asprm.sample import grade, problem_set, test_sets
 from asprm.score import PRM, Item, load_prm, logits
 from asprm.statistics import bootstrap_mean, bootstrap_ratio, compare
 from asprm.tvd import guided_decode
@@ -187,12 +187,6 @@ def by_trigger(frame: pd.DataFrame, seed: int) -> pd.DataFrame:
         share = bootstrap_ratio(part["decisions"].to_numpy(float), part["tokens"].to_numpy(float), seed=seed)
         rows.append((trigger, *accuracy, *share))
     return pd.DataFrame(rows, columns=["trigger", "value", "low", "high", "share", "share_low", "share_high"])
-
-
-def greedy_verdicts(run: Run, name: str) -> dict[str, bool]:
-    """Which problems of a set greedy decoding has right."""
-    rows = run.read(f"sample/{run.policy}/{name}{GREEDY}", ["problem", "correct"]).to_pydict()
-    return dict(zip(rows["problem"], rows["correct"], strict=True))
 
 
 def against_greedy(frame: pd.DataFrame, greedy: Mapping[str, bool], trigger: float, seed: int) -> dict[str, float]:

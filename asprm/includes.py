@@ -172,8 +172,8 @@ def families(run: Run) -> str:
     header = ["family", "train", "validation", "test", "policy", "greedy", "single sample", f"pass@{n}"]
     return (
         table(header, rows, numbers=(1, 2, 3, 5, 6, 7))
-        + "\nThe last three columns say how a policy does on the test problems of this run: decoding greedily, sampling "
-        f"once, and sampling {n} times with at least one right.\n"
+        + "\nThe last three columns say how a policy does on the test problems of this run: decoding greedily, "
+        f"sampling once, and sampling {n} times with at least one right.\n"
     )
 
 

@@ -6,12 +6,14 @@ Weights come from safetensors only. Every module of the package that loads a mod
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from transformers import AutoConfig, AutoTokenizer, PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
+if TYPE_CHECKING:  # transformers takes seconds to import, and a page that only needs a tokenizer need not wait for them
+    from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 _METAMATH = (  # what MetaMath's models were trained on; `input` of the authors' samples
     "{{ bos_token }}Below is an instruction that describes a task. "
@@ -46,6 +48,8 @@ def located(path: str | Path) -> tuple[str, str | None]:
 
 def load_config(path: str | Path, **fields: Any) -> PretrainedConfig:
     """The model's configuration, with these fields changed."""
+    from transformers import AutoConfig
+
     name, revision = located(path)
     return AutoConfig.from_pretrained(name, revision=revision or "main", trust_remote_code=False, **fields)
 
@@ -53,10 +57,26 @@ def load_config(path: str | Path, **fields: Any) -> PretrainedConfig:
 def load_tokenizer(path: str | Path) -> PreTrainedTokenizerBase:
     """The model's tokenizer; one that has no chat template gets that of `TEMPLATES`, where its model stands there."""
     name, revision = located(path)
+    if _is_plain(Path(name)):
+        from transformers import PreTrainedTokenizerFast
+
+        return PreTrainedTokenizerFast.from_pretrained(name)
+    from transformers import AutoTokenizer
+
     tokenizer = AutoTokenizer.from_pretrained(name, revision=revision or "main", trust_remote_code=False)
     if tokenizer.chat_template is None and name in TEMPLATES:
         tokenizer.chat_template = TEMPLATES[name]
     return tokenizer
+
+
+def _is_plain(folder: Path) -> bool:
+    """Whether the folder's tokenizer is of no model's own class and complete, as those made here are."""
+    try:
+        config = json.loads((folder / "tokenizer_config.json").read_text())
+    except (OSError, ValueError):
+        return False
+    plain = config.get("tokenizer_class") in ("PreTrainedTokenizerFast", "TokenizersBackend")
+    return plain and all((folder / name).is_file() for name in ("tokenizer.json", "chat_template.jinja"))
 
 
 def load_weights(kind: Any, path: str | Path, **options: Any) -> PreTrainedModel | tuple[PreTrainedModel, dict]:

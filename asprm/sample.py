@@ -103,6 +103,12 @@ def sample_all(run: Run) -> dict[str, int]:
     return tokens
 
 
+def greedy_verdicts(run: Run, name: str) -> dict[str, bool]:
+    """Which problems of a set greedy decoding has right."""
+    rows = run.read(f"sample/{run.policy}/{name}{GREEDY}", ["problem", "correct"]).to_pydict()
+    return dict(zip(rows["problem"], rows["correct"], strict=True))
+
+
 def by_set(tables: Iterator[pa.Table]) -> Iterator[tuple[str, pa.Table]]:
     """The tables cut where their column `set` changes, without that column; they come in the order of the sets."""
     for table in tables:

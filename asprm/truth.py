@@ -21,10 +21,10 @@ from numpy.typing import NDArray
 from asprm import split
 from asprm import statistics as s
 from asprm.align import Speller
-from asprm.guided import greedy_verdicts
 from asprm.problems import FAMILIES, Problem, first_error, load
 from asprm.problems.student import ALTERNATIVES
 from asprm.run import Run
+from asprm.sample import greedy_verdicts
 
 WITHIN = (0, 1, 2, 4, 8, 16)  # tokens from a departure to the next step end
 METHODS = ("decision tokens", "line breaks", "random, as many as decision tokens", "random, as many as line breaks")

@@ -1,14 +1,16 @@
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from conftest import REPOSITORY
 from transformers import AutoModelForTokenClassification
 
 from asprm.engines import Request, load_engine
-from asprm.guided import TextRater, against_greedy, by_trigger, greedy_verdicts
+from asprm.guided import TextRater, against_greedy, by_trigger
 from asprm.policy import encode_prompts
 from asprm.problems import load
 from asprm.run import open_run
+from asprm.sample import greedy_verdicts
 from asprm.score import load_prm
 from asprm.tvd import guided_decode
 
@@ -57,13 +59,14 @@ def test_a_rater_of_texts_gives_the_tokens_of_the_prm_with_its_cache(tmp_path):
     """Where both read the same tokens, and re-reading a text gives the same ids, the two ways are one."""
     policy = REPOSITORY / "data" / "policies" / "M"
     engine = load_engine(policy)
+    torch.manual_seed(0)
     AutoModelForTokenClassification.from_pretrained(policy, num_labels=1).save_pretrained(tmp_path)
     engine.tokenizer.save_pretrained(tmp_path)
     prm = load_prm(tmp_path)
-    problems = load("minigsm", "validation", 12)
+    problems = load("minigsm", "validation", 24)
     prompts = encode_prompts(engine.tokenizer, problems)
     requests = [Request(ids, len(ids), 0, problem) for ids, problem in zip(prompts, problems, strict=True)]
-    options = {"trigger": 0.6, "candidates": 3, "max_new_tokens": 60}
+    options = {"trigger": 0.8, "candidates": 3, "max_new_tokens": 60}
 
     def decoded(guide):
         return {request.key.id: found for request, found in guided_decode(engine, guide, requests, **options)}

@@ -258,7 +258,9 @@ def test_paths_are_given_by_name(monkeypatch):
     monkeypatch.delenv("ASPRM_DATA")
     assert given_paths() == {}
     for text in ("gsm9k=a", "gsm8k", "gsm8k="):
-        with pytest.raises(ValueError, match=r"expected a set and where its rows are, like gsm8k=downloads/gsm8k; sets: gsm8k"):
+        with pytest.raises(
+            ValueError, match=r"expected a set and where its rows are, like gsm8k=downloads/gsm8k; sets: gsm8k"
+        ):
             read_paths(text)
 
 

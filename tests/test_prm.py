@@ -17,6 +17,7 @@ from asprm import prm as module
 from asprm import trainer
 from asprm.prm import examples, hold_out, settings_of, train
 from asprm.profile import load_profile
+from asprm.run import open_run
 from asprm.score import load_prm, score
 from asprm.trainer import Batches, Example, Settings, measure
 
@@ -312,3 +313,68 @@ def test_labels_of_one_kind_only(base, tmp_path):
         base, some_examples(8, label=lambda ids, end: 1.0), replace(SETTINGS, epochs=1), tmp_path / "prm", seed=0
     )
     assert np.isfinite(history["loss"]).all()
+
+
+# --- what a reward model learns from ----------------------------------------------------------------------------------
+
+
+class Texts:
+    """A tokenizer of characters, with offsets: each letter of the alphabet is its place in it."""
+
+    is_fast, eos_token_id = True, 0
+
+    def __call__(self, text, add_special_tokens, return_offsets_mapping):
+        ids = ["abcdefgh".index(letter) + 1 for letter in text]
+        return {"input_ids": ids, "offset_mapping": [(i, i + 1) for i in range(len(text))]}
+
+
+def test_labels_of_another_policy_keep_their_places_in_the_text():
+    # The other policy's tokens are "ab", "cd", "e" and its end of text; its steps end after the first and the last.
+    samples = pa.table(
+        {"problem": ["p"], "solution": pa.array([0], pa.int32()), "ids": pa.array([[7, 8, 9, 2]], pa.list_(pa.int32())),
+         "text": ["abcde"], "finished": [True]}
+    )  # fmt: skip
+    steps = {"problem": ["p"] * 2, "solution": [0] * 2, "step": [0, 1], "end": [1, 4], "char_end": [2, 5]}
+    labels = pa.table(steps | {"label": [1.0, 0.0]})
+    moved, read = module.carried(labels, samples, Texts())
+    assert read["ids"].to_pylist() == [[1, 2, 3, 4, 5, 0]]
+    assert moved.select(["end", "label"]).to_pylist() == [{"end": 2, "label": 1.0}, {"end": 6, "label": 0.0}]
+
+
+def test_of_ends_that_fall_together_the_last_label_stays():
+    samples = pa.table(
+        {"problem": ["p"], "solution": pa.array([0], pa.int32()), "ids": pa.array([[1]], pa.list_(pa.int32())),
+         "text": ["ab"], "finished": [False]}
+    )  # fmt: skip
+    steps = {"problem": ["p"] * 3, "solution": [0] * 3, "step": [0, 1, 2], "end": [1, 2, 3], "char_end": [0, 1, 2]}
+    moved, _ = module.carried(pa.table(steps | {"label": [1.0, 0.0, 1.0]}), samples, Texts())
+    assert moved.select(["end", "label"]).to_pylist() == [{"end": 1, "label": 0.0}, {"end": 2, "label": 1.0}]
+
+
+def test_the_smoke_study_trains_the_whole_cast(study, monkeypatch):
+    monkeypatch.setenv("ASPRM_HOME", str(study))
+    run = open_run("smoke", stage="prm", quiet=True)
+    for name, model in run.profile.reward_models.items():
+        for artifact, seed in run.profile.seeds_of(name).items():
+            about = json.loads((run.find(f"prm/{artifact}") / "prm.json").read_text())
+            assert about["seed"] == seed
+            assert about["data"] == list(model.data)
+            assert about["settings"]["epochs"] == run.profile.prm.epochs
+    several = [name for name, model in run.profile.reward_models.items() if model.seeds > 1]
+    for name in several:
+        assert run.find(f"prm/{name}") != run.find(f"prm/{name}@1")
+        first, second = (load_file(run.find(f"prm/{x}") / "model.safetensors") for x in (name, f"{name}@1"))
+        assert any(not torch.equal(first[key], second[key]) for key in first)
+
+
+def test_equal_tables_have_as_many_solutions_as_the_smallest(study, monkeypatch):
+    monkeypatch.setenv("ASPRM_HOME", str(study))
+    run = open_run("smoke", stage="prm", quiet=True)
+    name = next((name for name, model in run.profile.reward_models.items() if model.equal), None)
+    if name is None:
+        pytest.skip("no reward model of the profile takes equal amounts")
+    tokenizer = AutoTokenizer.from_pretrained(run.policy_path(run.profile.reward_models[name].base))
+    counts = [labels.group_by(["problem", "solution"]).aggregate([]).num_rows
+              for labels, *_ in module.data_of(run, name, tokenizer)]  # fmt: skip
+    assert len(set(counts)) == 1
+    assert counts[0] > 0

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pytest
 import torch
 from hypothesis import given, settings
@@ -10,8 +11,13 @@ from tiny_models import POSITIONS, VOCABULARY, some_texts, write_policy
 from transformers import AutoModelForTokenClassification
 
 from asprm import score as module
+from asprm.align import carry, same_tokens
+from asprm.models import load_tokenizer
 from asprm.packed import read
+from asprm.run import open_run
+from asprm.sample import problem_set, prompts_of
 from asprm.score import SCHEMA, Item, load_prm, score, score_stream, score_table
+from asprm.split import split_table
 
 
 def write_prm(folder, kind="mistral"):
@@ -172,3 +178,40 @@ def test_an_item_that_cannot_be_rated_is_named(prm, ids, ends, message):
 def test_a_folder_without_a_value_head_is_refused(tmp_path):
     with pytest.raises(ValueError, match=r"lacks weights \['score.bias'"):
         load_prm(write_policy(tmp_path))
+
+
+def test_scores_at_other_places_are_those_of_a_reading_of_their_own(study, monkeypatch):
+    """The study reads a candidate once for all positions; here each position is read alone."""
+    monkeypatch.setenv("ASPRM_HOME", str(study))
+    run = open_run("smoke", stage="best_of_n", quiet=True)
+    prm = load_prm(run.find("prm/ASPRM-M"))
+    samples = run.read("sample/M/minigsm")
+    prompts = prompts_of(prm.tokenizer, problem_set(run.profile, "minigsm"))
+    for position, method, options in (
+        ("@line", "line", {}),
+        ("@random1", "random", {"count": run.profile.split.count}),
+    ):
+        split = split_table(samples, method, prm.tokenizer, seed=run.seed + 1, **options)
+        alone = score_table(prm, samples, split, prompts)
+        written = run.read(f"best_of_n/ASPRM-M/M-minigsm{position}")
+        assert alone.drop_columns("scores").equals(written.drop_columns("scores"))
+        for one, other in zip(alone["scores"].to_pylist(), written["scores"].to_pylist(), strict=True):
+            np.testing.assert_allclose(one, other, atol=1e-5)
+
+
+def test_a_prm_of_other_tokens_is_asked_where_the_same_characters_end(study, monkeypatch):
+    monkeypatch.setenv("ASPRM_HOME", str(study))
+    run = open_run("smoke", stage="best_of_n", quiet=True)
+    prm, own = load_prm(run.find("prm/ASPRM-L")), load_tokenizer(run.policy_path("M"))
+    assert not same_tokens(prm.tokenizer, own)
+    [problem, *_] = problem_set(run.profile, "minigsm")
+    rows = run.read("sample/M/minigsm")
+    rows = rows.filter(pc.equal(rows["problem"], problem.id))
+    split = split_table(rows, "line", own)
+    prompts = prompts_of(prm.tokenizer, [problem])
+    found = score_table(prm, rows, split, prompts, carry_over=True)
+    for row, cut, scored in zip(rows.to_pylist(), split.to_pylist(), found.to_pylist(), strict=True):
+        ids, ends = carry(row["text"], cut["char_ends"], prm.tokenizer, finished=row["finished"])
+        [alone] = score(prm, [Item(prompts[problem.id], ids, ends)])
+        np.testing.assert_allclose(scored["scores"], alone, atol=1e-5)
+        assert len(scored["scores"]) == len(cut["ends"])
