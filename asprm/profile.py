@@ -14,7 +14,7 @@ from types import MappingProxyType
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 PACKAGED = Path(__file__).parent / "profiles"
 
@@ -142,8 +142,14 @@ class Threshold(Section):
     """further shares for which the threshold is reported"""
 
 
+def _method(name: str) -> str:
+    if not re.match(METHOD, name):
+        raise ValueError("expected 'adaptive', 'line', 'fixed', 'random', 'whole', or one like 'adaptive-0.01'")
+    return name
+
+
 class Split(Section):
-    method: Annotated[str, Field(pattern=METHOD)]
+    method: Annotated[str, AfterValidator(_method)]
     """where steps end: `adaptive` (below the threshold; `adaptive-0.01`: below that of another share), `line` (at line
     breaks), `fixed` (every `length` tokens), `random` (in `count` random steps), `whole` (one step)"""
     length: Count
@@ -300,10 +306,9 @@ class Profile(Section):
     @model_validator(mode="after")
     def _names_are_known(self) -> "Profile":
         """A reward model's base and data, and what the stages ask for, must exist."""
-        used = [(f"reward_models.{n}.base", m.base) for n, m in self.reward_models.items()]
-        used += [
-            (f"reward_models.{n}.data", t.partition("/")[0]) for n, m in self.reward_models.items() for t in m.data
-        ]
+        models = self.reward_models.items()
+        used = [(f"reward_models.{name}.base", model.base) for name, model in models]
+        used += [(f"reward_models.{name}.data", t.partition("/")[0]) for name, model in models for t in model.data]
         asked = [("best_of_n.score", self.best_of_n.score), ("tvd.guide", self.tvd.guide)]
         used += [(where, policy) for where, by_policy in asked for policy in by_policy]
         for where, policy in used:
@@ -313,12 +318,13 @@ class Profile(Section):
             for name in (name for names in by_policy.values() for name in names):
                 if name not in self.reward_models:
                     raise ValueError(f"{where}: unknown reward model '{name}': {nearest(name, self.reward_models)}")
-        for name, model in self.reward_models.items():
-            for table in model.data:
-                if not re.match(METHOD, table.partition("/")[2]):
-                    raise ValueError(
-                        f"reward_models.{name}.data: '{table}': expected <policy>/<method> like M/adaptive"
-                    )
+        for name, table in ((name, table) for name, model in models for table in model.data):
+            try:
+                _method(table.partition("/")[2])
+            except ValueError as error:
+                raise ValueError(
+                    f"reward_models.{name}.data: '{table}': <policy>/<method>, the method {error}"
+                ) from None
         return self
 
     def reads(self, stage: str) -> dict[str, Any]:
@@ -422,7 +428,8 @@ def _fault(model: type[BaseModel], fault: Any, where: str) -> str:
     if fault["type"] == "missing":
         return f"{where}: '{location}' is missing"
     if fault["type"] == "value_error":
-        return f"{where}: {fault['msg'].removeprefix('Value error, ')}"
+        value = f"{location} = {fault['input']!r} ({type(fault['input']).__name__}): " if location else ""
+        return f"{where}: {value}{fault['msg'].removeprefix('Value error, ')}"
     wanted = fault["msg"].removeprefix("Input should be ").removeprefix("a valid ")
     return f"{where}: {location} = {fault['input']!r} ({type(fault['input']).__name__}): expected {wanted}"
 

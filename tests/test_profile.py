@@ -55,6 +55,12 @@ def test_profiles_are_frozen():
         ("sample: {solutions: 0}", "sample.solutions = 0 (int): expected greater than 0"),
         ("threshold: {share: 2}", "threshold.share = 2 (int): expected less than 1"),
         ("split: {method: lines}", "split.method = 'lines' (str): expected 'adaptive', 'line'"),
+        (
+            "reward_models: {X: {base: M, data: [M/lines]}}",
+            "reward_models.X.data: 'M/lines': <policy>/<method>, the method",
+        ),
+        ("reward_models: {X: {base: N, data: [M/line]}}", "reward_models.X.base: unknown policy 'N': "),
+        ("tvd: {guide: {M: [ASPRM-N]}}", "tvd.guide: unknown reward model 'ASPRM-N': did you mean 'ASPRM-M'?"),
         ("problems: {train: {minigsm: 1.5}}", "problems.train.minigsm = 1.5 (float): expected integer"),
         ("sample: [1, 2", "not valid YAML"),
         ("name: a/b", "name = 'a/b' (str)"),

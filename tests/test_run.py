@@ -77,7 +77,7 @@ def test_the_seed_of_the_section_comes_first():
         ({"share": 3}, "threshold: threshold.share = 3 (int): expected less than 1"),
         ({"seed": "1"}, "threshold: seed = '1' (str): expected integer"),
         ({"workers": -1}, "threshold: workers = -1 (int): expected greater than or equal to 0"),
-        ({"policy": "N"}, "threshold: unknown policy 'N': known: M"),
+        ({"policy": "N"}, "threshold: unknown policy 'N': known: "),
         ({"policy": 3}, "threshold: policy = 3: expected a name"),
         ({"method": "lines"}, "threshold: split.method = 'lines' (str)"),
         ({"profile": "tniy"}, "unknown profile 'tniy': did you mean 'tiny'?"),
