@@ -20,10 +20,11 @@ from asprm.align import same_tokens
 from asprm.chunks import map_chunks
 from asprm.engines import Request, load_engine
 from asprm.engines.executor import load_executor
+from asprm.grading import grade
 from asprm.policy import encode_prompts
 from asprm.problems import Problem
 from asprm.run import Run
-from asprm.sample import grade, problem_set, test_sets
+from asprm.sample import problem_set, test_sets
 from asprm.score import PRM, Item, load_prm, logits
 from asprm.statistics import bootstrap_mean, bootstrap_ratio, compare
 from asprm.tvd import guided_decode

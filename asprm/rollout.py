@@ -23,10 +23,11 @@ import pyarrow.compute as pc
 
 from asprm.chunks import map_chunks
 from asprm.engines import Completion, Engine, Request, Sampling, load_engine
+from asprm.grading import grade
 from asprm.policy import encode_prompts
 from asprm.problems import Problem
 from asprm.run import Run
-from asprm.sample import grade, problem_set, request_seed
+from asprm.sample import problem_set, request_seed
 from asprm.split import parse_method
 
 SCHEMA = pa.schema(

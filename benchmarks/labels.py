@@ -25,7 +25,7 @@ from common import (
 from asprm.engines import Request, Sampling
 from asprm.grading.math import compare_answers
 from asprm.rollout import run_rollouts
-from asprm.sample import grade, request_seed
+from asprm.sample import request_seed
 from asprm.split import adaptive
 
 J, SOLUTIONS, SEED = 8, 4, 0

@@ -82,9 +82,12 @@ def scenes(name: str, split: str, count: int, start: int = 0) -> Iterator[tuple[
         yield _make(name, split, index)
 
 
-def attempt(scene: Scene | minicode.Task, rng: random.Random) -> str:
-    """What a simulated student, or programmer, writes for a scene or a task; drawn by `rng`."""
-    return programmer.write(scene, rng) if isinstance(scene, minicode.Task) else solve(scene, rng)
+def attempt(scene: Scene | minicode.Task, rng: random.Random, care: float = 0.0) -> str:
+    """What a simulated student, or programmer, writes for a scene or a task; drawn by `rng`.
+
+    care: the share of all misreadings that a student avoids; programmers are as they are.
+    """
+    return programmer.write(scene, rng) if isinstance(scene, minicode.Task) else solve(scene, rng, care)
 
 
 def _make(name: str, split: str, index: int) -> tuple[Problem, Scene | minicode.Task]:
