@@ -33,8 +33,8 @@ logger.addFilter(lambda record: not str(record.msg).startswith(CHATTER))
 
 RUN = f"data/runs/{PROFILE.name}"
 POLICIES = list(PROFILE.policies)
-BY_POLICY = ["02_sample", "03_threshold", "04_split", "05_rollout", "06_prm", "07_best_of_n", "08_tvd", "10_tokens"]
-ALONE = ["01_policy", "09_generalize"]
+BY_POLICY = ["02_sample", "03_threshold", "04_split", "05_rollout", "06_prm", "07_best_of_n", "08_tvd", "10_tokens", "12_truth"]
+ALONE = ["01_policy", "09_generalize", "11_claims"]
 # Two heavy notebooks go side by side: while one starts, the other computes. The first policy, which most depends on, goes
 # first.
 HEAVY = max(1, workflow.cores // 2)
@@ -93,6 +93,17 @@ def trained(*names):
     return [artifact for name in names for artifact in PROFILE.seeds_of(name)]
 
 
+def labelled(policy):
+    """Where steps end, and their labels, by every method."""
+    return tables(*(f"split/{policy}/{name}.parquet" for name in splits(policy)),
+                  *(f"rollout/{policy}/{method}.parquet" for method in PROFILE.methods(policy)))
+
+
+def tokens(policy):
+    code = PROFILE.policies[policy].domain == "code"
+    return [f"tokens/{policy}.parquet", *([f"tokens/{policy}-place.parquet"] if code else [])]
+
+
 def data_of(policy):
     """What the reward models that start from the policy learn from: labels, and the samples of whoever wrote them."""
     labels = sorted({table for name in PROFILE.trained_on(policy) for table in PROFILE.reward_models[name].data})
@@ -104,10 +115,15 @@ def samples_of_training(policies):
     return [path for policy in policies for path in samples(policy, ["train"], "")]
 
 
+def raters(policy):
+    """The reward models that rate the policy's candidates, each training of those that start from it."""
+    return [one for name in PROFILE.best_of_n.score[policy] for one in PROFILE.trainings(name, policy)]
+
+
 def scored(policy):
-    """Tables of Best-of-N: all reward models that rate the policy's candidates; one table per set stands for all."""
-    names = trained(*PROFILE.best_of_n.score[policy])
-    return tables(*(f"best_of_n/{name}/{policy}-{one}.parquet" for name in names for one in tests(policy)))
+    """Tables of Best-of-N: one table per reward model and set stands for those at other places."""
+    names = raters(policy)
+    return tables(*(f"best_of_n/{name}/{policy}-{one}.parquet" for name in names for one in ["validation", *tests(policy)]))
 
 
 def guided(policy):
@@ -116,6 +132,7 @@ def guided(policy):
     return tables(*(f"tvd/{name}/{policy}.json" for name in names), *(f"tvd/{name}" for name in decoded))
 
 
+TRUTH = ["entry", "labels", "first-error", "interventions"]
 CHAPTERS = [executed(chapter) for chapter in ALONE]
 CHAPTERS += [executed(chapter, policy) for chapter in BY_POLICY for policy in POLICIES]
 
@@ -192,7 +209,7 @@ for policy in POLICIES:
         name: f"best_of_n_{policy}"
         input: nb=notebook("07_best_of_n"), code=modules("07_best_of_n"), weights=weights(policy),
                tables=samples(policy, ["validation", *tests(policy)], "", "-greedy") + tables(f"threshold/{policy}.json",
-                      *(f"prm/{name}.manifest.json" for name in trained(*PROFILE.best_of_n.score[policy])))
+                      *(f"prm/{name}.manifest.json" for name in raters(policy)))
         output: nb=executed("07_best_of_n", policy), tables=scored(policy)
         params: reads("best_of_n"), policy=policy
         threads: HEAVY
@@ -216,8 +233,18 @@ for policy in POLICIES:
         name: f"tokens_{policy}"
         input: nb=notebook("10_tokens"), code=modules("10_tokens"), weights=weights(policy),
                tables=samples(policy, ["train"], "") + tables(f"threshold/{policy}.json")
-        output: nb=executed("10_tokens", policy), table=tables(f"tokens/{policy}.parquet")
+        output: nb=executed("10_tokens", policy), tables=tables(*tokens(policy))
         params: reads("tokens"), policy=policy
+        shell: OF_POLICY
+
+
+    rule:
+        name: f"truth_{policy}"
+        input: nb=notebook("12_truth"), code=modules("12_truth"), weights=weights(policy),
+               tables=samples(policy, ["train", "validation", *tests(policy)], "") + samples(policy, tests(policy), "-greedy")
+                      + scored(policy) + guided(policy) + labelled(policy) + tables(f"threshold/{policy}.json")
+        output: nb=executed("12_truth", policy), tables=tables(*(f"truth/{policy}-{name}.parquet" for name in TRUTH))
+        params: reads("truth"), policy=policy
         shell: OF_POLICY
 
 
@@ -230,6 +257,17 @@ rule generalize:
     input: nb=notebook("09_generalize"), code=modules("09_generalize"), tables=RESULTS
     output: nb=executed("09_generalize"), table=tables("generalize/results.parquet")
     params: reads("generalize")
+    shell: EXECUTE
+
+
+rule claims:
+    input: nb=notebook("11_claims"), code=modules("11_claims"), weights=weights(*POLICIES),
+           paper=source("data/paper/claims.yml"),
+           tables=RESULTS + [path for policy in POLICIES for path in labelled(policy) + tables(*tokens(policy))]
+                  + tables(*(f"prm/{name}.manifest.json" for name in trained(*PROFILE.reward_models)))
+    output: nb=executed("11_claims"),
+            tables=tables("claims/ledger.parquet", "claims/tally.json", "claims/costs.parquet")
+    params: reads("claims")
     shell: EXECUTE
 
 

@@ -81,7 +81,7 @@ def rated(run: Run, prm: str, name: str, position: str = "") -> list[pd.DataFram
     """The rated candidates of the run's policy on the set `name`, one table per training of the reward model `prm`."""
     return [
         run.read(f"best_of_n/{artifact}/{run.policy}-{name}{position}").to_pandas()
-        for artifact in run.profile.seeds_of(prm)
+        for artifact in run.profile.trainings(prm, run.policy)
     ]
 
 

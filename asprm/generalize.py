@@ -28,7 +28,7 @@ def best_of_n(run: Run, prm: str, policy: str, name: str, position: str = "confi
     columns = {}
     count = run.profile.best_of_n.random
     suffixes = [f"@random{k}" for k in range(count)] if position == "random" else [POSITIONS[position]]
-    for artifact in run.profile.seeds_of(prm):
+    for artifact in run.profile.trainings(prm, policy):
         found = []
         for suffix in suffixes:
             c = candidates(run.read(f"best_of_n/{artifact}/{policy}-{name}{suffix}"))

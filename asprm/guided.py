@@ -233,7 +233,7 @@ def show_decision(run: Run, frame: pd.DataFrame, greedy: Mapping[str, bool], tri
         "where": guides.where,
     }
     requests = [Request(prompt, len(prompt), 0, problem)]
-    [(_, guided)] = guided_decode(engine, guides.of(run.prm), requests, where=guides.where, **options)
+    [(_, guided)] = guided_decode(engine, guides.of(run.prm), requests, **options)
     at = int(guided.changed[0])
     number = int(np.flatnonzero(guided.decisions == at)[0])
     print(problem.prompt, engine.tokenizer.decode(guided.ids[:at]) + " …", sep="\n\n")

@@ -31,8 +31,8 @@ READS: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "tvd": ("policies", "problems", "sample", "reward_models", "tvd"),
         "generalize": ("policies", "problems", "reward_models", "best_of_n", "tvd", "generalize"),
         "tokens": ("policies", "tokens"),
-        "truth": ("policies", "problems", "sample", "split", "rollout", "best_of_n", "tvd", "truth"),
-        "claims": ("policies", "problems", "sample", "best_of_n", "claims"),
+        "truth": ("policies", "problems", "sample", "split", "reward_models", "rollout", "best_of_n", "tvd", "truth"),
+        "claims": ("policies", "problems", "sample", "reward_models", "best_of_n", "tvd", "claims"),
     }
 )
 
@@ -302,6 +302,13 @@ class Profile(Section):
         """The trainings of a reward model, artifact's name -> seed: "ASPRM-M" itself, then "ASPRM-M@1", …"""
         count, first = self.reward_models[name].seeds, self.prm.seed
         return {name if k == 0 else f"{name}@{k}": first + k for k in range(count)}
+
+    def trainings(self, prm: str, policy: str) -> list[str]:
+        """The trainings of a reward model that rate the policy's candidates: all of them where it starts from that
+        policy, elsewhere the first.
+        """
+        every = list(self.seeds_of(prm))
+        return every if self.reward_models[prm].base == policy else every[:1]
 
     @model_validator(mode="after")
     def _names_are_known(self) -> "Profile":

@@ -226,7 +226,7 @@ def score_all(run: Run) -> list[str]:
     """
     profile, policy = run.profile, run.policy
     chosen = [run.prm] if run.experiment else profile.best_of_n.score[policy]
-    names = [artifact for name in chosen for artifact in profile.seeds_of(name)]
+    names = [artifact for name in chosen for artifact in profile.trainings(name, policy)]
     sets = ["validation", *test_sets(profile, run.domain)]
     tasks = [(name, one) for name in names for one in sets]
     folders = {name: str(run.find(f"prm/{name}")) for name in names}

@@ -23,6 +23,7 @@ from common import (
 )
 
 from asprm.engines import Request, Sampling
+from asprm.grading import grade
 from asprm.grading.math import compare_answers
 from asprm.rollout import run_rollouts
 from asprm.sample import request_seed
