@@ -5,10 +5,13 @@ sends the arguments out and receives the program's answer as plain data. So the 
 it does to its own interpreter (`os._exit(0)`, its own `check`, objects that equal everything) cannot look like a pass.
 
 Frames on stdin and stdout: four bytes of length, then JSON. A worker takes one job after the other and forks for each.
+A pair, for problems of this package alone, is a judge that forks a program of its own and talks to it without detours:
+one fork, one message in and one out.
 """
 
 import contextlib
 import errno
+import gc
 import json
 import os
 import resource
@@ -26,10 +29,13 @@ def send(fd, message):
         data = data[os.write(fd, data) :]
 
 
-def receive(fd):
-    """The next message; None at the end of the stream."""
+def receive(fd, most=1 << 32):
+    """The next message; None at the end of the stream, `oversize` where it has more than so many bytes."""
     header = _read(fd, 4)
-    body = header and _read(fd, int.from_bytes(header, "big"))
+    count = int.from_bytes(header or b"", "big")
+    if count > most:
+        return {"oversize": True}
+    body = header and _read(fd, count)
     return json.loads(body) if body else None
 
 
@@ -221,6 +227,21 @@ class _Stop(BaseException):
 
 def run_judge(job, inbox, outbox):
     """Runs `check(candidate)`; sends one verdict."""
+
+    def ask(call):
+        send(outbox, {"call": call})
+        reply = receive(inbox)
+        if not reply or "stop" in reply:
+            raise _Stop
+        return reply
+
+    verdict = judge(job, ask)
+    if verdict:
+        send(outbox, verdict)
+
+
+def judge(job, ask):
+    """What `check(candidate)` comes to; None where `ask`, which brings a call to the program, raises `_Stop`."""
     module = sys.modules["judge"] = types.ModuleType("judge")
     space = vars(module)
     try:
@@ -230,14 +251,11 @@ def run_judge(job, inbox, outbox):
         exec(compile(job["test"], "<test>", "exec"), space)
         check = space["check"]
     except BaseException as error:
-        return send(outbox, {"broken": f"{type(error).__name__}: {error}"})
+        return {"broken": f"{type(error).__name__}: {error}"}
     raised = []
 
     def candidate(*args, **kwargs):
-        send(outbox, {"call": encode([list(args), kwargs], classes)})
-        reply = receive(inbox)
-        if not reply or "stop" in reply:
-            raise _Stop
+        reply = ask(encode([list(args), kwargs], classes))
         try:
             if "value" in reply:
                 value = decode(reply["value"], classes)
@@ -254,16 +272,75 @@ def run_judge(job, inbox, outbox):
 
     try:
         check(candidate)
-        verdict = {"verdict": "passed"}
+        return {"verdict": "passed"}
     except _Stop:
         return None
     except BaseException as error:
         reply = next((reply for own, reply in raised if own is error), None)
         if reply is not None:  # the program's own exception came through the test
-            verdict = {"verdict": "raised", **reply}
-        else:
-            verdict = {"verdict": "failed", "text": _failed_line(error, job["test"])}
-    send(outbox, verdict)
+            return {"verdict": "raised", **reply}
+        return {"verdict": "failed", "text": _failed_line(error, job["test"])}
+
+
+# A program and its judge in one sandbox
+
+
+def run_pair(job, inbox, outbox):
+    """Forks the program, which gets no descriptor but those of its calls, then judges it here; one verdict.
+
+    Where the program gives no answer, the verdict is what it sent instead, or how it ended. The test comes in a second
+    message, after the fork, and the last one's is gone: the program cannot find it in its memory.
+    """
+    sys.modules.pop("judge", None)
+    gc.collect()
+    calls, answers = os.pipe(), os.pipe()
+    child = os.fork()
+    if child == 0:
+        try:
+            for fd in (inbox, outbox, calls[1], answers[0]):
+                os.close(fd)
+            begin(job)
+            run_program(job, calls[0], answers[1])
+        finally:
+            os._exit(0)
+    os.close(calls[0])
+    os.close(answers[1])
+    instead = []
+
+    def answer(*kinds):
+        try:
+            reply = receive(answers[0], job["answer"])
+        except ValueError:
+            reply = "no JSON"
+        if not isinstance(reply, dict) or next(iter(reply), "") not in kinds:
+            if reply is not None and not isinstance(reply, dict):
+                reply = {"raised": "ValueError", "text": "its answer is no message"}
+            instead.append(reply)
+            raise _Stop
+        return reply
+
+    def ask(call):
+        with contextlib.suppress(BrokenPipeError):
+            send(calls[1], {"call": call})
+        reply = answer("value", "raised")
+        if reply.get("wall") or reply.get("raised") == "MemoryError":
+            instead.append(reply)
+            raise _Stop
+        return reply
+
+    test, verdict = receive(inbox), None
+    with contextlib.suppress(_Stop):
+        answer("ready")
+        verdict = judge(test, ask)
+    silent = verdict is None and instead[0] is None  # it has ended, or will by its limits
+    if not silent:
+        for kill in (os.killpg, os.kill):  # it may not have its group yet
+            with contextlib.suppress(OSError):
+                kill(child, signal.SIGKILL)
+    end = wait(child)
+    os.close(calls[1])
+    os.close(answers[0])
+    send(outbox, verdict or {"instead": end if silent else instead[0]})
 
 
 def _write_back(old, new):
@@ -315,20 +392,34 @@ def main():
     for name in _USUAL.split() if settings["warm"] else ():
         __import__(name)
     send(outbox, {"hello": os.geteuid()})
+    gc.freeze()  # what is here now need not be copied by the children's garbage collection
     while (job := receive(inbox)) is not None:
+        if job["role"] == "pair":
+            run_pair(job, inbox, outbox)
+            continue
         child = os.fork()
         if child == 0:
             try:
-                os.setpgid(0, 0)
-                seconds = job["cpu_seconds"]
-                resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds + 1))
+                begin(job)
                 (run_judge if job["role"] == "judge" else run_program)(job, inbox, outbox)
             finally:
                 os._exit(0)
-        _, status, usage = os.wait4(child, 0)
-        with contextlib.suppress(OSError):
-            os.killpg(child, signal.SIGKILL)
-        send(outbox, {"ended": os.waitstatus_to_exitcode(status), "cpu": usage.ru_utime + usage.ru_stime})
+        send(outbox, wait(child))
+
+
+def begin(job):
+    """A child's first steps: a group of its own and a limit of processor time."""
+    os.setpgid(0, 0)
+    seconds = job["cpu_seconds"]
+    resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds + 1))
+
+
+def wait(child):
+    """How the child ended; what it has left behind in its group ends too."""
+    _, status, usage = os.wait4(child, 0)
+    with contextlib.suppress(OSError):
+        os.killpg(child, signal.SIGKILL)
+    return {"ended": os.waitstatus_to_exitcode(status), "cpu": usage.ru_utime + usage.ru_stime}
 
 
 if __name__ == "__main__":
