@@ -18,7 +18,7 @@ import pyarrow as pa
 
 from asprm.chunks import map_chunks
 from asprm.engines import Engine, Request, Sampling, load_engine
-from asprm.grading import grade_math
+from asprm.grading import grade
 from asprm.policy import encode_prompts
 from asprm.problems import Problem, load
 from asprm.profile import Profile
@@ -149,16 +149,6 @@ def _sample_chunk(items: Sequence[_Item], engine: Engine, *, sampling: Sampling,
             }
         rows += kept.values()
     return pa.Table.from_pylist(rows, pa.schema([pa.field("set", pa.string()), *SCHEMA]))
-
-
-def grade(problem: Problem, text: str):
-    """The verdict on a solution's text, by the problem's domain."""
-    if problem.domain == "code":
-        from asprm.grading import MathVerdict, extract_code, grade_code
-
-        verdict = grade_code(text, problem)
-        return MathVerdict(verdict.passed, extract_code(text), verdict.outcome)
-    return grade_math(text, problem.answer)
 
 
 def request_seed(*parts: object) -> int:

@@ -11,8 +11,9 @@ import random
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Literal
 
-from asprm.problems import minigsm, minimath
+from asprm.problems import minicode, minigsm, minimath, programmer
 from asprm.problems.scene import Scene, evaluate
 from asprm.problems.student import solve
 
@@ -29,7 +30,15 @@ class Problem:
     template: str = ""  # the skeleton it was made from: the cluster of a bootstrap
 
 
-FAMILIES = ("minigsm", "minimath", "minigsm-p2")
+Domain = Literal["math", "code"]
+DOMAINS: dict[str, Domain] = {  # of each family
+    "minigsm": "math",
+    "minimath": "math",
+    "minigsm-p2": "math",
+    "minicode": "code",
+    "minicode-new": "code",
+}
+FAMILIES = tuple(DOMAINS)
 SPLITS = {"train": range(0, 90), "validation": range(90, 95), "test": range(95, 100)}  # per cent of all texts
 
 
@@ -52,8 +61,8 @@ def load(name: str, split: str = "test", count: int | None = None, start: int = 
     return hub.load(name, split, path=path, count=count, start=start)
 
 
-def scenes(name: str, split: str, count: int, start: int = 0) -> Iterator[tuple[Problem, Scene]]:
-    """As `load`, each problem with the scene that students read."""
+def scenes(name: str, split: str, count: int, start: int = 0) -> Iterator[tuple[Problem, Scene | minicode.Task]]:
+    """As `load`, each problem with the scene that students read, or the task that programmers get."""
     if name not in FAMILIES:
         raise ValueError(f"no problem family {name!r}; there are {', '.join(FAMILIES)}")
     if split not in SPLITS:
@@ -62,8 +71,15 @@ def scenes(name: str, split: str, count: int, start: int = 0) -> Iterator[tuple[
         yield _make(name, split, index)
 
 
-def _make(name: str, split: str, index: int) -> tuple[Problem, Scene]:
+def attempt(scene: Scene | minicode.Task, rng: random.Random) -> str:
+    """What a simulated student, or programmer, writes for a scene or a task; drawn by `rng`."""
+    return programmer.write(scene, rng) if isinstance(scene, minicode.Task) else solve(scene, rng)
+
+
+def _make(name: str, split: str, index: int) -> tuple[Problem, Scene | minicode.Task]:
     """Draw until the text belongs to the split (and the numbers suit the skeleton)."""
+    if DOMAINS[name] == "code":
+        return _make_code(name, split, index)
     module = minimath if name == "minimath" else minigsm
     rng = random.Random(f"{name}/{split}/{index}")
     weights = [getattr(module, "WEIGHTS", {}).get(skeleton, 1) for skeleton in module.SKELETONS]
@@ -88,6 +104,33 @@ def _make(name: str, split: str, index: int) -> tuple[Problem, Scene]:
     return problem, scene
 
 
+def _make_code(name: str, split: str, index: int) -> tuple[Problem, minicode.Task]:
+    from asprm.problems.code import CodeProblem  # which is a `Problem` itself
+
+    rng = random.Random(f"{name}/{split}/{index}")
+    while True:
+        try:
+            task = minicode.draw(rng, new=name == "minicode-new")
+        except ValueError:
+            continue
+        prompt = minicode.describe(task, rng)
+        if _bucket(prompt) in SPLITS[split]:
+            break
+    wrong = {f"{piece} {kind}": programmer.program(task, {piece: kind}) for piece, kind in programmer.misreadings(task)}
+    problem = CodeProblem(
+        f"{name}-{split}-{index:06d}",
+        "code",
+        prompt,
+        solution=programmer.write(task),
+        template=f"{task.source.name} {task.outcome.name}",
+        entry_point=task.name,
+        test=minicode.make_test(task, rng, wrong),
+        cpu_seconds=1,
+        synthetic=True,
+    )
+    return problem, task
+
+
 def _bucket(prompt: str) -> int:
     """0..99, decided by the text alone."""
     return int.from_bytes(hashlib.blake2b(prompt.encode(), digest_size=4).digest()) % 100
@@ -100,12 +143,15 @@ _EQUATION = re.compile(r"(?<![\d)/^] )(?<![\d)] = )(?<![\w/^.])([-\d(][\d\s+\-*/
 def first_error(problem: Problem, solution: str) -> int | None:
     """Offset of the line (or sentence) in which a solution first departs from the truth; None if it never does.
 
-    Compared with the problem's true solution equation by equation, in order: an equation departs when it does not
-    hold, or does not state the true next quantity from the same numbers (order of summands and factors aside).
+    A program is compared with the true one line by line (`programmer.first_error`). Other solutions are compared with
+    the problem's true solution equation by equation, in order: an equation departs when it does not hold, or does not
+    state the true next quantity from the same numbers (order of summands and factors aside).
     The last line departs when its answer is not the true one. ValueError: the problem knows no true solution.
     """
     if problem.solution is None:
         raise ValueError(f"problem {problem.id} has no true solution to compare with")
+    if problem.domain == "code":
+        return programmer.first_error(problem.solution, solution)
     truth = [_canonical(match) for match in _EQUATION.finditer(problem.solution)]
     found = list(_EQUATION.finditer(solution))
     for number, match in enumerate(found):
