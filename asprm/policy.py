@@ -21,9 +21,9 @@ import pandas as pd
 
 from asprm.attention import use_fp32_attention
 from asprm.engines import Engine, Request, Sampling, load_engine
-from asprm.grading import grade_math
-from asprm.problems import FAMILIES, Problem, load, scenes
-from asprm.problems.student import ALTERNATIVES, drill, solve
+from asprm.grading import grade
+from asprm.problems import DOMAINS, Domain, Problem, attempt, load, programmer, scenes
+from asprm.problems.student import ALTERNATIVES, drill
 from asprm.run import Run
 
 # A problem's text, a line feed, the solution. Other models bring their own template, in the tokenizer's own form.
@@ -60,7 +60,7 @@ def corpus(mixture: dict[str, float], seed: int) -> Iterator[tuple[str, str]]:
             continue
         problem, scene = next(scenes(family, "train", 1, positions[family]))
         positions[family] += 1
-        yield problem.prompt, solve(scene, random.Random(f"{problem.id}/{seed}"))
+        yield problem.prompt, attempt(scene, random.Random(f"{problem.id}/{seed}"))
 
 
 def train_tokenizer(texts: Sequence[str], vocabulary: int):
@@ -278,15 +278,16 @@ def ensure_policy(run: Run) -> str:
     work = run.work(f"policy/{run.policy}") / "weights"
     if not (work / RECIPE).exists():
         train(run.settings, work, seed=run.seed)
-        record_quality(work, run.profile.sample, run.seed)
+        domain = run.profile.policies[run.policy].domain
+        record_quality(work, run.profile.sample, run.seed, domain=domain)
     with run.write_folder(f"policy/{run.policy}", tokens=run.settings.tokens) as folder:
         shutil.copytree(work, folder, dirs_exist_ok=True)
     return run.policy_path()
 
 
-def record_quality(path: str | Path, sample, seed: int, count: int = 300) -> None:
+def record_quality(path: str | Path, sample, seed: int, count: int = 300, domain: Domain = "math") -> None:
     """Write what `held_out` finds on so many validation problems of each family into the policy's recipe."""
-    problems = {family: load(family, "validation", count) for family in FAMILIES}
+    problems = {family: load(family, "validation", count) for family in DOMAINS if DOMAINS[family] == domain}
     quality = held_out(load_engine(path), problems, sample, seed=seed)
     recipe = about(path) | {"held_out": quality.round(4).to_dict("records")}
     (Path(path) / RECIPE).write_text(json.dumps(recipe, indent=1))
@@ -317,10 +318,8 @@ def held_out(
         ]
         drawn = engine.generate(requests, Sampling(temperature=1.0, max_new_tokens=sample.max_new_tokens))
         texts = [[engine.tokenizer.decode(c.ids, skip_special_tokens=True) for c in part] for part in (greedy, drawn)]
-        first = np.array(
-            [grade_math(text, problem.answer).correct for text, problem in zip(texts[0], some, strict=True)]
-        )
-        right = np.array([grade_math(text, some[i // samples].answer).correct for i, text in enumerate(texts[1])])
+        first = np.array([grade(problem, text).correct for text, problem in zip(texts[0], some, strict=True)])
+        right = np.array([grade(some[i // samples], text).correct for i, text in enumerate(texts[1])])
         right = right.reshape(len(some), samples)
         copied = np.mean([_copied(problem, text) for problem, text in zip(some, texts[0], strict=True)])
         rows.append((name, len(some), first.mean(), right.mean(), right.any(axis=1).mean(), copied))
@@ -328,7 +327,9 @@ def held_out(
 
 
 def _copied(problem: Problem, text: str) -> bool:
-    """Whether every word of the text stands in the problem, in its true solution, or opens lines at times."""
+    """Whether every word of the text stands in the problem, in its true solution, or may open a line or be part of any
+    program.
+    """
     words = {word.lower() for word in re.findall(r"[A-Za-z]+", text)}
-    known = f"{problem.prompt} {problem.solution} {' '.join(ALTERNATIVES)}"
-    return words <= {word.lower() for word in re.findall(r"[A-Za-z]+", known)}
+    usual = programmer.VOCABULARY if problem.domain == "code" else {word.strip().lower() for word in ALTERNATIVES}
+    return words <= usual | {word.lower() for word in re.findall(r"[A-Za-z]+", f"{problem.prompt} {problem.solution}")}

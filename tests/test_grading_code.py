@@ -1,11 +1,15 @@
 """Programs: the right block is run, outcomes say what happened, verdicts agree with the authors' on their own data."""
 
+import textwrap
+
 import pytest
 from real_data import real_rows
-from test_sandbox import ANSWER, SMALL, needs_bwrap, run
+from test_sandbox import ANSWER, CHEATS, SMALL, needs_bwrap, run
 
+from asprm.grading import Verdict, code, grade
 from asprm.grading.code import extract_code, grade_code, grade_programs
 from asprm.grading.sandbox import Limits
+from asprm.problems import Problem
 from asprm.problems.code import CodeProblem
 
 
@@ -86,6 +90,73 @@ def test_state_of_one_program_does_not_reach_the_next():
     assert (verdict.outcome, "seven" in verdict.detail) == ("error", True)
 
 
+SYNTHETIC = CodeProblem(**{**vars(ANSWER), "synthetic": True})
+
+
+@pytest.mark.parametrize(
+    "program",
+    [
+        "def solve(n):\n    return 7 * n",
+        "def solve(n):\n    return 42",
+        "def solve(n):\n    return (k for k in ())",
+        "def solve(n):\n    return n / 0",
+        "def solve(n):\n    return solve(n)",
+        "def solve(n):\n    assert n > 6",
+        "def solve(n)\n    return 1",
+        "def other(n):\n    return 1",
+        "import numpy_of_another_world",
+        "def solve(n):\n    return list(range(10**9))",
+        "def solve(n):\n    return 10**10000",
+        "def solve(n):\n    while n: pass",
+        "def solve(n):\n    return 'x' * (80 << 20)",
+        *map(textwrap.dedent, CHEATS.values()),
+    ],
+)
+@needs_bwrap
+def test_the_fast_way_for_synthetic_problems_agrees_with_the_slow_one(program):
+    fast, slow = run(program, SYNTHETIC), run(program, ANSWER)
+    assert fast.passed == slow.passed
+    if "malformed" not in slow.detail and "JSONDecodeError" not in slow.detail:  # what is no message has no name
+        assert fast.outcome == slow.outcome, (fast, slow)
+        assert fast.detail == slow.detail or slow.outcome not in ("passed", "failed")
+    assert run("def solve(n):\n    return 7 * n", SYNTHETIC).passed
+
+
+@needs_bwrap
+def test_a_program_is_run_once_for_a_problem(monkeypatch):
+    ran = []
+    one = code._grade_pair
+    monkeypatch.setattr(code, "_grade_pair", lambda *job: ran.append(job) or one(*job))
+    monkeypatch.setattr(code, "_known", {})
+    programs = ["def solve(n):\n    return 7 * n", "def solve(n):\n    return 8 * n", "def solve(n):\n    return 7 * n"]
+    assert [run(program, SYNTHETIC).passed for program in programs] == [True, False, True]
+    assert len(ran) == 2
+    other = CodeProblem(**{**vars(SYNTHETIC), "test": "def check(candidate):\n    assert candidate(6) == 48\n"})
+    assert [run(program, other).passed for program in programs] == [False, True, False]
+
+
+@needs_bwrap
+def test_a_synthetic_problem_sees_what_is_done_to_its_arguments():
+    problem = CodeProblem(
+        "sort", "code", "", entry_point="sort", synthetic=True,
+        test="def check(candidate):\n    given = [3, 1]\n    assert candidate(given) == [1, 3]\n"
+        "    assert given == [3, 1]\n",
+    )  # fmt: skip
+    assert run("def sort(l):\n    return sorted(l)", problem).passed
+    verdict = run("def sort(l):\n    l.sort()\n    return l", problem)
+    assert (verdict.outcome, verdict.detail) == ("failed", "assert given == [3, 1]")
+    with pytest.raises(ValueError, match="problem sort: its own test does not run"):
+        run("def sort(l):\n    return l", CodeProblem(**{**vars(problem), "test": "check = 1 / 0"}))
+
+
+@needs_bwrap
+def test_grade_knows_the_domain():
+    text = "```python\ndef solve(n):\n    return 7 * n\n```"
+    assert grade(SYNTHETIC, text) == Verdict(True, "def solve(n):\n    return 7 * n\n")
+    assert grade(SYNTHETIC, "no program") == Verdict(False, None)
+    assert grade(Problem("sum", "math", "", "42"), "The answer is: 42.0") == Verdict(True, "42.0")
+
+
 NODES = """
 class ListNode:
     def __init__(self, val=0, next=None):
@@ -123,8 +194,6 @@ def test_nodes_of_the_problem_cross_and_may_be_redefined_by_the_program():
                 return last
         """
     node = "class ListNode:\n    def __init__(self, val=0, next=None):\n        self.val, self.next = val, next\n"
-    import textwrap
-
     assert run(program, problem).passed
     assert run(node + textwrap.dedent(program), problem).passed
     assert run(textwrap.dedent(program).replace("return last", "return head"), problem).outcome == "failed"

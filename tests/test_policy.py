@@ -1,11 +1,12 @@
 from itertools import islice, pairwise
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 
 from asprm import policy
-from asprm.problems import Problem
+from asprm.problems import Problem, load
 from asprm.profile import load_profile
 
 SMALL = {
@@ -97,3 +98,42 @@ def test_drawing_is_seeded():
     first, again, other = (next(policy.corpus({"minigsm": 1}, seed)) for seed in (5, 5, 6))
     assert first == again
     assert first[1] != other[1] or first[0] == other[0]  # the same problems, other students
+
+
+def test_a_code_policy_reads_programs_and_is_graded_by_running_them(tokenizer):
+    _, program = next(policy.corpus({"minicode": 1.0}, 0))
+    assert program.startswith("```python\ndef ")
+    assert program.endswith("```")
+    ids, mask = next(policy.batches(tokenizer, policy.corpus({"minicode": 1.0}, 0), 600, seed=0, pool=8))
+    assert "```python" in tokenizer.decode(ids[0][mask[0]])
+    [problem] = load("minicode", "validation", 1)
+    replies = {"greedy": [problem.solution], "drawn": [problem.solution, "```python\ndef f(\n```"] * 2}
+    quality = policy.held_out(Told(tokenizer, replies), {"minicode": [problem]}, SimpleNamespace(max_new_tokens=9),
+                              seed=0, samples=4)  # fmt: skip
+    [row] = quality.to_dict("records")
+    assert row == {
+        "problems": "minicode",
+        "count": 1,
+        "greedy": 1.0,
+        "single sample": 0.5,
+        "pass@4": 1.0,
+        "copied": 1.0,
+    }
+
+
+class Told:
+    """An engine that says what it is told to."""
+
+    def __init__(self, tokenizer, replies):
+        self.tokenizer, self.replies = tokenizer, replies
+
+    def generate(self, requests, sampling):
+        texts = self.replies["greedy" if sampling.temperature == 0 else "drawn"]
+        assert len(texts) == len(requests)
+        return [SimpleNamespace(ids=self.tokenizer(text, add_special_tokens=False)["input_ids"]) for text in texts]
+
+
+def test_copied_tells_a_foreign_name_in_a_program():
+    [problem] = load("minicode", "validation", 1)
+    assert policy._copied(problem, problem.solution)
+    assert not policy._copied(problem, problem.solution.replace("def ", "def zebra_"))
