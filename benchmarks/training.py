@@ -14,6 +14,7 @@ from torch.utils.data import DataLoader
 
 from asprm import trainer
 from asprm.engines import Sampling
+from asprm.packed import bf16_pays
 from asprm.score import load_classifier
 from asprm.split import fixed
 from asprm.trainer import Example, Settings
@@ -36,7 +37,7 @@ def main() -> list:
             Example(request.context, completion.ids, ends, rng.integers(0, 2, len(ends)).astype(np.float32))
         )
     rows = []
-    for precision in ("fp32", "bf16"):
+    for precision in ("fp32", "bf16") if bf16_pays("cpu") else ("fp32",):
         settings = replace(SETTINGS, precision=precision)
         choices = {x: tokens_per_second(Padded, examples, replace(settings, micro_tokens=x)) for x in MICRO}
         best = max(choices, key=choices.get)
