@@ -15,7 +15,7 @@ import yaml
 from asprm.best_of_n import comparisons
 from asprm.ledger import VERDICTS
 from asprm.own_example import own_pages
-from asprm.problems import domain_of
+from asprm.problems import domain_of, programmer
 from asprm.problems.student import MISCONCEPTIONS, SLIP
 from asprm.profile import READS, Section, load_profile, packaged_profiles
 from asprm.run import REPOSITORY, Run
@@ -201,15 +201,22 @@ def examples(run: Run) -> str:
 
 
 def misconceptions(run: Run) -> str:
-    """How often students fall for what."""
-    found = sorted(MISCONCEPTIONS.values(), reverse=True)
-    likely = sum(one.rate > 0.5 for one in found)
-    rows = table(["what invites it, and what is done", "rate"], [(one.says, percent(one.rate)) for one in found], [1])
-    return (
-        f"There are {len(found)} misconceptions; at {likely} of them more than half of the students are wrong. A plain "
-        f"slip happens in {percent(SLIP)} of the calculations.\n\n"
-        f":::{{dropdown}} All rates\n{rows}:::\n"
-    )
+    """How often students and programmers fall for what."""
+    care = {name: run.profile.recipe(name).care for name in run.profile.policies}
+    careful = [
+        f"Policy {name}'s students avoid {percent(share)} of all misreadings" for name, share in care.items() if share
+    ]
+    parts = [f"A plain slip happens in {percent(SLIP)} of the calculations. {'; '.join(careful)}.\n"]
+    for who, known in (("students", MISCONCEPTIONS), ("programmers", programmer.MISCONCEPTIONS)):
+        found = sorted(known.values(), reverse=True)
+        likely = sum(one.rate > 0.5 for one in found)
+        header = ["what invites it, and what is done", "rate"]
+        rows = table(header, [(one.says, percent(one.rate)) for one in found], [1])
+        parts.append(
+            f"There are {len(found)} misconceptions of {who}; at {likely} of them more than half of the {who} are "
+            f"wrong.\n\n:::{{dropdown}} All rates of {who}\n{rows}:::\n"
+        )
+    return "\n".join(parts)
 
 
 # --- profiles ---------------------------------------------------------------------------------------------------------
