@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import wraps
 from html import escape
 from io import BytesIO
+from itertools import cycle
 
 import matplotlib
 import numpy as np
@@ -590,7 +591,7 @@ def intervals(frame: pd.DataFrame, value: str = "value", title: str = "", xlabel
     """
     plot, (ax,) = _plot(0.9 + 0.27 * len(frame))
     groups = list(dict.fromkeys(frame["group"])) if "group" in frame else [None]
-    colors = dict(zip(groups, [BLUE, RED, GREEN, PURPLE, GREY, "#b58900", "#56b4e9"], strict=False))
+    colors = dict(zip(groups, cycle([BLUE, RED, GREEN, PURPLE, GREY, "#b58900", "#56b4e9"]), strict=False))
     told = []
     for place, row in enumerate(frame.to_dict("records")):
         color = colors[row.get("group")]

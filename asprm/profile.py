@@ -29,7 +29,7 @@ READS: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "prm": ("policies", "problems", "reward_models", "prm"),
         "best_of_n": ("policies", "problems", "sample", "split", "reward_models", "best_of_n"),
         "tvd": ("policies", "problems", "sample", "reward_models", "tvd"),
-        "generalize": ("policies", "problems", "reward_models", "best_of_n", "tvd", "generalize"),
+        "generalize": ("policies", "problems", "threshold", "reward_models", "best_of_n", "tvd", "generalize"),
         "tokens": ("policies", "tokens"),
         "truth": ("policies", "problems", "sample", "split", "reward_models", "rollout", "best_of_n", "tvd", "truth"),
         "claims": ("policies", "problems", "sample", "reward_models", "best_of_n", "tvd", "claims"),

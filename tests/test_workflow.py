@@ -18,10 +18,24 @@ from conftest import REPOSITORY, snakemake
 from asprm.profile import READS, Profile, parse
 from asprm.workflow import modules
 
-STAGES = ["policy", "sample", "threshold", "split", "rollout", "prm", "best_of_n", "tvd", "generalize", "tokens"]
-NUMBERS = [f"{number:02d}" for number in range(1, 11)]
-ALONE = {"policy", "generalize"}  # executed once, not once for each policy
+STAGES = [
+    "policy",
+    "sample",
+    "threshold",
+    "split",
+    "rollout",
+    "prm",
+    "best_of_n",
+    "tvd",
+    "generalize",
+    "tokens",
+    "claims",
+    "truth",
+]
+NUMBERS = [f"{number:02d}" for number in range(1, 13)]
+ALONE = {"policy", "generalize", "claims"}  # executed once, not once for each policy
 TESTS = ["minigsm", "minimath", "minigsm-p2"]
+LAST = ("generalize", "truth", "claims")  # what reads the results of all others
 WRITES = {
     "policy": "",
     "sample": "for s in ['train', 'validation', 'validation-greedy', *TESTS, *(t + '-greedy' for t in TESTS)]:\n"
@@ -30,11 +44,13 @@ WRITES = {
     "split": "run.write('split/M/adaptive', TABLE)",
     "rollout": "run.write('rollout/M/adaptive', TABLE)",
     "prm": "run.write('prm/ASPRM-M-log', TABLE)\nwith run.write_folder('prm/ASPRM-M') as f: (f / 'weights').touch()",
-    "best_of_n": "for s in TESTS: run.write(f'best_of_n/ASPRM-M/M-{s}', TABLE)",
+    "best_of_n": "for s in ['validation', *TESTS]: run.write(f'best_of_n/ASPRM-M/M-{s}', TABLE)",
     "tvd": "for s in ['validation', *TESTS]: run.write(f'tvd/ASPRM-M/M-{s}', TABLE)\n"
     "run.write_json('tvd/ASPRM-M/M', {'trigger': 0.5})",
     "generalize": "run.write('generalize/results', TABLE)",
     "tokens": "run.write('tokens/M', TABLE)",
+    "truth": "for s in ['entry', 'labels', 'first-error', 'interventions']: run.write(f'truth/M-{s}', TABLE)",
+    "claims": "for s in ['ledger', 'costs']: run.write(f'claims/{s}', TABLE)\nrun.write_json('claims/tally', {})",
 }
 # The toy study has one policy and one reward model.
 CAST = {
@@ -84,9 +100,9 @@ def finished(tmp_path_factory):
     shutil.copytree(REPOSITORY / "profiles", project / "profiles")
     for name in ("Snakefile", "pyproject.toml"):
         shutil.copy(REPOSITORY / name, project)
-    for folder in ("notebooks", "book", "data/policies/M"):
+    for folder in ("notebooks", "book", "data/policies/M", "data/paper"):
         (project / folder).mkdir(parents=True)
-    for name in ("_config.yml", "_toc.yml", "book/index.md", "data/policies/M/config.json"):
+    for name in ("_config.yml", "_toc.yml", "book/index.md", "data/policies/M/config.json", "data/paper/claims.yml"):
         (project / name).write_text("{}")
     (project / "asprm" / "notebook.py").write_text(EXECUTOR)
     profile = project / "asprm" / "profiles" / "tiny.yml"
@@ -135,10 +151,11 @@ def test_a_file_that_is_only_touched_reruns_nothing(project):
 @pytest.mark.parametrize(
     ("changed", "reruns"),
     [
-        ("asprm/toy_tvd.py", {"tvd", "generalize"}),
-        ("asprm/toy_rollout.py", {"rollout", "prm", "best_of_n", "tvd", "generalize"}),
+        ("asprm/toy_tvd.py", {"tvd", *LAST}),
+        ("asprm/toy_rollout.py", {"rollout", "prm", "best_of_n", "tvd", *LAST}),
+        ("data/paper/claims.yml", {"claims"}),
         ("asprm/run.py", set(STAGES)),
-        ("notebooks/04_split.ipynb", {"split", "rollout", "prm", "best_of_n", "tvd", "generalize"}),
+        ("notebooks/04_split.ipynb", {"split", "rollout", "prm", "best_of_n", "tvd", *LAST}),
         ("data/policies/M/config.json", set(STAGES)),
         ("data/runs/tiny/threshold/M.json", set(STAGES) - {"policy", "sample", "threshold"}),
         ("book/index.md", set()),
@@ -155,9 +172,9 @@ def test_a_changed_file_reruns_what_depends_on_it(project, changed, reruns):
         (None, "seed", 1, set(STAGES)),
         (None, "description", "Another.", set()),
         ("threshold", "share", 0.07, set(STAGES) - {"policy", "sample"}),
-        ("rollout", "rollouts", 3, {"rollout", "prm", "best_of_n", "tvd", "generalize"}),
-        ("best_of_n", "aggregate", "mean", {"best_of_n", "generalize"}),
-        ("tokens", "tagger", "textblob", {"tokens"}),
+        ("rollout", "rollouts", 3, {"rollout", "prm", "best_of_n", "tvd", *LAST}),
+        ("best_of_n", "aggregate", "mean", {"best_of_n", *LAST}),
+        ("tokens", "tagger", "textblob", {"tokens", "claims"}),
     ],
 )
 def test_a_changed_number_reruns_what_depends_on_it(project, section, field, value, reruns):
@@ -170,7 +187,7 @@ def test_a_changed_number_reruns_what_depends_on_it(project, section, field, val
 
 def test_what_was_deleted_is_made_again(project):
     (project / "data/runs/tiny/notebooks/08_tvd-M.ipynb").unlink()
-    assert planned(project) == {"tvd", "generalize", "site"}
+    assert planned(project) == {"tvd", *LAST, "site"}
 
 
 def test_a_deleted_site_is_built_again(project):
@@ -187,7 +204,7 @@ def test_another_profile_is_another_run(project):
     assert planned(project, "--config", "profile=smoke") == {*STAGES, "site"}
     own = project / "mine.yml"
     own.write_text("extends: tiny\nname: mine\n")
-    done = snakemake("--config", f"profile={own}", "--until", "threshold", source=project)
+    done = snakemake("--config", f"profile={own}", "--until", "threshold_M", source=project)
     assert done.returncode == 0, done.stdout
     assert (project / "data/runs/mine/threshold/M.json").exists()
 
@@ -202,10 +219,10 @@ def test_a_failed_notebook_is_not_promoted_and_runs_again(project):
     assert not (run / "notebooks/06_prm-M.ipynb").exists()
     assert (run / "prm/ASPRM-M/weights").exists()  # what it made is there to be looked at
     assert (run / "site/index.html").read_text() == "a page"  # and the old site is still there
-    assert planned(project) == {"prm", "best_of_n", "tvd", "generalize", "site"}
+    assert planned(project) == {"prm", "best_of_n", "tvd", *LAST, "site"}
     # As it was, but for what the failure left behind: still all of it has to run.
     write_notebook(project, "prm")
-    assert planned(project) == {"prm", "best_of_n", "tvd", "generalize", "site"}
+    assert planned(project) == {"prm", "best_of_n", "tvd", *LAST, "site"}
     assert planned(project, "--", "data/runs/tiny/tvd/ASPRM-M/M-minigsm.parquet") == {"prm", "tvd"}
     assert snakemake(source=project).returncode == 0
     assert planned(project) == set()
