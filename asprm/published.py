@@ -7,7 +7,8 @@ its tags, finds each tag by its place in the text (never by looking for its id, 
 reads all steps of a solution in one forward.
 
 A `Scorer` rates texts: whoever chooses among candidates or guides a policy needs no more than that of a reward model,
-whatever its tokenizer. `TokenScorer` makes one of a PRM that is scored at the steps' own last tokens.
+whatever its tokenizer. `TokenScorer` makes one of a PRM that is scored at the steps' own last tokens. Best-of-N takes
+either by `asprm.score.score_table`, guided decoding by `TextGuide`.
 """
 
 from __future__ import annotations
@@ -290,6 +291,26 @@ class TokenScorer:
             raise ValueError(f"{name}: the PRM's tokenizer makes {spelled[-40:]!r} of a solution that ends in "
                              f"{text.solution[-40:]!r}")  # fmt: skip
         return Item(prompt, ids, np.minimum(np.searchsorted(char_ends, ends) + 1, len(ids)).astype(np.int32))
+
+
+class TextGuide:
+    """What guided decoding (`asprm.tvd.Rater`) asks of a reward model, by a `Scorer` that rates texts.
+
+    tokenizer: the policy's. A request's key is its problem. A candidate is rated at the end of the text that it makes;
+    an end of text, which spells nothing, as the text before it.
+    """
+
+    def __init__(self, scorer: Scorer, tokenizer: Any) -> None:
+        self.scorer, self.tokenizer = scorer, tokenizer
+
+    def rate(self, asked: Sequence[tuple[Any, np.ndarray, np.ndarray]]) -> list[np.ndarray]:
+        """Scores (M,) float32 per decision: (prompt's request, ids of the solution so far (T,), candidates (M,))."""
+        rows = [np.append(ids, one) for _, ids, candidates in asked for one in candidates]
+        solutions = self.tokenizer.batch_decode(rows, skip_special_tokens=True)
+        problems = [request.key.prompt for request, _, candidates in asked for _ in candidates]
+        texts = [Text(problem, text, [len(text)]) for problem, text in zip(problems, solutions, strict=True)]
+        found = np.concatenate(list(self.scorer.rate(texts)))
+        return np.split(found, np.cumsum([len(candidates) for *_, candidates in asked])[:-1])
 
 
 def _checked(text: Text, name: str) -> np.ndarray:

@@ -183,13 +183,15 @@ def check(item: Item, model: PreTrainedModel, name: str) -> None:
 
 
 def score_table(
-    prm: PRM, samples: pa.Table, splits: pa.Table, prompts: Mapping[str, np.ndarray], *, carry_over: bool = False
+    prm: PRM | Any, samples: pa.Table, splits: pa.Table, prompts: Mapping[str, np.ndarray], *, carry_over: bool = False
 ) -> pa.Table:
     """One row of step scores per solution; schema `SCHEMA`. Rows are independent: score a big table batch by batch.
 
     samples: columns problem, solution, ids, correct, answer. splits: problem, solution, ends, the same rows in the same
     order. prompts: token ids (L,) by problem. carry_over: the samples' tokens are not the PRM's; then also needed are
     samples' text and finished, and char_ends, from which ids and ends in the PRM's tokens are found.
+    prm: also any `asprm.published.Scorer`, which rates texts: then the samples' text and char_ends are read, and
+    prompts are the problems' own texts.
     ValueError: the tables do not match, or an item cannot be scored.
     """
     for column in ("problem", "solution"):
@@ -198,7 +200,11 @@ def score_table(
                 f"score: samples and splits differ in column {column!r} ({len(samples)} and {len(splits)} rows); "
                 "expected the split of these very samples, in their order"
             )
-    scores = pa.array(score(prm, _items(prm, samples, splits, prompts, carry_over)), pa.list_(pa.float32()))
+    if isinstance(prm, PRM):
+        found = score(prm, _items(prm, samples, splits, prompts, carry_over))
+    else:
+        found = list(prm.rate(_texts(samples, splits, prompts)))
+    scores = pa.array(found, pa.list_(pa.float32()))
     table = samples.select(["problem", "solution", "correct", "answer"]).append_column("scores", scores)
     return table.select(SCHEMA.names).cast(SCHEMA)
 
@@ -214,6 +220,13 @@ def _items(
     texts, finished = samples["text"].to_pylist(), samples["finished"].to_pylist()
     for name, text, whole, ends in zip(names, texts, finished, splits["char_ends"], strict=True):
         yield Item(prompts[name], *carry(text, np.asarray(ends.values), prm.tokenizer, finished=whole))
+
+
+def _texts(samples: pa.Table, splits: pa.Table, problems: Mapping[str, str]) -> Iterator[Any]:
+    from asprm.published import Text
+
+    rows = zip(samples["problem"].to_pylist(), samples["text"].to_pylist(), splits["char_ends"], strict=True)
+    return (Text(problems[name], text, np.asarray(ends.values)) for name, text, ends in rows)
 
 
 def score_all(run: Run) -> list[str]:

@@ -8,6 +8,7 @@ an output that looks for " good" with weight `SHARP` is SHARP · s / √(1 + s²
 from dataclasses import replace
 
 import numpy as np
+import pyarrow as pa
 import pytest
 import torch
 from tiny_models import config, write_policy
@@ -15,8 +16,12 @@ from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_toke
 from transformers import AutoModelForCausalLM, AutoModelForTokenClassification, PreTrainedTokenizerFast
 
 from asprm import published
-from asprm.published import CONVENTIONS, QwenPRM, StepTagPRM, Text, TokenScorer, convention_of
-from asprm.score import load_prm, score
+from asprm.engines import Request
+from asprm.engines.local import LocalEngine
+from asprm.problems import Problem
+from asprm.published import CONVENTIONS, QwenPRM, StepTagPRM, Text, TextGuide, TokenScorer, convention_of
+from asprm.score import SCHEMA, load_prm, score, score_table
+from asprm.tvd import guided_decode
 
 WORDS = ["good", "bad", "so", "how", "many", "?", "+", "-", "ки", "be", "fair"]
 SPECIAL = ["<unk>", "<s>", "</s>", "<extra_0>", "<system>", "<user>", "<assistant>", "<end>"]
@@ -249,3 +254,43 @@ def test_a_prm_without_tags_is_a_scorer_too(tmp_path):
         np.testing.assert_array_equal(a, b)
     with pytest.raises(ValueError, match=r"the PRM's tokenizer makes .* of a solution that ends in"):
         list(TokenScorer(prm).rate([Text(PROBLEM, "unheard of", [3])]))
+
+
+def test_best_of_n_takes_a_scorer(convention):
+    _, prm = convention
+    samples = pa.table(
+        {
+            "problem": ["a", "b"],
+            "solution": [0, 0],
+            "text": [SOLUTION, "so bad"],
+            "correct": [True, False],
+            "answer": ["", ""],
+        }
+    )
+    splits = pa.table({"problem": ["a", "b"], "solution": [0, 0], "char_ends": [ENDS, [2, 6]]})
+    table = score_table(prm, samples, splits, {"a": PROBLEM, "b": "many ?"})
+    wanted = list(prm.rate([Text(PROBLEM, SOLUTION, ENDS), Text("many ?", "so bad", [2, 6])]))
+    assert table.schema == SCHEMA
+    np.testing.assert_array_equal(np.concatenate(table["scores"].to_pylist()), np.concatenate(wanted))
+
+
+def test_guided_decoding_takes_a_scorer(convention):
+    """Each decision by itself: the token written is the one that makes the text of the highest score."""
+    _, prm = convention
+    torch.manual_seed(5)
+    words = tokenizer()
+    policy = AutoModelForCausalLM.from_config(config("llama", vocab_size=len(VOCABULARY), initializer_range=0.5))
+    problems = [Problem(str(i), "math", text) for i, text in enumerate((PROBLEM, "so many bad ?", "how fair"))]
+    ids = [np.asarray(words(problem.prompt)["input_ids"], np.int32) for problem in problems]
+    requests = [Request(one, len(one), 0, problem) for one, problem in zip(ids, problems, strict=True)]
+    options = {"trigger": 0.6, "candidates": 6, "max_new_tokens": 6}
+    seen = changed = 0
+    for request, guided in guided_decode(LocalEngine(policy, words), TextGuide(prm, words), requests, **options):
+        for at, candidates, scores in zip(guided.decisions, guided.candidates, guided.scores, strict=True):
+            texts = [words.decode([*guided.ids[:at], one], skip_special_tokens=True) for one in candidates]
+            wanted = [next(prm.rate([Text(request.key.prompt, text, [len(text)])]))[0] for text in texts]
+            np.testing.assert_allclose(scores, wanted, rtol=1e-5)
+            assert guided.ids[at] == candidates[np.argmax(scores)]
+            seen, changed = seen + 1, changed + (guided.ids[at] != candidates[0])
+    assert seen > 5
+    assert changed > 0
