@@ -46,6 +46,14 @@ def located(path: str | Path) -> tuple[str, str | None]:
     return name, revision
 
 
+def pinned(path: str | Path) -> str:
+    """A hub name with the commit that is read now, where none is asked for; a folder as it is."""
+    name, revision = located(path)
+    if Path(name).is_dir() or revision:
+        return str(path)
+    return f"{name}@{load_config(name)._commit_hash}"
+
+
 def load_config(path: str | Path, **fields: Any) -> PretrainedConfig:
     """The model's configuration, with these fields changed."""
     from transformers import AutoConfig

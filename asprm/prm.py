@@ -117,20 +117,37 @@ def learn(run: Run, name: str, seed: int, folder: Path, work: Path) -> pd.DataFr
     """Train the reward model `name` with one seed, save it in `folder`; its history. A tenth of the *problems* is held
     out to watch: of solutions of one problem, one tells what the others are.
     """
-    base = run.policy_path(run.profile.reward_models[name].base)
-    tokenizer = load_tokenizer(base)
+    policy = run.profile.reward_models[name].base
+    base, tokenizer = run.reward_base(policy), load_tokenizer(run.policy_path(policy))
+    check_tokens(load_tokenizer(base), tokenizer, base)
     train_examples, validation = watched(run, name, tokenizer)
     about = {"reward_model": name, "data": list(run.profile.reward_models[name].data), "solutions": len(train_examples)}
-    settings = settings_of(run.profile.prm)
-    return train(base, train_examples, settings, folder, validation=validation, seed=seed, work=work, about=about)
+    options = {"validation": validation, "seed": seed, "work": work, "about": about, "tokenizer": tokenizer}
+    return train(base, train_examples, settings_of(run.profile.training(name)), folder, **options)
+
+
+def check_tokens(base: Any, policy: Any, name: str) -> None:
+    """ValueError: a token of the policy's means another one to the base (of further ones the base has no weights)."""
+    known = base.get_vocab()
+    other = {token: i for token, i in policy.get_vocab().items() if known.get(token, i) != i}
+    if other:
+        raise ValueError(
+            f"prm: {name} numbers {len(other)} tokens otherwise than the policy whose solutions it is to read "
+            f"({', '.join(list(other)[:3])}); expected the base that the policy was tuned from"
+        )
 
 
 def watched(run: Run, name: str, tokenizer: Any) -> tuple[list[Example], list[Example]]:
     """The examples of the reward model `name`: to learn from, and of the problems that are held out."""
     learned, held = [], []
+    longest = run.profile.training(name).max_tokens or math.inf
     for labels, samples, prompts in data_of(run, name, tokenizer):
         for part, some in zip(hold_out(labels, share=0.1, seed=run.profile.prm.seed), (learned, held), strict=True):
-            some += examples(part, samples, prompts)
+            found = examples(part, samples, prompts)
+            short = [one for one in found if len(one.prompt) + len(one.ids) <= longest]
+            some += short
+            if len(short) < len(found):
+                log(f"prm: {name} leaves out {len(found) - len(short)} solutions of more than {longest} tokens")
     return learned, held
 
 
@@ -181,7 +198,7 @@ def _learn(tasks: Sequence[tuple[str, str, int]], state: None, *, run: Run, plac
 
 def settings_of(section: Any) -> Settings:
     """`Settings` from the profile's section `prm`."""
-    return Settings(**section.model_dump(exclude={"seed"}))
+    return Settings(**section.model_dump(exclude={"seed", "max_tokens"}))
 
 
 def hold_out(labels: pa.Table, share: float, seed: int) -> tuple[pa.Table, pa.Table]:
@@ -207,12 +224,13 @@ def train(
     seed: int,
     work: str | Path | None = None,
     about: Mapping[str, Any] | None = None,
+    tokenizer: Any = None,
 ) -> pd.DataFrame:
     """Train a PRM from the weights in `base` and save it, with its tokenizer and `prm.json`, in `folder`.
 
     base: a Hugging Face folder or hub name, a policy or its base model. work: where checkpoints live while training
     (default: beside `folder`); a run that was killed goes on from the last one, on a CPU to the same bits. about: more
-    facts for `prm.json`.
+    facts for `prm.json`. tokenizer: whose ids the examples hold, saved with the PRM (None: that of `base`).
 
     Returns the history, one row per optimiser step: step, epoch, loss (per labelled step), gradient_norm,
     learning_rate, and where it was validated validation_loss, validation_auc, validation_accuracy (else NaN).
@@ -244,7 +262,7 @@ def train(
     with quiet():
         trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     history = history_of(trainer.state.log_history)
-    _save(model, base, folder, {**_facts(trainer, history, rate), **(about or {})})
+    _save(model, tokenizer or load_tokenizer(base), folder, {**_facts(trainer, history, rate), **(about or {})})
     shutil.rmtree(place, ignore_errors=True)
     if not work:
         place.parent.rmdir()
@@ -284,12 +302,12 @@ def _facts(trainer: PackTrainer, history: pd.DataFrame, rate: float) -> dict[str
     }
 
 
-def _save(model: PreTrainedModel, base: str | Path, folder: str | Path, facts: Mapping[str, Any]) -> None:
+def _save(model: PreTrainedModel, tokenizer: Any, folder: str | Path, facts: Mapping[str, Any]) -> None:
     folder = Path(folder)
     model.config.use_cache = True  # the trainer turned it off
     with quiet():
         model.save_pretrained(folder)
-        load_tokenizer(base).save_pretrained(folder)
+        tokenizer.save_pretrained(folder)
     (folder / ABOUT).write_text(json.dumps(dict(facts), indent=1) + "\n")
 
 

@@ -21,15 +21,15 @@ PACKAGED = Path(__file__).parent / "profiles"
 # The sections that each stage reads: what the workflow watches, so that a changed number reruns what depends on it.
 READS: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {
-        "policy": ("policies", "problems", "policy", "sample"),
-        "sample": ("policies", "problems", "sample"),
+        "policy": ("policies", "problems", "data", "policy", "sample"),
+        "sample": ("policies", "problems", "data", "sample"),
         "threshold": ("threshold",),
         "split": ("policies", "split", "reward_models"),
-        "rollout": ("policies", "problems", "sample", "split", "reward_models", "rollout"),
-        "prm": ("policies", "problems", "reward_models", "prm"),
-        "best_of_n": ("policies", "problems", "sample", "split", "reward_models", "best_of_n"),
-        "tvd": ("policies", "problems", "sample", "reward_models", "tvd"),
-        "generalize": ("policies", "problems", "threshold", "reward_models", "best_of_n", "tvd", "generalize"),
+        "rollout": ("policies", "problems", "data", "sample", "split", "reward_models", "rollout"),
+        "prm": ("policies", "problems", "data", "reward_models", "prm"),
+        "best_of_n": ("policies", "problems", "data", "sample", "split", "reward_models", "best_of_n"),
+        "tvd": ("policies", "problems", "data", "sample", "reward_models", "tvd"),
+        "generalize": ("policies", "problems", "data", "threshold", "reward_models", "best_of_n", "tvd", "generalize"),
         "tokens": ("policies", "tokens"),
         "truth": ("policies", "problems", "sample", "split", "reward_models", "rollout", "best_of_n", "tvd", "truth"),
         "claims": ("policies", "problems", "sample", "reward_models", "best_of_n", "tvd", "claims"),
@@ -74,11 +74,15 @@ class Problems(Section):
 
 class PolicySource(Section):
     path: str
-    """Hugging Face folder, relative to the study's root, or a hub name"""
+    """Hugging Face folder, relative to the study's root, or a hub name with its commit after @"""
     domain: Literal["math", "code"] = "math"
     """the problems that it solves"""
     recipe: dict[str, Any] = {}
     """fields of the section `policy` that differ for this one, for those made here"""
+    reward_base: str | None = None
+    """the weights that reward models on this policy start from, named as in `path`; null: the policy's own"""
+    reward_recipe: dict[str, Any] = {}
+    """fields of the section `prm` that differ for reward models on this policy"""
 
 
 class Policy(Section):
@@ -199,6 +203,10 @@ class Prm(Section):
     """of AdamW"""
     seed: int
     """of the value head's first weights and the order of the data"""
+    max_tokens: Count | None = None
+    """longer solutions, their problem included, are left out; null: none"""
+    gradient_checkpointing: bool = False
+    """a third more work for far less memory: for models of billions of weights"""
 
 
 class BestOfN(Section):
@@ -255,7 +263,9 @@ class Profile(Section):
     policies: dict[str, PolicySource]
     """the policies by name: M, L, D"""
     problems: Problems
-    """how many problems of which family"""
+    """how many problems of which family or published set"""
+    data: dict[str, str] = {}
+    """a file or folder by published set, whose rows are read in place of the hub's; $ASPRM_DATA goes first"""
     policy: Policy
     """stage 01: shape and training of the small policy"""
     sample: Sample
@@ -287,6 +297,14 @@ class Profile(Section):
         """How the policy `name` is made: the section `policy` with what differs for it. ProfileError: a wrong value."""
         values = self.policy.model_dump() | self.policies[name].recipe
         return validated(Policy, values, where=f"profile {self.name}: policies.{name}.recipe")
+
+    def training(self, name: str) -> Prm:
+        """How the reward model `name` is trained: the section `prm` with what differs on its policy. ProfileError: a
+        wrong value.
+        """
+        base = self.reward_models[name].base
+        values = self.prm.model_dump() | self.policies[base].reward_recipe
+        return validated(Prm, values, where=f"profile {self.name}: policies.{base}.reward_recipe")
 
     def methods(self, policy: str) -> list[str]:
         """How the policy's solutions are split and labelled: the study's own method, then what reward models want."""

@@ -246,7 +246,14 @@ class Run:
         name = name or self.policy
         if self.profile.policy.retrain or (self.folder / "policy" / name).exists():
             return str(self.find(f"policy/{name}"))
-        source = self.profile.policies[name].path
+        return self._weights(name, self.profile.policies[name].path)
+
+    def reward_base(self, name: str) -> str:
+        """The weights that reward models on the policy `name` start from: as `policy_path`, and mostly the same."""
+        source = self.profile.policies[name].reward_base
+        return self._weights(name, source) if source else self.policy_path(name)
+
+    def _weights(self, name: str, source: str) -> str:
         for root in (self.root, REPOSITORY):
             if (root / source).is_dir():
                 self.inputs[source] = digest(root / source)
@@ -256,6 +263,11 @@ class Run:
                 f"{self.stage}: no weights of policy '{name}' in {source}\n"
                 "  they come with the project; restore them with:  git checkout -- data/policies"
             )
+        from asprm.models import located, pinned
+
+        source = pinned(source)
+        hub_name, commit = located(source)
+        self.inputs[hub_name] = commit
         return source
 
     # Writing

@@ -21,6 +21,7 @@ from asprm.engines import Engine, Request, Sampling, load_engine
 from asprm.grading import grade
 from asprm.policy import encode_prompts
 from asprm.problems import Problem, domain_of, load
+from asprm.problems.hub import SOURCES, describe, given_paths
 from asprm.profile import Profile
 from asprm.run import Run
 
@@ -54,14 +55,31 @@ class _Item:
 def problem_set(profile: Profile, name: str, domain: str | None = None) -> list[Problem]:
     """The problems of the set `name`: "train", "validation" or a test family, `-greedy` or not.
 
-    domain: only those of "train" and "validation" that are of this domain. KeyError: the profile has no such set.
+    domain: only those of "train" and "validation" that are of this domain. A published set without a split of its own
+    for validation gives the rows that follow its training problems. KeyError: the profile has no such set.
     """
+    paths = dict(profile.data) | given_paths()
     name = name.removesuffix(GREEDY)
     families = {"train": profile.problems.train, "validation": profile.problems.validation}.get(name)
     if families is None:
-        return load(name, "test", profile.problems.test[name])
-    chosen = [family for family in families if domain in (None, domain_of(family))]
-    return [problem for family in chosen for problem in load(family, name, families[family])]
+        return load(name, "test", profile.problems.test[name], path=paths.get(name))
+    problems = []
+    for family in (family for family in families if domain in (None, domain_of(family))):
+        follow = name == "validation" and family in SOURCES and name not in SOURCES[family].splits
+        split, start = ("train", profile.problems.train.get(family, 0)) if follow else (name, 0)
+        problems += load(family, split, families[family], start, path=paths.get(family))
+    return problems
+
+
+def origins(profile: Profile, domain: str) -> dict[str, str]:
+    """Where a domain's published problems come from, for manifests: the hub's commit, or the files' digests."""
+    paths, found = dict(profile.data) | given_paths(), {}
+    for name, families in (("train", profile.problems.train), ("test", profile.problems.test)):
+        for family in (one for one in families if one in SOURCES and domain_of(one) == domain):
+            record = describe(family, name, paths.get(family))
+            files = record.get("files") or {record.get("repository"): record.get("revision")}
+            found |= {f"{family}/{name}: {source}": digest for source, digest in files.items()}
+    return found
 
 
 def test_sets(profile: Profile, domain: str) -> list[str]:
@@ -79,6 +97,7 @@ def sample_all(run: Run) -> dict[str, int]:
         items += [_Item(name, problem, settings.candidates, False) for problem in problems]
         items += [_Item(name + GREEDY, problem, 1, False) for problem in problems]
     path = run.policy_path()
+    run.inputs.update(origins(profile, run.domain))
     sampling = Sampling(settings.temperature, settings.top_p, settings.top_k, settings.max_new_tokens)
     key = {"sampling": asdict(sampling), "seed": run.seed, "inputs": run.inputs, "solutions": settings.solutions}
     tables = map_chunks(

@@ -2,6 +2,7 @@
 
 import json
 import os
+from types import SimpleNamespace
 
 import numpy as np
 import pyarrow as pa
@@ -177,7 +178,7 @@ def test_a_missing_artifact_of_another_profile_or_a_folder():
     assert "--config profile=smoke -- data/runs/smoke/prm/ASPRM-M.manifest.json" in str(error.value)
 
 
-def test_the_policy_is_the_shipped_one_unless_retrained(home):
+def test_the_policy_is_the_shipped_one_unless_retrained(home, monkeypatch):
     with pytest.raises(MissingArtifact, match="git checkout"):
         open_run("tiny", "sample", quiet=True).__class__.policy_path(
             run("sample", profile=own_policy(home, "data/none"))
@@ -189,7 +190,14 @@ def test_the_policy_is_the_shipped_one_unless_retrained(home):
     with retrained.write_folder("policy/M") as folder:
         (folder / "weights").write_text("new")
     assert retrained.policy_path() == str(home / "data" / "runs" / "tiny~scratch" / "policy" / "M")
-    assert run("sample", profile=own_policy(home, "hub/model")).policy_path() == "hub/model"
+    on_hub = run("sample", profile=own_policy(home, "hub/model@abc"))
+    assert on_hub.policy_path() == on_hub.reward_base("M") == "hub/model@abc"
+    assert on_hub.inputs == {"hub/model": "abc"}
+    # Without a commit, the one that is read is found out and recorded.
+    monkeypatch.setattr("asprm.models.load_config", lambda name: SimpleNamespace(_commit_hash=f"newest of {name}"))
+    newest = run("sample", profile=own_policy(home, "hub/model"))
+    assert newest.policy_path() == "hub/model@newest of hub/model"
+    assert newest.inputs == {"hub/model": "newest of hub/model"}
 
 
 def own_policy(home, path):
