@@ -4,8 +4,8 @@
 
 Models: the shipped policies, and a randomly initialised Mistral of 7 billion parameters (speed needs no weights that
 know anything). Limits are of this device as it measures: bytes a second of a copy, operations a second of a large
-product. A step of generation reads all weights once; reading and training are bound by two and six operations per parameter and
-token. Nothing is written where there is no GPU.
+product. A step of generation reads all weights once; reading and training are bound by two and six operations per
+parameter and token. Nothing is written where there is no GPU.
 """
 
 import copy
