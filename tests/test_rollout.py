@@ -125,3 +125,6 @@ def test_a_real_policy_gives_the_same_hard_labels_early_and_late():
     assert (early["label"] == (late["label"] > 0)).all()
     assert early["tokens"].sum() < late["tokens"].sum()
     assert early["label"].mean() > 0
+    assert engine.share  # all J of a step at once; in waves one after the other they give the same table
+    engine.share = False
+    assert rollout._label_chunk(some, engine, estimate="hard", **options).to_pandas().equals(early)
