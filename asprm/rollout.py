@@ -6,12 +6,16 @@ right: hard (at least one; Math-Shepherd, ASPRM), soft (the share), or entropy-r
 Hard labels stop early: a step's rollouts run in waves of 1, 1, 2, 4, … and end with the first wave that holds a right
 one. A rollout's seed depends on the prefix and its number alone, so the label is the one that all J would give, and
 solutions that begin alike share their labels and their cost.
+
+An engine that computes rollouts of one prefix together until they part (`LocalEngine.share`) is faster at all J of a
+step at once than at waves one after the other. It gets them at once; labels and counts are those of the waves all the
+same.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from itertools import islice
 from typing import NamedTuple
@@ -39,7 +43,7 @@ SCHEMA = pa.schema(
         "char_end": pa.int32(),  # where it ends in the solution's text
         "right": pa.int32(),  # continuations that came right
         "rollouts": pa.int32(),  # continuations that were run; the step that ends a solution needs none: one, itself
-        "tokens": pa.int32(),  # generated for this row; 0 where an equal prefix was labelled before
+        "tokens": pa.int32(),  # in these continuations; 0 where an equal prefix was labelled before
         "label": pa.float32(),
     }
 )
@@ -98,8 +102,19 @@ class _Step:
     problem: Problem
     right: int = 0
     done: int = 0
-    asked: int = 0
     tokens: int = 0
+    outcomes: list[tuple[int, int] | None] = field(default_factory=list)  # by number: right or not, tokens
+    waits: int = 0  # of those asked for
+
+    def count(self, waves: Sequence[int], *, early: bool) -> None:
+        """Sum up the outcomes wave by wave; early: up to the first wave that holds a right one."""
+        for size in waves:
+            wave = self.outcomes[self.done : self.done + size]
+            self.right += sum(right for right, _ in wave)
+            self.tokens += sum(tokens for _, tokens in wave)
+            self.done += size
+            if early and self.right:
+                return
 
 
 def waves(rollouts: int) -> Iterator[int]:
@@ -235,30 +250,36 @@ def run_rollouts(items, prompts, engine: Engine, sampling: Sampling, rollouts: i
     items: each with `problem`, `ids` (its solutions) and `ends` (where their steps end), as `_Together`.
     """
     found = [_steps_of(item, prompt) for item, prompt in zip(items, prompts, strict=True)]
-    plan = list(waves(rollouts)) if estimate == "hard" else [rollouts]
+    counted = list(waves(rollouts)) if estimate == "hard" else [rollouts]
+    plan = [rollouts] if getattr(engine, "share", False) else counted
 
     def wave(step: _Step) -> list[Request]:
-        if step.asked == rollouts:
+        asked = len(step.outcomes)
+        if asked == rollouts:
             return []
-        size = plan[sum(step.asked >= total for total in np.cumsum(plan))]
-        numbers = range(step.asked, step.asked + size)
-        step.asked += size
+        size = plan[sum(asked >= total for total in np.cumsum(plan))]
+        step.outcomes += [None] * size
+        step.waits = size
         prefix = request_seed(seed, step.problem.id, step.context[step.prompt : step.start].tobytes().hex())
-        return [Request(step.context, step.start, request_seed(prefix, j), step) for j in numbers]
+        numbers = range(asked, asked + size)
+        return [Request(step.context, step.start, request_seed(prefix, j), (step, j)) for j in numbers]
 
     def follow(request: Request, completion: Completion) -> list[Request]:
-        step: _Step = request.key
+        step, number = request.key
         ids = np.concatenate([step.context[step.prompt : step.start], completion.ids])
         text = engine.tokenizer.decode(ids, skip_special_tokens=True)
-        step.right += completion.finished and grade(step.problem, text).correct
-        step.done += 1
-        step.tokens += len(completion.ids)
-        return wave(step) if step.done == step.asked and not (estimate == "hard" and step.right) else []
+        right = completion.finished and grade(step.problem, text).correct
+        step.outcomes[number] = int(right), len(completion.ids)
+        step.waits -= 1
+        settled = estimate == "hard" and any(outcome and outcome[0] for outcome in step.outcomes)
+        return [] if step.waits or settled else wave(step)
 
     distinct = {id(step): step for steps in found for step in steps.values()}
     first = (request for step in distinct.values() for request in wave(step))
     for _ in engine.stream(first, sampling, follow):
         pass
+    for step in distinct.values():
+        step.count(counted, early=estimate == "hard")
     return found
 
 

@@ -3,15 +3,19 @@
 import random
 import re
 from itertools import combinations
+from pathlib import Path
 
 import pytest
 from test_sandbox import needs_bwrap
 
+from asprm import policy
+from asprm.engines import load_engine
 from asprm.grading import grade
 from asprm.problems import SPLITS, attempt, first_error, load, minicode, programmer, scenes
 from asprm.problems.code import CodeProblem
 from asprm.problems.programmer import MISCONCEPTIONS
 from asprm.problems.student import Misconception
+from asprm.profile import load_profile
 
 NAMES = ("minicode", "minicode-new")
 
@@ -205,3 +209,27 @@ def test_plans_are_a_fifth_to_a_third_of_the_lines_and_wording_is_fixed_by_the_v
         texts = {attempt(task, random.Random(i)) for i in range(30)}
         assert len(texts) <= 2 ** len(kinds)  # nothing but decisions differs
         assert problem.solution in texts or len(kinds) > 1
+
+
+def test_the_shipped_policy_is_what_its_recipe_says_and_neither_too_good_nor_too_bad():
+    folder = Path(__file__).parents[1] / "data/policies/D"
+    made = policy.about(folder)
+    settings = load_profile("tiny").recipe("D").model_dump(exclude={"retrain", "checkpoint_steps"})
+    assert {key: made[key] for key in settings} == settings
+    assert (folder / "model.safetensors").stat().st_size < 6 << 20
+    known, new = (next(row for row in made["held_out"] if row["problems"] == name) for name in NAMES)
+    assert 0.3 <= known["greedy"] <= 0.75
+    assert new["greedy"] < known["greedy"]
+    for row in (known, new):
+        assert row["count"] >= 200
+        assert row["pass@16"] >= row["greedy"] + 0.15
+        assert row["copied"] > 0.98
+
+
+@needs_bwrap
+def test_the_shipped_policy_writes_programs():
+    engine = load_engine(Path(__file__).parents[1] / "data/policies/D")
+    found = policy.held_out(engine, {"minicode": load("minicode", "validation", 12)}, load_profile("tiny").sample,
+                            seed=0, samples=2)  # fmt: skip
+    assert found["greedy"][0] >= 0.3
+    assert found["copied"][0] == 1.0

@@ -139,6 +139,12 @@ def test_a_real_policy_gives_the_same_hard_labels_early_and_late(engine):
     assert (early["label"] == (late["label"] > 0)).all()
     assert early["tokens"].sum() < late["tokens"].sum()
     assert early["label"].mean() > 0
+    assert engine.share  # all J of a step at once; in waves one after the other they give the same table
+    engine.share = False
+    try:
+        assert label_chunk(some, engine, ["adaptive"]).equals(early)
+    finally:
+        engine.share = True
 
 
 def test_methods_that_share_rollouts_have_the_labels_of_each_alone(engine):
