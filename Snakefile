@@ -254,7 +254,8 @@ RESULTS = [path for policy in POLICIES for path in scored(policy) + guided(polic
 
 
 rule generalize:
-    input: nb=notebook("09_generalize"), code=modules("09_generalize"), tables=RESULTS
+    input: nb=notebook("09_generalize"), code=modules("09_generalize"),
+           tables=RESULTS + [path for policy in POLICIES for path in labelled(policy)]
     output: nb=executed("09_generalize"), table=tables("generalize/results.parquet")
     params: reads("generalize")
     shell: EXECUTE

@@ -631,3 +631,31 @@ def share_sweep(frame: pd.DataFrame, chosen: float, names: Mapping[str, str]) ->
     _end_labels(ax, labels)
     plot.alt = f"Best-of-N by the share of tokens below the threshold. {'; '.join(told)}."
     return plot
+
+
+@_styled
+def data_panels(frame: pd.DataFrame) -> Plot:
+    """Solutions, steps per solution, tokens per step and per solution of each kind of training data (paper Figure 6).
+
+    frame: from `asprm.generalize.training_data`.
+    """
+    panels = {"solutions": "solutions", "steps": "steps per solution", "tokens_per_step": "tokens per step",
+              "length": "tokens per solution"}  # fmt: skip
+    plot = Plot(figsize=(WIDTH, 1.6 + 0.42 * len(frame)), layout="constrained")
+    axes = plot.subplots(2, 2, sharey=True).ravel()
+    places = np.arange(len(frame))[::-1]
+    for ax, (column, title), color in zip(axes, panels.items(), [GREY, BLUE, GREEN, PURPLE], strict=True):
+        ax.barh(places, frame[column], 0.6, color=color)
+        if f"{column}_low" in frame:
+            errors = [frame[column] - frame[f"{column}_low"], frame[f"{column}_high"] - frame[column]]
+            ax.errorbar(frame[column], places, xerr=np.maximum(errors, 0), fmt="none", ecolor="#1f2328", elinewidth=1)
+        ax.set_title(title)
+        ax.grid(axis="y", visible=False)
+        ax.xaxis.set_major_locator(MaxNLocator(4))
+    axes[0].set_yticks(places, frame["prm"])
+    told = [
+        f"{r.prm}: {r.solutions:,} solutions of {r.steps:.1f} steps and {r.length:.0f} tokens"
+        for r in frame.itertuples()
+    ]
+    plot.alt = f"Training data. {'; '.join(told)}."
+    return plot

@@ -186,3 +186,29 @@ def splits_by_difficulty(run: Run, policy: str, groups: int = 4) -> pd.DataFrame
         steps = mean_of(part["mean steps"], None, run)
         rows.append((part["solved"].mean(), *steps, part["steps"].sum() / part["tokens"].sum()))
     return pd.DataFrame(rows, columns=["solved", "steps", "low", "high", "per_token"])
+
+
+def training_data(run: Run) -> pd.DataFrame:
+    """What each reward model learns from (paper Figure 6): one row per table of labels that is not of the sweep.
+
+    Columns: prm, data, solutions, steps (mean per solution), tokens_per_step, length (mean tokens per solution), each
+    mean with its 95 % interval over problems (…_low, …_high). Tokens are the policy's own (paper: Mistral's).
+    """
+    rows, seen = [], set()
+    own = {prm: model for prm, model in run.profile.reward_models.items() if len(model.data) == 1}
+    for prm, model in own.items():
+        [table] = model.data
+        if table in seen or parse_method(table.partition("/")[2]).share is not None:
+            continue
+        seen.add(table)
+        labels = run.read(f"rollout/{table}", ["problem", "solution", "end"]).to_pandas()
+        each = labels.groupby(["problem", "solution"], sort=False)["end"].agg(steps="size", length="max")
+        by = each.groupby("problem").agg(steps=("steps", "sum"), length=("length", "sum"), count=("steps", "size"))
+        options = {"resamples": run.profile.generalize.resamples, "seed": run.seed}
+        ratios = {"steps": ("steps", "count"), "tokens_per_step": ("length", "steps"), "length": ("length", "count")}
+        row = {"prm": prm, "data": table, "solutions": len(each)}
+        for name, (above, below) in ratios.items():
+            found = s.bootstrap_ratio(by[above].to_numpy(float), by[below].to_numpy(float), **options)
+            row |= {name: found.value, f"{name}_low": found.low, f"{name}_high": found.high}
+        rows.append(row)
+    return pd.DataFrame(rows)

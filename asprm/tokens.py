@@ -375,6 +375,41 @@ def token_table(
     return tabulate(by, names, classes, confidences, problem, tau, resamples=resamples, seed=seed)
 
 
+def samples_by_type(
+    texts: Sequence[str],
+    char_ends: Sequence[ArrayLike],
+    confidences: Sequence[ArrayLike],
+    tau: float,
+    names: Sequence[str],
+    classify: Callable[[str, ArrayLike], NDArray[np.int8]],
+    *,
+    seed: int = 0,
+    before: int = 40,
+    after: int = 20,
+) -> pd.DataFrame:
+    """One decision token (confidence < tau) of each type in its context, drawn by the seed (paper Tables 11 and 12).
+
+    names: the types in the order of the classes that `classify` gives to a text's tokens. Columns: type, confidence,
+    sample (the token between ⟦ and ⟧, line breaks as ⏎). A type without a decision token has no row.
+    """
+    found: dict[int, tuple[float, str]] = {}
+    for i in np.random.default_rng(seed).permutation(len(texts)):
+        below = np.flatnonzero(np.asarray(confidences[i]) < tau)
+        if not len(below):
+            continue
+        text, ends = texts[i], np.asarray(char_ends[i])
+        classes = classify(text, ends)
+        for t in below:
+            start = int(ends[t - 1]) if t else 0
+            if int(classes[t]) not in found and ends[t] > start:
+                head, token, tail = text[max(0, start - before) : start], text[start : ends[t]], text[ends[t] :][:after]
+                found[int(classes[t])] = float(confidences[i][t]), f"{head}⟦{token}⟧{tail}".replace("\n", "⏎")
+        if len(found) == len(names):
+            break
+    rows = [(name, *found[k]) for k, name in enumerate(names) if k in found]
+    return pd.DataFrame(rows, columns=["type", "confidence", "sample"])
+
+
 def tabulate(
     by: str,
     names: Sequence[str],

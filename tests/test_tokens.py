@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from asprm import tokens
-from asprm.tokens import ROLES, TYPES, Tagger, load_tagger, token_roles, token_table, token_types
+from asprm.tokens import ROLES, TYPES, Tagger, load_tagger, samples_by_type, token_roles, token_table, token_types
 
 SOLUTION = "Anna has 12 + 5 = 17 apples.\nSo they have 17 * 2 = 34.\nThe answer is: 34"
 
@@ -254,3 +254,20 @@ def test_table_names_wrong_input():
         table("role", confidences=[np.ones(1)] * 4)
     with pytest.raises(ValueError, match="no solutions"):
         table("role", texts=[], char_ends=[], confidences=[], problem=[])
+
+
+def test_a_sample_of_each_type_is_a_decision_token_of_that_type():
+    tag = load_tagger("textblob")
+    texts = ["So 1 + 2 = 3.\nThe answer is: 3", "Then he has 5 apples."]
+    ends = [np.arange(1, len(text) + 1) for text in texts]  # a token a character
+    confidences = [np.where(np.array(list(text)) == "+", 0.1, 0.9) for text in texts]
+    confidences[1][5:7] = 0.2  # "he"
+    given = (texts, ends, confidences)
+    found = samples_by_type(*given, 0.5, TYPES, lambda text, e: token_types(text, e, tag))
+    assert set(found["confidence"]) == {0.1, 0.2}
+    for row in found.itertuples():
+        head, _, rest = row.sample.replace("⏎", "\n").partition("⟦")
+        token = rest.partition("⟧")[0]
+        text = next(text for text in texts if text.startswith(head + token))  # contexts reach back to the beginning
+        assert TYPES[token_types(text, np.arange(1, len(text) + 1), tag)[len(head)]] == row.type
+    assert samples_by_type(*given, 0.05, TYPES, lambda text, e: token_types(text, e, tag)).empty
