@@ -306,7 +306,7 @@ def commits(found: list[dict[str, Any]]) -> str:
 
 def provenance(run: Run) -> str:
     found = manifests(run)
-    seconds = {stage: max(m["seconds"] for m in found if m["stage"] == stage) for stage in {m["stage"] for m in found}}
+    seconds = seconds_of(found)
     devices = sorted({m["device"] for m in found})
     versions = {f"{name} {value}" for m in found for name, value in m["versions"].items()}
     return table(
@@ -371,11 +371,23 @@ def gpu(run: Run) -> str:
     return table(list(rows[0]), [tuple(row.values()) for row in rows])
 
 
+def seconds_of(found: list[dict[str, Any]]) -> dict[str, float]:
+    """Seconds of each stage: of every policy's notebook up to its last artifact, added up."""
+    last: dict[tuple[str, str], float] = {}
+    for m in found:
+        key = m["stage"], m["policy"]
+        last[key] = max(last.get(key, 0.0), m["seconds"])
+    total: dict[str, float] = defaultdict(float)
+    for (stage, _), seconds in last.items():
+        total[stage] += seconds
+    return {stage: round(seconds, 1) for stage, seconds in total.items()}
+
+
 def stage_seconds(run: Run) -> str:
     """Where the time of this run went."""
     found = manifests(run)
+    seconds = seconds_of(found)
     stages = dict.fromkeys(m["stage"] for m in found)
-    seconds = {stage: max(m["seconds"] for m in found if m["stage"] == stage) for stage in stages}
     memory = {stage: max(max(m["peak_memory_mb"].values()) for m in found if m["stage"] == stage) for stage in stages}
     rows = [(stage, seconds[stage], memory[stage]) for stage in stages]
     return table(["stage", "seconds", "largest process, MB"], rows, numbers=(1, 2))
