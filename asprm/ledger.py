@@ -533,8 +533,10 @@ def cell(run: Run, artifact: str) -> str:
             stage, policy = facts["stage"], facts["policy"]
             break
     for notebook in sorted((REPOSITORY / "notebooks").glob(f"??_{stage}.ipynb")):
-        of_policy = f"{notebook.stem}-{policy}"  # where a chapter was executed once per policy
-        page = of_policy if (run.base / "notebooks" / f"{of_policy}.ipynb").is_file() else notebook.stem
+        # Of the first policy's copy the site makes the chapter, of the others' its sections.
+        section = f"{notebook.stem}-{policy}"
+        others = (run.base / "notebooks" / f"{section}.ipynb").is_file() and policy != next(iter(run.profile.policies))
+        page = section if others else notebook.stem
         return f"{page}.html{_anchor(notebook, artifact.partition('/')[0])}"
     return ""
 
