@@ -200,7 +200,7 @@ for policy in POLICIES:
                 models=tables(*(f"prm/{name}{end}" for name in trained(*PROFILE.trained_on(policy))
                                 for end in (".manifest.json", "-log.parquet")))
         params: reads("prm"), policy=policy
-        threads: HEAVY
+        threads: workflow.cores  # several trainings, one core each
         priority: len(POLICIES) - POLICIES.index(policy)
         shell: OF_POLICY
 
