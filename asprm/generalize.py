@@ -16,10 +16,11 @@ from asprm.run import Run
 from asprm.sample import GREEDY, problem_set, test_sets
 from asprm.split import parse_method
 
-POSITIONS = {"confidence": "", "line break": "@line"}  # and "random", the mean over several seeds
+OWN = "own steps"  # in the way of the steps that a reward model learned from
+POSITIONS = {OWN: "", "confidence": "@confidence", "line break": "@line"}  # and "random", the mean over several seeds
 
 
-def best_of_n(run: Run, prm: str, policy: str, name: str, position: str = "confidence") -> pd.DataFrame:
+def best_of_n(run: Run, prm: str, policy: str, name: str, position: str = OWN) -> pd.DataFrame:
     """(P, trainings) the probability that Best-of-N is right, one row a problem, one column a training of `prm`.
 
     N is `sample.candidates`. position: where candidates are rated, one of POSITIONS, or "random".
@@ -63,7 +64,7 @@ def results(run: Run) -> pd.DataFrame:
         tests = test_sets(run.profile, source.domain)
         for prm in run.profile.best_of_n.score.get(policy, ()):
             own = run.profile.reward_models[prm].base == policy
-            places = ["confidence", *(["line break", "random"] if own else [])]
+            places = [OWN, *(["confidence", "line break", "random"] if own else [])]
             rows += [_result(run, prm, policy, name, place) for name in tests for place in places]
     return pd.DataFrame(rows)
 
@@ -75,7 +76,7 @@ def _result(run: Run, prm: str, policy: str, name: str, position: str) -> dict[s
     row = {"prm": prm, "policy": policy, "set": name, "position": position, "problems": len(outcome)}
     row |= {"trainings": outcome.shape[1], "bon": bon.value, "low": bon.low, "high": bon.high}
     row |= {"worst": outcome.mean().min(), "best": outcome.mean().max(), "greedy": greedy(run, policy, name).mean()}
-    if position == "confidence" and prm in run.profile.tvd.guide.get(policy, ()):
+    if position == OWN and prm in run.profile.tvd.guide.get(policy, ()):
         tvd = mean_of(guided(run, prm, policy, name), over, run)
         row |= {"tvd": tvd.value, "tvd_low": tvd.low, "tvd_high": tvd.high}
         row["trigger"] = run.read_json(f"tvd/{prm}/{policy}")["trigger"]
@@ -113,7 +114,7 @@ def transfer(run: Run, found: pd.DataFrame, other: str, own: str) -> pd.DataFram
     where both sides are right or wrong for every problem.
     """
     rows = []
-    own_steps = found[found["position"] == "confidence"]
+    own_steps = found[found["position"] == OWN]
     for policy, name in own_steps[own_steps["prm"] == other][["policy", "set"]].itertuples(index=False):
         both = own_steps[(own_steps["policy"] == policy) & (own_steps["set"] == name)].set_index("prm")
         if own not in both.index:
@@ -129,7 +130,7 @@ def transfer(run: Run, found: pd.DataFrame, other: str, own: str) -> pd.DataFram
 def against_greedy(run: Run, found: pd.DataFrame, prm: str, names: list[str]) -> pd.DataFrame:
     """Best-of-N and TVD by `prm` against greedy decoding on the sets `names`, paired; rows as those of `transfer`."""
     rows = []
-    for row in found[(found["prm"] == prm) & (found["position"] == "confidence")].to_dict("records"):
+    for row in found[(found["prm"] == prm) & (found["position"] == OWN)].to_dict("records"):
         if row["set"] in names:
             base = greedy(run, row["policy"], row["set"])
             ways = {"Best-of-N": best_of_n(run, prm, row["policy"], row["set"]).mean(axis=1)}
@@ -151,7 +152,8 @@ def _difference(run: Run, a: pd.Series, b: pd.Series, name: str) -> dict[str, fl
 def sweep(run: Run, found: pd.DataFrame, policy: str) -> pd.DataFrame:
     """Best-of-N by the share of tokens below the threshold that the reward model's steps were cut at.
 
-    Rows: share, set, bon, low, high, trainings. All rate candidates at the same places, the study's own steps.
+    Rows: share, set, bon, low, high, trainings. All rate candidates at the same places,
+    the decision tokens of the study's own share.
     """
     own = run.profile.threshold.share
     shares = {}
@@ -159,7 +161,7 @@ def sweep(run: Run, found: pd.DataFrame, policy: str) -> pd.DataFrame:
         owner, _, method = model.data[0].partition("/")
         if len(model.data) == 1 and owner == policy == model.base and method.startswith("adaptive"):
             shares[prm] = parse_method(method).share or own
-    rows = found[(found["policy"] == policy) & (found["position"] == "confidence") & found["prm"].isin(shares)]
+    rows = found[(found["policy"] == policy) & (found["position"] == OWN) & found["prm"].isin(shares)]
     columns = ["share", "prm", "set", "bon", "low", "high", "trainings"]
     return rows.assign(share=rows["prm"].map(shares)).sort_values(["set", "share"])[columns]
 

@@ -232,9 +232,10 @@ def _texts(samples: pa.Table, splits: pa.Table, problems: Mapping[str, str]) -> 
 def score_all(run: Run) -> list[str]:
     """Rate the policy's candidates, of validation and each test set, by every reward model that is asked for.
 
-    Writes `best_of_n/<prm>/<policy>-<set>`, rated where the policy's own method ends steps, the same places for every
-    reward model; for those that start from this policy also `…@line` and `…@random0` … (Table 3), which cost nothing
-    more: one reading of a solution gives the scores at all positions. An experiment rates by `run.prm` alone.
+    Writes `best_of_n/<prm>/<policy>-<set>`. One rule for all: a reward model rates where steps end in the way of those
+    that it learned from: at decision tokens, at line breaks, or at the end of the solution. For those that start from
+    this policy there are also `…@confidence`, `…@line` and `…@random0` … (Table 3), which cost nothing more: one
+    reading of a solution gives the scores at all positions. An experiment rates by `run.prm` alone.
     Returns the tables' names.
     """
     profile, policy = run.profile, run.policy
@@ -264,30 +265,34 @@ def score_all(run: Run) -> list[str]:
 
 
 def _score_task(tasks: Sequence[tuple[str, str]], state: None, *, run: Run, folders, fitted) -> pa.Table:
-    """`SCHEMA` with the rating position in front: "" for the policy's own steps, "@line", "@random0", …"""
+    """`SCHEMA` with the rating position in front: "" (its own kind of steps), "@confidence", "@line", "@random0", …"""
     [(name, one)] = tasks
     prm, profile = load_prm(folders[name]), run.profile
     tokenizer = load_tokenizer(run.policy_path())
     problems = {problem.id: problem for problem in problem_set(profile, one, run.domain)}
     prompts = prompts_of(prm.tokenizer, list(problems.values()))
-    own = profile.reward_models[name.partition("@")[0]].base == run.policy
+    model = profile.reward_models[name.partition("@")[0]]
+    learned = parse_method(model.data[0].partition("/")[2]).kind
+    options = {"where": learned, "everywhere": model.base == run.policy}
     parts: dict[str, list[pa.Table]] = {}
     for rows in run.scan(f"sample/{run.policy}/{one}", rows=4096):
         batch = pa.Table.from_batches([rows])
-        for position, table in _rated(run, prm, batch, tokenizer, prompts, fitted, everywhere=own).items():
+        for position, table in _rated(run, prm, batch, tokenizer, prompts, fitted, **options).items():
             parts.setdefault(position, []).append(table)
     whole = {position: pa.concat_tables(tables) for position, tables in parts.items()}
     return pa.concat_tables(t.add_column(0, "position", pa.array([p] * len(t))) for p, t in whole.items())
 
 
-def _rated(run: Run, prm: PRM, batch: pa.Table, tokenizer, prompts, fitted, *, everywhere: bool) -> dict[str, pa.Table]:
-    """Score tables of a batch by position; the union of all positions is read once."""
+def _rated(
+    run: Run, prm: PRM, batch: pa.Table, tokenizer, prompts, fitted, *, where: str, everywhere: bool
+) -> dict[str, pa.Table]:
+    """Score tables of a batch by position; the union of all positions is read once. where: how its own steps end."""
     profile, method = run.profile, parse_method(run.method)
     options = {"length": profile.split.length, "count": profile.split.count}
     cut = partial(split_table, batch, tokenizer=tokenizer, tau=tau_of(fitted, method.share), **options)
-    splits = {"": cut(method.kind, seed=run.seed)}
+    splits = {"": cut(method.kind if where == "adaptive" else where, seed=run.seed)}
     if everywhere:
-        splits["@line"] = cut("line")
+        splits |= {"@confidence": cut(method.kind, seed=run.seed), "@line": cut("line")}
         splits |= {f"@random{k}": cut("random", seed=run.seed + k) for k in range(profile.best_of_n.random)}
     foreign = not same_tokens(prm.tokenizer, tokenizer)
     if len(splits) == 1:

@@ -30,6 +30,7 @@ WITHIN = (0, 1, 2, 4, 8, 16)  # tokens from a departure to the next step end
 METHODS = ("decision tokens", "line breaks", "random, as many as decision tokens", "random, as many as line breaks")
 CUTS = np.linspace(0.02, 0.98, 49)
 _RESAMPLES = 2000
+_AT = "@confidence"  # all reward models are asked at the same steps
 
 
 @dataclass(frozen=True)
@@ -229,7 +230,7 @@ def scored_steps(run: Run, prm: str, name: str, some: Sequence[Solution], tau: f
     """One row per solution: problem, scores (K,), confidences (K,) at the step ends, correct, and error, the number of
     the step in which it departs (from 0; −1: it does not). prm: its scores at adaptive step ends.
     """
-    table = run.read(f"best_of_n/{prm}/{run.policy}-{name}", ["problem", "solution", "scores"]).to_pandas()
+    table = run.read(f"best_of_n/{prm}/{run.policy}-{name}{_AT}", ["problem", "solution", "scores"]).to_pandas()
     scores = table.set_index(["problem", "solution"])["scores"]
     rows = []
     for one in some:
@@ -311,11 +312,13 @@ def calibration(frame: pd.DataFrame, bins: int = 10, *, seed: int = 0) -> tuple[
 
 
 def scored_by(run: Run, name: str) -> list[str]:
-    """The reward models whose scores of the policy's validation and `name` candidates the run has."""
+    """The reward models that rated the policy's validation and `name` candidates at decision tokens: those that start
+    from it.
+    """
     found = set()
     for folder in (run.folder, run.base):
-        for path in folder.glob(f"best_of_n/*/{run.policy}-{name}.parquet"):
-            if (path.parent / f"{run.policy}-validation.parquet").exists():
+        for path in folder.glob(f"best_of_n/*/{run.policy}-{name}{_AT}.parquet"):
+            if (path.parent / f"{run.policy}-validation{_AT}.parquet").exists():
                 found.add(path.parent.name)
     return sorted(found)
 

@@ -209,16 +209,24 @@ def test_scores_are_calibrated_against_the_truth_so_far():
 
 
 def test_scores_of_other_steps_are_refused(run):
-    write(run, "best_of_n/A/M-minigsm", pd.DataFrame({"problem": ["p"], "solution": [0], "scores": [[0.5, 0.5]]}))
+    write(
+        run,
+        "best_of_n/A/M-minigsm@confidence",
+        pd.DataFrame({"problem": ["p"], "solution": [0], "scores": [[0.5, 0.5]]}),
+    )
     some = [solution("p", departs=5, low=[3, 8])]
     with pytest.raises(ValueError, match="A has 2 scores of solution 0 of problem 'p', which has 3 adaptive steps"):
         truth.scored_steps(run, "A", "minigsm", some, 0.5)
-    write(run, "best_of_n/A/M-minigsm", pd.DataFrame({"problem": ["p"], "solution": [0], "scores": [[0.9, 0.2, 0.1]]}))
+    write(
+        run,
+        "best_of_n/A/M-minigsm@confidence",
+        pd.DataFrame({"problem": ["p"], "solution": [0], "scores": [[0.9, 0.2, 0.1]]}),
+    )
     [row] = truth.scored_steps(run, "A", "minigsm", some, 0.5).itertuples()
     assert row.error == 1  # token 5 belongs to the step that ends with token 8
     assert row.confidences.tolist() == pytest.approx([0.1, 0.1, 0.9])
     assert truth.scored_by(run, "minigsm") == []  # nothing to choose the cut on
-    write(run, "best_of_n/A/M-validation", {"problem": ["p"]})
+    write(run, "best_of_n/A/M-validation@confidence", {"problem": ["p"]})
     assert truth.scored_by(run, "minigsm") == ["A"]
 
 
