@@ -59,7 +59,7 @@ def test_a_hub_name_carries_its_commit(tmp_path, monkeypatch):
         def from_pretrained(name, **options):
             asked.append((name, options))
 
-    monkeypatch.setattr("asprm.models.AutoConfig", Kind)
+    monkeypatch.setattr("transformers.AutoConfig", Kind)
     load_config(f"a/b@{commit}")
     load_weights(Kind, f"a/b@{commit}", dtype="float32")
     load_weights(Kind, "a/b")
@@ -71,7 +71,7 @@ def test_a_hub_name_carries_its_commit(tmp_path, monkeypatch):
 
 def test_a_model_without_a_chat_template_gets_the_one_it_was_trained_with(tmp_path, monkeypatch):
     plain = AutoTokenizer.from_pretrained(write_policy(tmp_path))
-    monkeypatch.setattr("asprm.models.AutoTokenizer.from_pretrained", lambda name, **options: plain)
+    monkeypatch.setattr("transformers.AutoTokenizer.from_pretrained", lambda name, **options: plain)
     assert load_tokenizer("somebody/else").chat_template is None
     tokenizer = load_tokenizer("Lux0926/metamath_mistral_7b@abc")
     tokenizer.bos_token = None

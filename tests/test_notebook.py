@@ -48,7 +48,7 @@ def test_an_executed_copy_has_the_parameters_and_nothing_that_varies(tmp_path, c
     assert [cell.metadata.tags for cell in injected] == [["injected-parameters", "remove-cell"]]
     told = capfd.readouterr().err
     assert "half done" in told
-    assert "01_toy: done" in told
+    assert "01: done" in told
     assert "warning" not in told
 
 
@@ -71,7 +71,7 @@ def test_a_failed_notebook_is_never_promoted(tmp_path, capfd):
 def test_a_long_cell_is_told(tmp_path, capfd, monkeypatch):
     monkeypatch.setattr("asprm.notebook.EVERY", 0.0)
     execute(write(tmp_path / "02_toy.ipynb", "1 + 1"), tmp_path / "out.ipynb", {})
-    assert "02_toy: cell 3 took 0 s" in capfd.readouterr().err
+    assert "out: cell 3 took 0 s" in capfd.readouterr().err
 
 
 def test_a_dying_kernel_is_told(tmp_path):
