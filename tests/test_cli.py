@@ -179,11 +179,11 @@ def test_exports(labelled):
 
 
 def test_rows_that_fail_do_not_stop_the_rest(samples, steps):
-    rows = [samples[0][0], {"problem": "no solution"}, {"problem": "x", "solution": "1 " * 600}, samples[0][1]]
+    rows = [samples[0][0], {"problem": "no solution"}, {"problem": "x", "solution": "1 " * 1200}, samples[0][1]]
     found, said = asprm("split", "--model", M, "--tau", steps[0][0]["tau"], rows=rows, status=1)
     assert [row["id"] for row in found] == [0, 1]
     assert "line 2: no field 'solution'" in said
-    assert "line 3: it has 605 tokens with its prompt, the model reads 512" in said
+    assert "line 3: it has 1205 tokens with its prompt, the model reads 1024" in said
     assert said.splitlines()[-1] == "asprm split: 2 of 4 rows failed"
     found, said = asprm("split", "--model", M, "--tau", "0.5", "--strict", rows=rows, status=1)
     assert "line 2: no field 'solution'" in said
