@@ -61,7 +61,7 @@ ATTACKS = {
         def attack():
             os.makedirs(REPOSITORY, exist_ok=True)
             open(REPOSITORY + "/owned", "w").write("x")
-            assert os.path.exists(REPOSITORY + "/pyproject.toml"), "a private folder of that name, under the private /tmp"
+            assert os.path.exists(REPOSITORY + "/pyproject.toml"), "a private folder of that name"
             return True
         """,
     "write through a symlink": """
