@@ -125,7 +125,7 @@ def as_section(notebook: dict, policy: str) -> dict:
             for label in labels:
                 text = re.sub(rf"(?<=[(`<]){re.escape(label)}(?=[)`>])", f"{label}-{policy}", text)
             if number == 0:
-                text = re.sub(r"^# (.+)$", rf"# \1 Policy {policy}", text, count=1, flags=re.MULTILINE)
+                text = re.sub(r"^# (.+)$", rf"# \1 (policy {policy})", text, count=1, flags=re.MULTILINE)
             cell["source"] = text
     return notebook | {"cells": cells}
 
