@@ -39,7 +39,7 @@ class Measure(_Record):
     set: str | None = None
     """a test family, for accuracies"""
     positions: Literal["random", "line"] | None = None
-    """where a reward model rates in Best-of-N; None: at the policy's decision tokens"""
+    """where a reward model rates in Best-of-N; None: where its own kind of step ends"""
     column: str | None = None
     """of the table of token types"""
 

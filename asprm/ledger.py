@@ -26,7 +26,7 @@ from scipy.stats import norm, spearmanr
 from asprm import costs
 from asprm import statistics as s
 from asprm.artifacts import manifest_path
-from asprm.claims import Number, Statement, claim, load_claims, paper
+from asprm.claims import Number, Statement, claim, load_claims, paper, table
 from asprm.measures import Measures, NotRun, Outcomes
 from asprm.run import REPOSITORY, Run
 
@@ -38,6 +38,7 @@ VERDICTS = {  # in a word and a symbol
     "not run": "∅",
 }
 UP, DOWN, SAME = "up", "down", "same"
+ARROWS = {UP: "↑", DOWN: "↓", SAME: "–"}  # as the paper prints them
 _RESAMPLES = 4000
 Pairs = Sequence[tuple[Outcomes, Outcomes]]
 
@@ -113,19 +114,27 @@ def tally(frame: pd.DataFrame) -> dict[str, Any]:
     }
 
 
-def beside(frame: pd.DataFrame, number: int, unit: str = "percent") -> pd.DataFrame:
-    """This run's values in the shape of one of the paper's tables (`asprm.claims.table`); NaN where not run."""
-    from asprm.claims import table
+def side_by_side(frame: pd.DataFrame, number: int, unit: str = "percent") -> pd.DataFrame:
+    """One of the paper's tables in its own shape, as text: below each of its columns, `paper` and `here`.
 
+    An arrow stands beside the paper's number as printed; beside this run's, the symbol of the verdict on that arrow or
+    contrast (VERDICTS). "–": the paper has no number there, or this run no value. KeyError as `asprm.claims.table`.
+    """
     form = table(number, unit)
-    values = frame[frame["aspect"] == "level"].set_index("id")["here"]
-    here = pd.DataFrame(np.nan, form.index, form.columns)
+    shown = pd.DataFrame("–", form.index, pd.MultiIndex.from_product([form.columns, ["paper", "here"]]))
+    lines = frame.set_index(["id", "aspect"])
     rows = list(form.index)
     for one in load_claims():
-        if isinstance(one, Number) and one.table == number and one.unit == unit:
-            label = one.row if len(one.row) > 1 else one.row[0]
-            here.iat[rows.index(label), list(form.columns).index(one.column)] = values[one.id]
-    return here
+        if isinstance(one, Number) and (one.table, one.unit) == (number, unit):
+            row = rows.index(one.row if len(one.row) > 1 else one.row[0])
+            judged = [aspect for aspect in ("arrow", "contrast") if (one.id, aspect) in lines.index]
+            marks = [VERDICTS[lines.loc[(one.id, aspect), "verdict"]] for aspect in judged]
+            value = lines.loc[(one.id, "level"), "here"]
+            printed = [_number(one.value), *([ARROWS[one.arrow]] if one.arrow else [])]
+            column = list(form.columns).index(one.column)
+            shown.iat[row, 2 * column] = " ".join(printed)
+            shown.iat[row, 2 * column + 1] = " ".join([_number(value) if pd.notna(value) else "–", *marks])
+    return shown
 
 
 def page(frame: pd.DataFrame, columns: Sequence[str]) -> Any:

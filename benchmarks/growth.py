@@ -1,7 +1,8 @@
 """What the stages cost as problems grow from 1 to 16 times: seconds against linear growth, and peak memory.
 
-Samples, splits and labels run in a process of their own for each size, in one worker. Seconds are the process's own
-(CPU time), loading and compiling left out. Memory is the process's peak, with all that torch and pandas need.
+All stages of one policy, from sampling to guided decoding, run in a process of their own for each size, in one worker.
+Seconds are the process's own (CPU time), loading and compiling left out. Memory is the process's peak, with all that
+torch and pandas need.
 """
 
 import json
@@ -11,13 +12,15 @@ import subprocess
 import sys
 import tempfile
 import time
+from dataclasses import asdict
 from pathlib import Path
 
+import numpy as np
 import torch
 import yaml
 from common import ROOT, publish, row
 
-BASE = {"minigsm": 24, "minimath": 16}
+PROBLEMS = {"train": {"minigsm": 24, "minimath": 16}, "validation": {"minigsm": 4}, "test": {"minigsm": 12}}
 REPEATS = 3  # of the whole growth
 
 
@@ -31,54 +34,79 @@ def main() -> list:
         memory.append(found[16][1] / found[1][1])
     return publish(
         [
-            row("cost as problems grow 1 → 16×", "linear", costs, "≤ 1.1"),
-            row("peak memory as problems grow 1 → 16×", "the same", memory, "≤ 1.3"),
+            row("cost of all stages as problems grow 1 → 16×", "linear", costs, "≤ 1.1"),
+            row("peak memory of all stages as problems grow 1 → 16×", "the same", memory, "≤ 1.3"),
         ]
     )
 
 
 def measured(times: int) -> tuple[float, float]:
-    """Seconds and MB of one process that samples, splits and labels so many times the problems."""
+    """Seconds and MB of one process that runs all stages on so many times the problems."""
     with tempfile.TemporaryDirectory() as home:
         profile = Path(home) / "growth.yml"
-        problems = {
-            "train": {family: count * times for family, count in BASE.items()},
-            "validation": {"minimath": 1},
-            "test": {"minimath": 1},
-        }
-        settings = {"extends": "smoke", "name": "growth", "description": "A benchmark.", "workers": 1}
-        profile.write_text(yaml.safe_dump(settings | {"problems": problems}))
+        profile.write_text(yaml.safe_dump(settings(times)))
         environment = os.environ | {"ASPRM_HOME": home, "PYTHONPATH": str(ROOT)}
         command = [sys.executable, __file__, str(profile)]
-        done = subprocess.run(command, env=environment, cwd=ROOT, capture_output=True, text=True, check=True)
+        done = subprocess.run(command, env=environment, cwd=ROOT, stdout=subprocess.PIPE, text=True, check=True)
     return tuple(json.loads(done.stdout.splitlines()[-1]))
 
 
+def settings(times: int) -> dict:
+    """Profile smoke with policy M and its own reward model alone, on `times` the problems."""
+    from asprm.profile import load_profile
+
+    prm = "ASPRM-M"
+    whole = load_profile("smoke").model_dump(mode="json")
+    few = {
+        "name": "growth",
+        "workers": 1,
+        "policies": {"M": whole["policies"]["M"]},
+        "reward_models": {prm: whole["reward_models"][prm] | {"seeds": 1}},
+        "problems": {part: {name: n * times for name, n in sets.items()} for part, sets in PROBLEMS.items()},
+        "best_of_n": whole["best_of_n"] | {"score": {"M": [prm]}},
+        "tvd": whole["tvd"] | {"guide": {"M": [prm]}},
+    }
+    return whole | few
+
+
 def stages(profile: str) -> tuple[float, float]:
-    """Run the stages in this process: their CPU seconds, and its peak memory in MB."""
+    """Run all stages in this process: their CPU seconds, and its peak memory in MB."""
     from asprm.engines import load_engine
-    from asprm.rollout import label_steps
+    from asprm.guided import decode_all
+    from asprm.prm import learn_all
+    from asprm.rollout import label_all
     from asprm.run import open_run
     from asprm.sample import sample_all
-    from asprm.split import split_table
+    from asprm.score import score_all
+    from asprm.split import split_samples
 
     torch.set_num_threads(1)
-    run = open_run(profile, "sample", quiet=True)
-    tokenizer = load_engine(run.policy_path()).tokenizer
+    load_engine(ROOT / "data/policies/M")
+    work = {
+        "sample": sample_all,
+        "threshold": threshold,
+        "split": split_samples,
+        "rollout": label_all,
+        "prm": learn_all,
+        "best_of_n": score_all,
+        "tvd": decode_all,
+    }
     start = time.process_time()
-    sample_all(run)
-    run = open_run(profile, "split", quiet=True)
-    name = f"sample/{run.policy}/train"
-    parts = (split_table(batch_table(batch), "adaptive", tokenizer, tau=0.4) for batch in run.scan(name, rows=256))
-    run.write(f"split/{run.policy}/adaptive", parts)
-    label_steps(open_run(profile, "rollout", {"method": "adaptive"}, quiet=True))
+    for stage, act in work.items():
+        act(open_run(profile, stage, quiet=True))
     return time.process_time() - start, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1000
 
 
-def batch_table(batch):
-    import pyarrow as pa
+def threshold(run) -> None:
+    """As chapter 3 fits it."""
+    from asprm.threshold import fit_threshold, sweep
 
-    return pa.Table.from_batches([batch])
+    samples = run.read(f"sample/{run.policy}/train", ["problem", "confidences"])
+    confidences = [np.asarray(row.values) for row in samples["confidences"]]
+    problems = samples["problem"].to_pylist()
+    fitted = asdict(fit_threshold(confidences, problems, run.settings.share, seed=run.seed))
+    swept = [asdict(one) for one in sweep(confidences, problems, run.settings.sweep, seed=run.seed)]
+    run.write_json(f"threshold/{run.policy}", fitted | {"sweep": swept})
 
 
 if __name__ == "__main__":

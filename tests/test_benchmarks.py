@@ -1,20 +1,40 @@
-"""The parts of benchmarks/gpu.py that a CPU can run, on a tiny random model."""
+"""What of the benchmarks can break unseen: the GPU's parts that a CPU can run, and the stages that growth times."""
 
 import importlib.util
 import math
 
+import pyarrow.parquet as pq
 import pytest
 import torch
+import yaml
 from conftest import REPOSITORY
 from tiny_models import config
 
 
-@pytest.fixture(scope="module")
-def gpu():
-    spec = importlib.util.spec_from_file_location("gpu", REPOSITORY / "benchmarks" / "gpu.py")
+def benchmark(name):
+    spec = importlib.util.spec_from_file_location(name, REPOSITORY / "benchmarks" / f"{name}.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
+
+
+@pytest.fixture(scope="module")
+def gpu():
+    return benchmark("gpu")
+
+
+def test_growth_runs_every_stage(monkeypatch, tmp_path):
+    monkeypatch.syspath_prepend(REPOSITORY / "benchmarks")
+    growth = benchmark("growth")
+    monkeypatch.setattr(growth, "PROBLEMS", {part: {"minigsm": 3} for part in growth.PROBLEMS})
+    monkeypatch.setenv("ASPRM_HOME", str(tmp_path))
+    monkeypatch.setattr(torch, "set_num_threads", lambda n: None)  # a test leaves the others' threads alone
+    (tmp_path / "growth.yml").write_text(yaml.safe_dump(growth.settings(2)))
+    seconds, megabytes = growth.stages(str(tmp_path / "growth.yml"))
+    assert seconds > 0
+    assert megabytes > 100
+    [table] = tmp_path.glob("data/runs/*/tvd/ASPRM-M/M-minigsm.parquet")
+    assert len(set(pq.read_table(table)["problem"].to_pylist())) == 6
 
 
 def test_every_promise_gets_a_row_beside_its_limit(gpu):

@@ -13,8 +13,8 @@ from asprm import costs
 from asprm import ledger as book
 from asprm import statistics as s
 from asprm.artifacts import write_parquet
-from asprm.claims import Number, load_claims
-from asprm.ledger import VERDICTS, Evidence, Row, beside, ledger, tally
+from asprm.claims import Number, load_claims, table
+from asprm.ledger import VERDICTS, Evidence, Row, ledger, side_by_side, tally
 from asprm.measures import Measures
 from asprm.problems import load
 from asprm.run import open_run
@@ -121,8 +121,26 @@ def test_levels_are_shown_and_never_judged(tables):
     tables.greedy(20)
     one = row(tables, "t1-gsm8k-M-greedy", "level")
     assert (one["paper"], one["here"], one["verdict"]) == (77.1, 50, "not comparable at this scale")
-    assert beside(ledger(tables.run), 1).loc[("GSM8k", "MetaMath-M"), "A/P@1"] == 50
-    assert beside(ledger(tables.run), 1).isna().sum().sum() == 35
+
+
+def test_a_table_of_the_paper_has_this_run_beside_it_in_its_own_shape(tables):
+    tables.greedy(20)
+    tables.tvd(40)
+    shown = side_by_side(ledger(tables.run), 1)
+    assert shown.shape == (6, 12)
+    first = shown.loc[("GSM8k", "MetaMath-M")]
+    assert tuple(first["A/P@1"]) == ("77.10", "50.00")
+    assert tuple(first["ASPRM-L"]) == ("79.53 ↑", "100.00 ✓")
+    assert tuple(first["ER-PRM"]) == ("77.18 ↑", "– ∅")
+
+
+@pytest.mark.parametrize("number", range(1, 11))
+def test_no_number_of_the_paper_is_missing_in_the_tables_beside_this_run(tables, number):
+    frame = ledger(tables.run)
+    for unit in ("percent", "count") if number >= 7 else ("percent",):
+        printed = side_by_side(frame, number, unit).xs("paper", axis=1, level=1)
+        numbers = printed.map(lambda cell: float(cell.split()[0].replace(",", "")) if cell != "–" else float("nan"))
+        pd.testing.assert_frame_equal(numbers, table(number, unit), check_names=False)
 
 
 def test_an_arrow_down_asks_for_less(tables):
