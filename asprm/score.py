@@ -29,7 +29,7 @@ from asprm.models import load_config, load_tokenizer, load_weights
 from asprm.packed import in_order, pack, read, reading_size, tree_costs, use_packs
 from asprm.run import Run
 from asprm.sample import problem_set, prompts_of, test_sets
-from asprm.split import parse_method, split_table, tau_of
+from asprm.split import cutter, parse_method, split_tables, tau_of
 
 ABOUT = "prm.json"  # beside the weights: how the PRM was made
 _WINDOW = 1024  # items looked at together for common beginnings
@@ -242,17 +242,18 @@ def score_all(run: Run) -> list[str]:
     chosen = [run.prm] if run.experiment else profile.best_of_n.score[policy]
     names = [artifact for name in chosen for artifact in profile.trainings(name, policy)]
     sets = ["validation", *test_sets(profile, run.domain)]
-    tasks = [(name, one) for name in names for one in sets]
+    tasks = [(name, one) for one in sets for name in names]
     folders = {name: str(run.find(f"prm/{name}")) for name in names}
-    taus = run.read_json(f"threshold/{policy}")
+    run.read_json(f"threshold/{policy}")
     for one in sets:
         run.find(f"sample/{policy}/{one}.parquet")
     tables = map_chunks(
-        partial(_score_task, run=run, folders=folders, fitted=taus),
+        partial(_score_task, run=run, folders=folders),
         tasks,
         size=1,
         folder=run.work(f"best_of_n/{policy}"),
         key={"tasks": tasks, "settings": profile.reads("best_of_n"), "inputs": run.inputs},
+        setup=partial(_Candidates, run),
         workers=run.workers if this_device() == "cpu" else 1,
         label=f"scores of {policy}",
     )
@@ -264,42 +265,73 @@ def score_all(run: Run) -> list[str]:
     return written
 
 
-def _score_task(tasks: Sequence[tuple[str, str]], state: None, *, run: Run, folders, fitted) -> pa.Table:
+class _Candidates:
+    """The policy's candidates, batch by batch, cut at all positions: once for all reward models that rate a set."""
+
+    def __init__(self, run: Run) -> None:
+        self.run, self.tokenizer = run, load_tokenizer(run.policy_path())
+        self.name, self.cut = "", []
+        profile, method = run.profile, parse_method(run.method)
+        tau = tau_of(run.read_json(f"threshold/{run.policy}"), method.share)
+        options = {"tau": tau, "length": profile.split.length, "count": profile.split.count}
+        self.own = method.kind
+        kinds = {method.kind, "line"} | {learned_kind(model) for model in profile.reward_models.values()} - {"adaptive"}
+        self.cutters = {kind: cutter(kind, seed=run.seed, **options) for kind in sorted(kinds)}
+        for k in range(profile.best_of_n.random):
+            self.cutters[f"random{k}"] = cutter("random", seed=run.seed + k, **options)
+
+    def of(self, name: str) -> Iterator[tuple[pa.Table, dict[str, pa.Table]]]:
+        """Batches of the set `name`, each with its splits; the splits of the last set are kept."""
+        batches = (
+            pa.Table.from_batches([rows]) for rows in self.run.scan(f"sample/{self.run.policy}/{name}", rows=4096)
+        )
+        if self.name == name:
+            yield from zip(batches, self.cut, strict=True)
+            return
+        cut = []
+        for batch in batches:
+            cut.append(split_tables(batch, self.cutters, self.tokenizer))
+            yield batch, cut[-1]
+        self.name, self.cut = name, cut
+
+
+def learned_kind(model: Any) -> str:
+    """How the steps ended that a profile's reward model learned from: one of `asprm.split.METHODS`."""
+    return parse_method(model.data[0].partition("/")[2]).kind
+
+
+def _score_task(tasks: Sequence[tuple[str, str]], candidates: _Candidates, *, run: Run, folders) -> pa.Table:
     """`SCHEMA` with the rating position in front: "" (its own kind of steps), "@confidence", "@line", "@random0", …"""
     [(name, one)] = tasks
     prm, profile = load_prm(folders[name]), run.profile
-    tokenizer = load_tokenizer(run.policy_path())
     problems = {problem.id: problem for problem in problem_set(profile, one, run.domain)}
     prompts = prompts_of(prm.tokenizer, list(problems.values()))
     model = profile.reward_models[name.partition("@")[0]]
-    learned = parse_method(model.data[0].partition("/")[2]).kind
-    options = {"where": learned, "everywhere": model.base == run.policy}
-    parts: dict[str, list[pa.Table]] = {}
-    for rows in run.scan(f"sample/{run.policy}/{one}", rows=4096):
-        batch = pa.Table.from_batches([rows])
-        for position, table in _rated(run, prm, batch, tokenizer, prompts, fitted, **options).items():
-            parts.setdefault(position, []).append(table)
+    learned = learned_kind(model)
+    positions = {"": candidates.own if learned == "adaptive" else learned}
+    if model.base == run.policy:
+        positions |= {"@confidence": candidates.own, "@line": "line"}
+        positions |= {f"@random{k}": f"random{k}" for k in range(profile.best_of_n.random)}
+    foreign = not same_tokens(prm.tokenizer, candidates.tokenizer)
+    parts: dict[str, list[pa.Table]] = {position: [] for position in positions}
+    for batch, splits in candidates.of(one):
+        wanted = {position: splits[kind] for position, kind in positions.items()}
+        for position, table in _rated(prm, batch, wanted, prompts, foreign).items():
+            parts[position].append(table)
     whole = {position: pa.concat_tables(tables) for position, tables in parts.items()}
     return pa.concat_tables(t.add_column(0, "position", pa.array([p] * len(t))) for p, t in whole.items())
 
 
 def _rated(
-    run: Run, prm: PRM, batch: pa.Table, tokenizer, prompts, fitted, *, where: str, everywhere: bool
+    prm: PRM, batch: pa.Table, splits: Mapping[str, pa.Table], prompts: Mapping[str, np.ndarray], foreign: bool
 ) -> dict[str, pa.Table]:
-    """Score tables of a batch by position; the union of all positions is read once. where: how its own steps end."""
-    profile, method = run.profile, parse_method(run.method)
-    options = {"length": profile.split.length, "count": profile.split.count}
-    cut = partial(split_table, batch, tokenizer=tokenizer, tau=tau_of(fitted, method.share), **options)
-    splits = {"": cut(method.kind if where == "adaptive" else where, seed=run.seed)}
-    if everywhere:
-        splits |= {"@confidence": cut(method.kind, seed=run.seed), "@line": cut("line")}
-        splits |= {f"@random{k}": cut("random", seed=run.seed + k) for k in range(profile.best_of_n.random)}
-    foreign = not same_tokens(prm.tokenizer, tokenizer)
+    """Score tables of a batch by position; the union of all positions is read once."""
     if len(splits) == 1:
-        return {"": score_table(prm, batch, splits[""], prompts, carry_over=foreign)}
+        [(position, split)] = splits.items()
+        return {position: score_table(prm, batch, split, prompts, carry_over=foreign)}
     ends = [[np.asarray(row.values) for row in table["ends"]] for table in splits.values()]
     union = [np.unique(np.concatenate(some)) for some in zip(*ends, strict=True)]
-    columns = [splits[""]["problem"], splits[""]["solution"], pa.array(union, pa.list_(pa.int32()))]
+    columns = [*batch.select(["problem", "solution"]).columns, pa.array(union, pa.list_(pa.int32()))]
     table = score_table(prm, batch, pa.table(columns, names=["problem", "solution", "ends"]), prompts)
     scores = [np.asarray(row.values) for row in table["scores"]]
     out, place = {}, table.schema.get_field_index("scores")

@@ -119,43 +119,40 @@ def split_samples(run: Run) -> list[str]:
     from asprm.models import load_tokenizer
 
     fitted, settings = run.read_json(f"threshold/{run.policy}"), run.profile.split
-    tokenizer = load_tokenizer(run.policy_path())
-    samples = run.read(f"sample/{run.policy}/train")
     methods = {method.split: method for method in map(parse_method, run.profile.methods(run.policy))}
-    for name, method in methods.items():
-        options = {"length": settings.length, "count": settings.count, "seed": run.seed}
-        table = split_table(samples, method.kind, tokenizer, tau=tau_of(fitted, method.share), **options)
+    options = {"length": settings.length, "count": settings.count, "seed": run.seed}
+    cutters = {
+        name: cutter(method.kind, tau=tau_of(fitted, method.share), **options) for name, method in methods.items()
+    }
+    tables = split_tables(run.read(f"sample/{run.policy}/train"), cutters, load_tokenizer(run.policy_path()))
+    for name, table in tables.items():
         run.write(f"split/{run.policy}/{name}", table)
     return list(methods)
 
 
-def split_table(
-    samples: pa.Table,
-    method: str,
-    tokenizer: Any,
-    *,
-    tau: float | None = None,
-    length: int | None = None,
-    count: int | None = None,
-    seed: int = 0,
-) -> pa.Table:
-    """One row of step ends (tokens and characters) per row of `samples`, in its order; schema `SCHEMA`.
+def split_table(samples: pa.Table, method: str, tokenizer: Any, **parameters: Any) -> pa.Table:
+    """`split_tables` by one method. parameters, and ValueError for them: see `cutter`."""
+    return split_tables(samples, {method: cutter(method, **parameters)}, tokenizer)[method]
 
-    samples: columns problem, solution, ids, confidences, text (what the ids spell). method: adaptive (needs tau), line,
-    fixed (needs length), random (needs count; a solution's ends depend on the seed, its problem and its number only) or
-    whole (one step).
-    Rows are independent, so that a big table may be split batch by batch.
-    ValueError: unknown method, a missing parameter, ids and confidences of unequal length, an empty solution, a text
-    that the tokenizer does not spell from the ids.
+
+Cutter = Callable[[Mapping[str, Any], str, Ends], Ends]  # a solution's row, its text and its tokens' character ends
+
+
+def cutter(
+    method: str, *, tau: float | None = None, length: int | None = None, count: int | None = None, seed: int = 0
+) -> Cutter:
+    """What cuts a solution by a method: adaptive (needs tau), line, fixed (needs length), random (needs count; a
+    solution's ends depend on the seed, its problem and its number only) or whole (one step).
+
+    ValueError: unknown method, a missing parameter.
     """
     if method not in METHODS:
         raise ValueError(f"unknown split method {method!r}; known: {', '.join(METHODS)}")
     given = {"tau": tau, "length": length, "count": count}
     if METHODS[method] and given[METHODS[method]] is None:
         raise ValueError(f"split method {method!r} needs {METHODS[method]}")
-    spell = Speller(tokenizer)
 
-    def ends_of(row: dict, text: str, char_ends: Ends) -> Ends:
+    def ends_of(row: Mapping[str, Any], text: str, char_ends: Ends) -> Ends:
         match method:
             case "adaptive":
                 return adaptive(row["confidences"], tau)
@@ -168,12 +165,34 @@ def split_table(
             case _:
                 return random(len(char_ends), count, [seed, zlib.crc32(row["problem"].encode()), row["solution"]])
 
-    batches = samples.select(["problem", "solution", "ids", "confidences", "text"]).to_batches(max_chunksize=1000)
-    rows = ([_split_row(row, spell, ends_of) for row in batch.to_pylist()] for batch in batches)
-    return pa.Table.from_batches((pa.RecordBatch.from_pylist(some, SCHEMA) for some in rows), SCHEMA)
+    return ends_of
 
 
-def _split_row(row: dict, spell: Speller, ends_of: Callable[[dict, str, Ends], Ends]) -> dict:
+def split_tables(samples: pa.Table, cutters: Mapping[str, Cutter], tokenizer: Any) -> dict[str, pa.Table]:
+    """For each cutter one row of step ends (tokens and characters) per row of `samples`, in its order; schema `SCHEMA`.
+
+    samples: columns problem, solution, ids, confidences, text (what the ids spell).
+    Rows are independent, so that a big table may be split batch by batch. Each is spelled once for all cutters.
+    ValueError: ids and confidences of unequal length, an empty solution, a text that the tokenizer does not spell from
+    the ids.
+    """
+    spell = Speller(tokenizer)
+    parts: dict[str, list[pa.RecordBatch]] = {name: [] for name in cutters}
+    chosen = samples.select(["problem", "solution", "ids", "confidences", "text"])
+    for batch in chosen.to_batches(max_chunksize=1000):
+        rows: dict[str, list[dict]] = {name: [] for name in cutters}
+        for row in batch.to_pylist():
+            text, char_ends = _spelled(row, spell)
+            for name, ends_of in cutters.items():
+                ends = ends_of(row, text, char_ends)
+                where = {"problem": row["problem"], "solution": row["solution"]}
+                rows[name].append(where | {"ends": ends, "char_ends": char_ends[ends - 1]})
+        for name, some in rows.items():
+            parts[name].append(pa.RecordBatch.from_pylist(some, SCHEMA))
+    return {name: pa.Table.from_batches(batches, SCHEMA) for name, batches in parts.items()}
+
+
+def _spelled(row: Mapping[str, Any], spell: Speller) -> tuple[str, Ends]:
     where = f"problem {row['problem']}, solution {row['solution']}"
     if not row["ids"] or len(row["ids"]) != len(row["confidences"]):
         raise ValueError(f"{where}: {len(row['ids'])} ids and {len(row['confidences'])} confidences; need one each")
@@ -182,8 +201,7 @@ def _split_row(row: dict, spell: Speller, ends_of: Callable[[dict, str, Ends], E
         raise ValueError(
             f"{where}: the ids spell {text!r}, the table says {row['text']!r}; another policy's tokenizer?"
         )
-    ends = ends_of(row, text, char_ends)
-    return {"problem": row["problem"], "solution": row["solution"], "ends": ends, "char_ends": char_ends[ends - 1]}
+    return text, char_ends
 
 
 def _close(ends: NDArray, tokens: int) -> Ends:

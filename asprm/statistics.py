@@ -10,6 +10,7 @@ import math
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import combinations
 from statistics import NormalDist
 from typing import NamedTuple
@@ -247,12 +248,30 @@ def bootstrap_mean(
     return bootstrap_ratio(values, np.ones(len(values)), clusters, resamples=resamples, seed=seed, level=level)
 
 
-def resampling_weights(units: int, resamples: int, seed: int = 0) -> Iterator[NDArray[np.int64]]:
-    """How often each of `units` is drawn in a resample: blocks (·, units) of `resamples` rows in all."""
+def resampling_weights(units: int, resamples: int, seed: int = 0) -> Iterator[Floats]:
+    """How often each of `units` is drawn in a resample: blocks (·, units) of `resamples` rows in all, read-only."""
+    block = max(1, _BLOCK // units)
+    if resamples <= block:
+        yield _one_block(units, resamples, seed)
+        return
     rng = np.random.default_rng(seed)
-    block = max(1, 4_000_000 // units)  # bounds the memory: 32 MB a block
     for start in range(0, resamples, block):
-        yield rng.multinomial(units, np.full(units, 1 / units), size=min(block, resamples - start))
+        yield _drawn(rng, units, min(block, resamples - start))
+
+
+_BLOCK = 4_000_000  # bounds the memory: 32 MB a block
+
+
+@lru_cache(maxsize=8)
+def _one_block(units: int, resamples: int, seed: int) -> Floats:
+    """Kept: a chapter asks for the intervals of a hundred results on the same few sets of problems."""
+    weights = _drawn(np.random.default_rng(seed), units, resamples)
+    weights.flags.writeable = False
+    return weights
+
+
+def _drawn(rng: np.random.Generator, units: int, rows: int) -> Floats:
+    return rng.multinomial(units, np.full(units, 1 / units), size=rows).astype(np.float64)
 
 
 def percentiles(drawn: Floats, level: float = 0.95) -> tuple[Floats, Floats]:

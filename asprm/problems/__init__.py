@@ -11,6 +11,7 @@ import random
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 from typing import Literal
 
 from asprm.problems import minicode, minigsm, minimath, programmer
@@ -52,7 +53,8 @@ def load(name: str, split: str = "test", count: int | None = None, start: int = 
     if name in FAMILIES:
         if count is None:
             raise ValueError(f"the family {name!r} has no end: say how many problems, load({name!r}, {split!r}, 100)")
-        return [problem for problem, _ in scenes(name, split, count, start)]
+        _check(name, split)
+        return [_problem(name, split, index) for index in range(start, start + count)]
     from asprm.problems import hub
 
     if name not in hub.SOURCES:
@@ -74,10 +76,7 @@ def domain_of(name: str) -> str:
 
 def scenes(name: str, split: str, count: int, start: int = 0) -> Iterator[tuple[Problem, Scene | minicode.Task]]:
     """As `load`, each problem with the scene that students read, or the task that programmers get."""
-    if name not in FAMILIES:
-        raise ValueError(f"no problem family {name!r}; there are {', '.join(FAMILIES)}")
-    if split not in SPLITS:
-        raise ValueError(f"no split {split!r}; there are {', '.join(SPLITS)}")
+    _check(name, split)
     for index in range(start, start + count):
         yield _make(name, split, index)
 
@@ -88,6 +87,19 @@ def attempt(scene: Scene | minicode.Task, rng: random.Random, care: float = 0.0)
     care: the share of all misreadings that a student avoids; programmers are as they are.
     """
     return programmer.write(scene, rng) if isinstance(scene, minicode.Task) else solve(scene, rng, care)
+
+
+def _check(name: str, split: str) -> None:
+    if name not in FAMILIES:
+        raise ValueError(f"no problem family {name!r}; there are {', '.join(FAMILIES)}")
+    if split not in SPLITS:
+        raise ValueError(f"no split {split!r}; there are {', '.join(SPLITS)}")
+
+
+@cache
+def _problem(name: str, split: str, index: int) -> Problem:
+    """Kept: every stage asks for the same few hundred again and again, and one takes milliseconds to draw."""
+    return _make(name, split, index)[0]
 
 
 def _make(name: str, split: str, index: int) -> tuple[Problem, Scene | minicode.Task]:
