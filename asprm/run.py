@@ -23,6 +23,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cache
+from html import escape
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from types import FunctionType, ModuleType
@@ -327,12 +328,11 @@ class Run:
             "seconds": facts["seconds"],
             "peak memory (MB)": ", ".join(f"{k} {v}" for k, v in facts["peak_memory_mb"].items()),
         }
-        rows |= {f"read: {name}": value[:12] for name, value in self.inputs.items()}
-        rows |= {f"written: {name}": value[:12] for name, value in self.outputs.items()}
         with pd.option_context("display.max_colwidth", None):
-            table = HTML(pd.DataFrame(rows.values(), index=list(rows)).to_html(header=False))
+            table = pd.DataFrame(rows.values(), index=list(rows)).to_html(header=False)
+        table += _folded("read", self.inputs) + _folded("written", self.outputs)
         shutil.rmtree(self._works, ignore_errors=True)
-        return table
+        return HTML(table)
 
     @contextmanager
     def _artifact(self, name: str, facts: dict[str, Any]) -> Iterator[Path]:
@@ -380,6 +380,13 @@ class Run:
 
     def _shown(self, path: Path) -> str:
         return str(path.relative_to(self.root)) if path.is_relative_to(self.root) else str(path)
+
+
+def _folded(what: str, digests: Mapping[str, str]) -> str:
+    """Files with their digests, behind a line that counts them: a stage may read hundreds."""
+    rows = "\n".join(f"{value[:12]}  {escape(name)}" for name, value in digests.items())
+    count = f"{len(digests)} file{'' if len(digests) == 1 else 's'} {what}"
+    return f"<details><summary>{count}</summary><pre>{rows}</pre></details>" if digests else ""
 
 
 def _notebook_parameters(namespace: Mapping[str, Any]) -> dict[str, Any]:

@@ -248,12 +248,12 @@ def scored_steps(run: Run, prm: str, name: str, some: Sequence[Solution], tau: f
 
 def first_below(scores: Sequence[NDArray], cut: float) -> NDArray[np.int64]:
     """(S,) the earliest step scored below the cut, −1 where none is: the error that a reward model claims."""
-    found = np.full(len(scores), -1)
-    for i, row in enumerate(scores):
-        below = np.flatnonzero(row < cut)
-        if len(below):
-            found[i] = below[0]
-    return found
+    counts = np.array([len(row) for row in scores])
+    starts = np.cumsum(counts) - counts
+    number = np.arange(counts.sum()) - np.repeat(starts, counts)
+    never = counts.max()
+    first = np.minimum.reduceat(np.where(np.concatenate(scores) < cut, number, never), starts)
+    return np.where(first < never, first, -1)
 
 
 def best_cut(frame: pd.DataFrame, column: str = "scores") -> float:
