@@ -35,6 +35,8 @@ def execute(notebook: Path, out: Path, parameters: Mapping[str, Any], *, cwd: Pa
     # First, since papermill is slow to import and loud about what it does.
     os.environ |= {"ASPRM_BATCH": "1", "HF_HUB_DISABLE_PROGRESS_BARS": "1", "JUPYTER_PREFER_ENV_PATH": "1"}
     os.environ["PYTHONWARNINGS"] = "ignore:IProgress not found"  # progress is a log line here; a page needs no widget
+    # Where it finds this package, jsonschema takes two seconds to build a grammar of addresses, which no notebook has.
+    sys.modules.setdefault("rfc3987_syntax", None)
     import nbformat
     import papermill
     from nbclient.exceptions import DeadKernelError
