@@ -57,6 +57,11 @@ class Candidates:
         """(P, N) one score per candidate."""
         return aggregates(self.steps, self.counts, how).reshape(self.correct.shape)
 
+    @property
+    def fewest(self) -> NDArray[np.int64]:
+        """(P, N) greater for fewer steps."""
+        return -self.counts.reshape(self.correct.shape)
+
 
 def candidates(table: pa.Table | pd.DataFrame) -> Candidates:
     """From a table with columns problem, solution, scores (one per step), correct, answer; one row per candidate.
@@ -112,8 +117,10 @@ def curves(
     table: as for `candidates`, or several by the name of the reward model, each with one table per training of it, of
     the same candidates; a problem's outcome is then the mean over the trainings. Methods: "PRM-min" and so on for each
     of `how` (`name`, or the names, instead of PRM), "majority", "weighted vote" (by the score of the first of `how`, of
-    the first reward model's first training), "pass@n" (the ceiling), "mean" (a single sample) and, where `greedy` says
-    which problems greedy decoding has right, "greedy"; the last two are the same for every n.
+    the first reward model's first training), "fewest steps" (the candidate with the fewest steps in that table: where
+    steps end at doubts, the policy's own confidence and no reward model), "pass@n" (the ceiling), "mean" (a single
+    sample) and, where `greedy` says which problems greedy decoding has right, "greedy"; the last two are the same for
+    every n.
     Each value is the mean over problems of the mean over subsets of n candidates; its 95 % interval resamples problems,
     or their `clusters` (templates by problem). All methods share the resamples. Shares, not percent.
     """
@@ -131,6 +138,7 @@ def curves(
             methods[f"{prm}-{h}"] = np.mean(outcomes, axis=0)
     methods["majority"] = s.majority_vote(c.answers, c.correct, ns)
     methods["weighted vote"] = s.weighted_vote(c.answers, c.correct, c.scores(how[0]), ns, seed=seed)
+    methods["fewest steps"] = s.best_of_n(c.fewest, c.correct, ns)
     methods["pass@n"] = s.pass_at_k(c.correct, ns)
     methods["mean"] = np.outer(c.correct.mean(1), flat)
     if greedy is not None:
@@ -163,7 +171,7 @@ def comparisons(
     resamples: int = 10_000,
     seed: int = 0,
 ) -> pd.DataFrame:
-    """BoN@n (n = N unless told) against a single sample, majority vote, weighted vote and greedy, paired by problem.
+    """BoN@n (n = N unless told) against the other ways to choose (see `curves`) and greedy, paired by problem.
 
     A frame with one row per rival: against, then the fields of `asprm.statistics.Comparison` (a is BoN@n). McNemar's
     counts and p are given where both sides are right or wrong for every problem, not a mean over subsets or ties.
@@ -175,6 +183,7 @@ def comparisons(
         "single sample": c.correct.mean(1),
         "majority": s.majority_vote(c.answers, c.correct, n),
         "weighted vote": s.weighted_vote(c.answers, c.correct, scores, n, seed=seed),
+        "fewest steps": s.best_of_n(c.fewest, c.correct, n),
     }
     if greedy is not None:
         rivals["greedy"] = _in_order(greedy, c.problems, "greedy solution").astype(float)
@@ -185,6 +194,24 @@ def comparisons(
         for rival, values in rivals.items()
     ]
     return pd.DataFrame(rows)
+
+
+def chosen(table: Table, lengths: pd.Series, how: str = "min", margin: int = 5) -> pd.DataFrame:
+    """What the best-scored candidate of each problem is like: one row a problem, shares in [0, 1] over its ties.
+
+    lengths: tokens by (problem, solution). Columns: right; shorter and longer, than the median of the problem's
+    candidates by more than `margin` tokens; all_right, all_shorter and all_longer, the same of all its candidates.
+    """
+    frame = table.to_pandas() if isinstance(table, pa.Table) else table
+    scores = aggregates(np.concatenate(frame["scores"].tolist()), frame["scores"].map(len).to_numpy(), how)
+    names = frame["problem"].to_numpy()
+    tokens = lengths.loc[pd.MultiIndex.from_frame(frame[["problem", "solution"]])].to_numpy()
+    over = tokens - pd.Series(tokens).groupby(names).transform("median").to_numpy()
+    like = pd.DataFrame({"right": frame["correct"].to_numpy(), "shorter": over < -margin, "longer": over > margin})
+    like = like.astype(float)
+    best = scores == pd.Series(scores).groupby(names).transform("max").to_numpy()
+    every = like.groupby(names, sort=False).mean().add_prefix("all_")
+    return like[best].groupby(names[best], sort=False).mean().join(every).rename_axis("problem")
 
 
 def _check_same(prm: str, one: Candidates, other: Candidates) -> None:

@@ -416,7 +416,12 @@ def reliability_diagram(bins: Reliability) -> Plot:
 
 # --- what the reward model is good for --------------------------------------------------------------------------------
 
-_LINES = {"pass@n": (GREEN, ":"), "majority": (PURPLE, "-"), "weighted vote": (PURPLE, "--")}
+_LINES = {
+    "pass@n": (GREEN, ":"),
+    "majority": (PURPLE, "-"),
+    "weighted vote": (PURPLE, "--"),
+    "fewest steps": (GREY, "--"),
+}
 _LEVELS = {"greedy": (GREY, "-"), "mean": (GREY, ":")}
 _NAMES = {"majority": "majority vote", "mean": "single sample", "pass@n": "pass@n (ceiling)"}
 
@@ -426,7 +431,7 @@ def bon_curves(frame: pd.DataFrame, methods: Sequence[str] | None = None, title:
     """Accuracy of best-of-n against n (paper Figures 4 and 5), with bands of 95 %.
 
     frame: from `asprm.best_of_n.curves`. methods: which lines, the first in blue; unless told, the reward models of
-    the frame with majority vote, the ceiling pass@n, greedy decoding and a single sample.
+    the frame with the baselines, but the weighted vote.
     """
     plot, (ax,) = _plot(3.6)
     plot.alt = _bon_curves(ax, frame, methods, title)
@@ -447,7 +452,7 @@ def bon_panels(frames: Mapping[str, pd.DataFrame], methods: Sequence[str] | None
 def _bon_curves(ax: Axes, frame: pd.DataFrame, methods: Sequence[str] | None, title: str) -> str:
     known = list(frame["method"].unique())
     plain = [m for m in known if m not in _LINES and m not in _LEVELS]
-    methods = methods or [*plain, *(m for m in ("majority", "pass@n", "greedy", "mean") if m in known)]
+    methods = methods or [*plain, *(m for m in ("majority", "fewest steps", "pass@n", "greedy", "mean") if m in known)]
     labels, told = [], []
     others = iter([BLUE, RED, "#b58900", "#56b4e9", "#7f7f7f", "#b8860b", "#2f4f4f"])
     for method in methods:

@@ -5,7 +5,7 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 
-from asprm.best_of_n import aggregate, candidates, comparisons, curves
+from asprm.best_of_n import aggregate, candidates, chosen, comparisons, curves
 from asprm.statistics import mcnemar_p
 
 # One problem where the PRM finds the rare right answer, one where every candidate agrees, one that nobody solves.
@@ -53,6 +53,7 @@ def test_curves_by_hand(table):
     assert frame["PRM-max", 4] == pytest.approx((0 + 1 + 0) / 3)  # two wrong ones share the best maximum
     assert frame["majority", 4] == pytest.approx((0 + 1 + 0) / 3)
     assert frame["weighted vote", 4] == pytest.approx((1 + 1 + 0) / 3)  # 0.7 for "12" against 0.2 + 0.3 for "7"
+    assert frame["fewest steps", 4] == pytest.approx((0 + 1 + 0) / 3)  # the one with a single step is wrong
     assert frame["pass@n", 4] == pytest.approx(2 / 3)
     assert frame["greedy", 2] == pytest.approx(1 / 3)
 
@@ -61,7 +62,14 @@ def test_curves_are_tidy_and_repeat_with_their_seed(table):
     one, two = (curves(table, [1, 4], how=["last"], name="ORM", resamples=100, seed=1) for _ in range(2))
     pd.testing.assert_frame_equal(one, two)
     assert list(one.columns) == ["method", "n", "value", "low", "high"]
-    assert one["method"].unique().tolist() == ["ORM-last", "majority", "weighted vote", "pass@n", "mean"]
+    assert one["method"].unique().tolist() == [
+        "ORM-last",
+        "majority",
+        "weighted vote",
+        "fewest steps",
+        "pass@n",
+        "mean",
+    ]
     assert ((one["low"] <= one["value"]) & (one["value"] <= one["high"])).all()
 
 
@@ -80,7 +88,7 @@ def test_clusters_are_resampled_whole(table):
 
 def test_comparisons_pair_problems(table):
     frame = comparisons(table, greedy=GREEDY, resamples=300).set_index("against")
-    assert list(frame.index) == ["single sample", "majority", "weighted vote", "greedy"]
+    assert list(frame.index) == ["single sample", "majority", "weighted vote", "fewest steps", "greedy"]
     assert frame.loc["greedy", "difference"] == pytest.approx(1 / 3)
     assert frame.loc["greedy", ["only_a", "only_b", "p"]].tolist() == [1, 0, mcnemar_p(1, 0)]
     assert frame.loc["majority", ["only_a", "only_b"]].tolist() == [1, 0]
@@ -93,6 +101,16 @@ def test_comparisons_at_fewer_candidates(table):
     frame = comparisons(table, n=2, resamples=50).set_index("against")
     assert frame.loc["single sample", "a"] == pytest.approx((0.5 + 1) / 3)
     assert frame["p"].isna().all()
+
+
+def test_what_is_chosen_is_told_beside_what_there_is(table):
+    tokens = [3, 30, 10, 10, 7, 7, 7, 7, 9, 10, 11, 30]
+    lengths = pd.Series(tokens, pd.MultiIndex.from_tuples([row[:2] for row in ROWS]))
+    found = chosen(table, lengths)
+    assert list(found.index) == ["a", "b", "c"]
+    assert found.loc["a"].tolist() == [1, 0, 1, 0.25, 0.25, 0.25]  # solution 1: right, and longer than most
+    assert found.loc["b"].tolist() == [1, 0, 0, 1, 0, 0]  # all tie
+    assert chosen(table, lengths, how="max").loc["a"].tolist()[:3] == [0, 0.5, 0]  # 0.9 twice: one short, one not
 
 
 def test_wrong_input_is_named(table):
