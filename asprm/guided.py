@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
-from itertools import groupby
+from functools import partial, reduce
+from itertools import product
 
 import numpy as np
 import pandas as pd
@@ -27,7 +27,7 @@ from asprm.run import Run
 from asprm.sample import problem_set, test_sets
 from asprm.score import PRM, Item, load_prm, logits
 from asprm.statistics import bootstrap_mean, bootstrap_ratio, compare
-from asprm.tvd import guided_decode
+from asprm.tvd import Walk, decode_together, guided_decode
 
 SCHEMA = pa.schema(
     {
@@ -40,17 +40,17 @@ SCHEMA = pa.schema(
         "changed": pa.int32(),  # of them, those at which another than the top-1 token was emitted
     }
 )
-_CHUNK = 128  # problems
+_OF = ("prm", "set", "trigger")  # what tells the rows of one problem apart
+_CHUNK = 64  # problems
 
 
 @dataclass(frozen=True)
 class _Item:
-    """One problem of one set, to be decoded under one reward model at one trigger."""
+    """One problem of one set, and how it is to be decoded."""
 
-    prm: str
     set: str
-    trigger: float
     problem: Problem
+    walks: tuple[Walk, ...]
 
 
 def decode_all(run: Run) -> dict[str, float]:
@@ -58,50 +58,54 @@ def decode_all(run: Run) -> dict[str, float]:
 
     A trigger is chosen on the validation problems, at all of `tvd.triggers` (the least of the best ones), and then used
     on the test sets; the first reward model is shown at every trigger there too. An experiment is guided by
-    `run.prm` alone. Writes
+    `run.prm` alone. All decodings of a problem are made together (`asprm.tvd.decode_together`). Writes
     `tvd/<prm>/<policy>-<set>` and `tvd/<prm>/<policy>.json` with the trigger.
     """
     profile, settings, policy = run.profile, run.settings, run.policy
     names = [run.prm] if run.experiment else profile.tvd.guide[policy]
     folders = {name: str(run.find(f"prm/{name}")) for name in names}
-    tests = test_sets(profile, run.domain)
 
-    def decode(asked: list[tuple[str, str, float]], label: str) -> Iterator[tuple[str, str, pa.Table]]:
-        items = [
-            _Item(name, one, trigger, problem)
-            for name, one, trigger in asked
-            for problem in problem_set(profile, one, run.domain)
-        ]
+    def decode(sets: Sequence[str], walks: Sequence[Walk], label: str) -> Iterator[tuple[str, str, pa.Table]]:
         tables = map_chunks(
             partial(_decode_chunk, candidates=settings.candidates, max_new_tokens=profile.sample.max_new_tokens),
-            items,
+            [_Item(one, problem, tuple(walks)) for one in sets for problem in problem_set(profile, one, run.domain)],
             size=_CHUNK,
             folder=run.work(f"tvd/{policy}"),
-            key={"settings": profile.reads("tvd"), "inputs": run.inputs, "asked": asked},
-            setup=partial(_Guides, run.policy_path(), folders, run.domain),
+            key={
+                "settings": profile.reads("tvd"),
+                "inputs": run.inputs,
+                "sets": sets,
+                "walks": [[walk.guide, walk.trigger] for walk in walks],
+            },
+            setup=partial(Guides, run.policy_path(), folders, run.domain),
             workers=run.workers,
             label=f"tvd {policy}, {label}",
         )
         whole = pa.concat_tables(tables)
-        for name, one in dict.fromkeys((name, one) for name, one, _ in asked):
-            chosen = pc.and_(pc.equal(whole["prm"], name), pc.equal(whole["set"], one))
-            yield name, one, whole.filter(chosen).drop_columns(["prm", "set"])
+        for name, one in product(names, sets):
+            parts = [_part(whole, one, walk) for walk in walks if walk.guide == name]
+            yield name, one, pa.concat_tables(parts).select(SCHEMA.names)
 
     triggers: dict[str, float] = {}
-    for name, one, table in decode([(n, "validation", t) for n in names for t in settings.triggers], "validation"):
+    everywhere = [Walk(name, trigger) for name in names for trigger in settings.triggers]
+    for name, one, table in decode(["validation"], everywhere, "validation"):
         run.write(f"tvd/{name}/{policy}-{one}", table)
         right = table.to_pandas().groupby("trigger")["correct"].mean()
         triggers[name] = float(right.idxmax())
         run.write_json(f"tvd/{name}/{policy}", {"trigger": triggers[name], "validation": right.to_dict()})
-    asked = [
-        (n, one, t) for n in names for one in tests for t in (settings.triggers if n == names[0] else [triggers[n]])
-    ]
-    for name, one, table in decode(asked, "test"):
+    chosen = [walk for walk in everywhere if walk.guide == names[0] or walk.trigger == triggers[walk.guide]]
+    for name, one, table in decode(test_sets(profile, run.domain), chosen, "test"):
         run.write(f"tvd/{name}/{policy}-{one}", table, tokens=pc.sum(table["tokens"]).as_py())
     return triggers
 
 
-class _Guides:
+def _part(whole: pa.Table, name: str, walk: Walk) -> pa.Table:
+    """What became of the problems of one set by one walk."""
+    same = [pc.equal(whole[column], value) for column, value in zip(_OF, (walk.guide, name, walk.trigger), strict=True)]
+    return whole.filter(reduce(pc.and_, same))
+
+
+class Guides:
     """The policy, and the reward models as they are asked for: one that reads other tokens rates texts."""
 
     def __init__(self, policy: str, folders: Mapping[str, str], domain: str) -> None:
@@ -153,31 +157,34 @@ class TextRater:
         return self.prompts[problem.id]
 
 
-def _decode_chunk(items: Sequence[_Item], guides: _Guides, *, candidates: int, max_new_tokens: int) -> pa.Table:
-    """One row per item, in order: `SCHEMA` with the names of the reward model and the set in front."""
+def _decode_chunk(items: Sequence[_Item], guides: Guides, *, candidates: int, max_new_tokens: int) -> pa.Table:
+    """One row per walk of each item, in order: `SCHEMA` with the names of the reward model and the set in front."""
     tokenizer = guides.engine.tokenizer
     prompts = encode_prompts(tokenizer, [item.problem for item in items])
-    rows: list[dict | None] = [None] * len(items)
-    for (name, trigger), group in groupby(range(len(items)), key=lambda i: (items[i].prm, items[i].trigger)):
-        places = list(group)
-        requests = [Request(prompts[i], len(prompts[i]), 0, items[i].problem) for i in places]
-        of = {id(items[i].problem): i for i in places}
-        options = {"trigger": trigger, "candidates": candidates, "max_new_tokens": max_new_tokens}
-        for request, guided in guided_decode(guides.engine, guides.of(name), requests, where=guides.where, **options):
-            i = of[id(request.key)]
-            text = tokenizer.decode(guided.ids, skip_special_tokens=True)
-            rows[i] = {
-                "prm": name,
-                "set": items[i].set,
-                "problem": items[i].problem.id,
-                "trigger": trigger,
+    requests = [(Request(ids, len(ids), 0, item.problem), item.walks) for ids, item in zip(prompts, items, strict=True)]
+    of = {name: guides.of(name) for name in dict.fromkeys(walk.guide for item in items for walk in item.walks)}
+    options = {"candidates": candidates, "max_new_tokens": max_new_tokens, "where": guides.where}
+    rows: dict[tuple[Request, Walk], dict] = {}
+    for request, found in decode_together(guides.engine, of, requests, **options):
+        problem, one = request.key, next(iter(found.values()))
+        text = tokenizer.decode(one.ids, skip_special_tokens=True)
+        correct = one.finished and grade(problem, text).correct
+        for walk, guided in found.items():
+            rows[request, walk] = {
+                "problem": problem.id,
+                "trigger": walk.trigger,
                 "text": text,
-                "correct": guided.finished and grade(items[i].problem, text).correct,
+                "correct": correct,
                 "tokens": len(guided.ids),
                 "decisions": len(guided.decisions),
                 "changed": len(guided.changed),
             }
-    return pa.Table.from_pylist(rows, pa.schema([("prm", pa.string()), ("set", pa.string()), *SCHEMA]))
+    ordered = [
+        {"prm": walk.guide, "set": item.set, **rows[request, walk]}
+        for (request, walks), item in zip(requests, items, strict=True)
+        for walk in walks
+    ]
+    return pa.Table.from_pylist(ordered, pa.schema([*((name, pa.string()) for name in _OF[:2]), *SCHEMA]))
 
 
 def by_trigger(frame: pd.DataFrame, seed: int) -> pd.DataFrame:
@@ -222,7 +229,7 @@ def show_decision(run: Run, frame: pd.DataFrame, greedy: Mapping[str, bool], tri
     problem = next(
         x for one in test_sets(run.profile, run.domain) for x in problem_set(run.profile, one) if x.id == name
     )
-    guides = _Guides(run.policy_path(), {run.prm: str(run.find(f"prm/{run.prm}"))}, run.domain)
+    guides = Guides(run.policy_path(), {run.prm: str(run.find(f"prm/{run.prm}"))}, run.domain)
     engine = guides.engine
     prompt = encode_prompts(engine.tokenizer, [problem])[0]
     limit = run.profile.sample.max_new_tokens

@@ -7,12 +7,15 @@ and the end of text is a candidate like any other.
 Problems are decoded side by side. The policy has its cache; the PRM has one of its own, which catches up with a row's
 text only when a decision comes, and the M candidates are scored in the same forward on that one prefix. A row that
 waits for the PRM stands still, so that several decisions are made together.
+
+Nothing is drawn at random: a problem's decodings by several PRMs, or at several triggers, are one text until they
+choose different tokens. `decode_together` makes them one row until then.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Protocol
 
@@ -53,6 +56,18 @@ class Guided:
         return self.decisions[self.ids[self.decisions] != self.candidates[:, 0]]
 
 
+@dataclass(frozen=True)
+class Walk:
+    """A decoding by one guide at one trigger. ValueError: a trigger out of range."""
+
+    guide: str
+    trigger: float
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.trigger <= 1:
+            raise ValueError(f"tvd: trigger is {self.trigger}, expected a probability in [0, 1]")
+
+
 class Rater(Protocol):
     """A reward model that rates candidates by what they spell, whatever its tokenizer."""
 
@@ -80,95 +95,197 @@ def guided_decode(
     ValueError: a trigger or number of candidates out of range, a PRM of another kind or vocabulary, a decision beyond
     the PRM's positions.
     """
-    if not 0 <= trigger <= 1:
-        raise ValueError(f"tvd: trigger is {trigger}, expected a probability in [0, 1]")
+    walk = Walk("", trigger)
+    found = decode_together(
+        engine,
+        {walk.guide: prm},
+        ((request, [walk]) for request in requests),
+        candidates=candidates,
+        max_new_tokens=max_new_tokens,
+        where=where,
+    )
+    return ((request, guided[walk]) for request, guided in found)
+
+
+def decode_together(
+    engine: LocalEngine,
+    guides: Mapping[str, PreTrainedModel | Executor | Rater],
+    requests: Iterable[tuple[Request, Sequence[Walk]]],
+    *,
+    candidates: int = 8,
+    max_new_tokens: int = 256,
+    where: Callable[[np.ndarray], bool] | None = None,
+) -> Iterator[tuple[Request, dict[Walk, Guided]]]:
+    """`guided_decode` for all of each request's walks, which share what is equal: rows of the policy, reading, scores.
+
+    guides: by name, each as `prm` there. Yields as they end the walks that came to the same text (the same `ids` and
+    `confidences`), so that a request comes as often as its walks come to different ones.
+    The cache holds at most one row for each walk of as many requests as the engine has rows.
+    ValueError: as there, and a walk whose guide is not among `guides`.
+    """
     if candidates < 1:
         raise ValueError(f"tvd: candidates is {candidates}, expected at least 1")
-    scorer = _Rating(prm) if hasattr(prm, "rate") else _Scorer(prm, engine.executor.config.vocab_size)
-    return _decode(engine, scorer, requests, trigger, candidates, max_new_tokens, where)
+    vocabulary = engine.executor.config.vocab_size
+    scorers = {name: _Rating(prm) if hasattr(prm, "rate") else _Scorer(prm, vocabulary) for name, prm in guides.items()}
+    return _decode(engine, scorers, requests, min(candidates, vocabulary), max_new_tokens, where)
 
 
-@dataclass(eq=False)
+@dataclass(frozen=True, eq=False)
+class _Decision:
+    """A position below the trigger: candidates (M,) int32, best first, and their probabilities (M,) float32."""
+
+    position: int
+    candidates: np.ndarray
+    probabilities: np.ndarray
+
+
+_Made = list[tuple[_Decision, np.ndarray]]  # decisions, each with its scores (M,)
+
+
 class _Text:
-    """What is known of a row: it travels as the key of the row's request."""
+    """What is known of a row: it travels as the key of the row's request.
 
-    request: Request
-    row: int | None = None  # the PRM's row for it, from the first decision on
-    read: int = 0  # how many tokens that row holds
-    waits: bool = False
-    positions: list[int] = field(default_factory=list)
-    candidates: list[np.ndarray] = field(default_factory=list)
-    probabilities: list[np.ndarray] = field(default_factory=list)
-    scores: list[np.ndarray] = field(default_factory=list)
+    walks: those that have come to this text, with the decisions that each has made. trigger: the greatest of theirs.
+    waits: the decision for which the row stands still.
+    """
 
-    def guided(self, completion: Completion, width: int) -> Guided:
-        def table(rows: list[np.ndarray], dtype: type) -> np.ndarray:
-            return np.array(rows, dtype).reshape(-1, width)
+    def __init__(self, request: Request, walks: dict[Walk, _Made]) -> None:
+        self.request = request
+        self.go_on(walks)
 
-        return Guided(
-            completion.ids,
-            completion.confidences,
-            completion.finished,
-            np.array(self.positions, np.int32),
-            table(self.candidates, np.int32),
-            table(self.probabilities, np.float32),
-            table(self.scores, np.float32),
-        )
+    def go_on(self, walks: dict[Walk, _Made]) -> None:
+        """With these of its walks."""
+        self.waits: _Decision | None = None
+        self.walks, self.trigger = walks, max((walk.trigger for walk in walks), default=0.0)
+
+    @property
+    def guides(self) -> set[str]:
+        return {walk.guide for walk in self.walks}
+
+    def asking(self, guide: str) -> list[Walk]:
+        """The walks of a guide that stop at the decision."""
+        confidence = self.waits.probabilities[0]
+        return [walk for walk in self.walks if walk.guide == guide and confidence < walk.trigger]
+
+    def guided(self, completion: Completion, width: int) -> dict[Walk, Guided]:
+        return {walk: _guided(completion, made, width) for walk, made in self.walks.items()}
+
+
+def _guided(completion: Completion, made: _Made, width: int) -> Guided:
+    def table(rows: list[np.ndarray], dtype: type) -> np.ndarray:
+        return np.array(rows, dtype).reshape(-1, width)
+
+    return Guided(
+        completion.ids,
+        completion.confidences,
+        completion.finished,
+        np.array([decision.position for decision, _ in made], np.int32),
+        table([decision.candidates for decision, _ in made], np.int32),
+        table([decision.probabilities for decision, _ in made], np.float32),
+        table([scores for _, scores in made], np.float32),
+    )
 
 
 def _decode(
     engine: LocalEngine,
-    scorer: _Scorer | _Rating,
-    requests: Iterable[Request],
-    trigger: float,
-    candidates: int,
+    scorers: Mapping[str, _Scorer | _Rating],
+    requests: Iterable[tuple[Request, Sequence[Walk]]],
+    width: int,
     max_new_tokens: int,
     where: Callable[[np.ndarray], bool] | None,
-) -> Iterator[tuple[Request, Guided]]:
-    width = min(candidates, engine.executor.config.vocab_size)
-    queue = (replace(request, key=_Text(request)) for request in requests)
+) -> Iterator[tuple[Request, dict[Walk, Guided]]]:
+    queue = (replace(request, key=_start(request, walks, scorers)) for request, walks in requests)
     with engine.batch(max_new_tokens) as batch:
         while True:
             batch.admit(list(islice(queue, batch.room)))
             if not batch.live:
                 return
             texts: list[_Text] = [request.key for request in batch.live]
-            tokens, confidences = _hesitate(batch, texts, trigger, width, where)
-            waiting = np.array([text.waits for text in texts])
+            tokens, confidences = _hesitate(batch, texts, width, where)
+            waiting = np.array([text.waits is not None for text in texts])
             sure = np.flatnonzero(~waiting)
             ended = batch.advance(sure, tokens[sure], confidences[sure])
             if waiting.sum() > (len(texts) - len(ended)) // _SHARE:
-                asked = np.flatnonzero(waiting)
-                asking = [texts[row] for row in asked]
-                chosen = scorer.choose(asking, [_ids(batch, row) for row in asked])
-                ended += batch.advance(asked, chosen, np.array([text.probabilities[-1][0] for text in asking]))
+                ended += _decide(batch, np.flatnonzero(waiting), scorers)
             for request, completion in ended:
-                scorer.release(request.key)
+                for scorer in scorers.values():
+                    scorer.release(request.key)
                 yield request.key.request, request.key.guided(completion, width)
+
+
+def _start(request: Request, walks: Sequence[Walk], scorers: Mapping[str, _Scorer | _Rating]) -> _Text:
+    if unknown := {walk.guide for walk in walks} - scorers.keys():
+        raise ValueError(f"tvd: walks by {sorted(unknown)}, but the guides are {sorted(scorers)}")
+    return _Text(request, {walk: [] for walk in walks})
 
 
 @torch.inference_mode()
 def _hesitate(
-    batch: Batch, texts: Sequence[_Text], trigger: float, width: int, where: Callable[[np.ndarray], bool] | None
+    batch: Batch, texts: Sequence[_Text], width: int, where: Callable[[np.ndarray], bool] | None
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Each row's most probable token and its probability; rows that newly fall below the trigger begin to wait."""
+    """Each row's most probable token and its probability; rows that newly fall below their trigger begin to wait."""
     probabilities = batch.step()[0].softmax(-1)
     confidences, tokens = probabilities.max(-1)
     both = torch.stack([tokens.int(), confidences.view(torch.int32)]).cpu().numpy()
     tokens, confidences = both[0], both[1].view(np.float32)
-    unsure = [row for row in np.flatnonzero(confidences < trigger) if not texts[row].waits]
+    triggers = np.array([text.trigger for text in texts], np.float32)
+    unsure = [row for row in np.flatnonzero(confidences < triggers) if texts[row].waits is None]
     if where is not None:
         unsure = [row for row in unsure if where(batch.ids[row, : batch.state[3, row]])]
     if unsure:
         # A stable sort, so that of equally probable tokens the lower id comes first, as it does in argmax.
         best = probabilities[unsure].sort(descending=True, stable=True)
         for row, values, ids in zip(unsure, best.values[:, :width].cpu(), best.indices[:, :width].cpu(), strict=True):
-            text = texts[row]
-            text.waits = True
-            text.positions.append(int(batch.state[3, row]))
-            text.candidates.append(ids.numpy().astype(np.int32))
-            text.probabilities.append(values.numpy())
+            texts[row].waits = _Decision(int(batch.state[3, row]), ids.numpy().astype(np.int32), values.numpy())
     return tokens, confidences
+
+
+def _decide(
+    batch: Batch, rows: np.ndarray, scorers: Mapping[str, _Scorer | _Rating]
+) -> list[tuple[Request, Completion]]:
+    """Let the waiting `rows` go on, each in as many forks as its walks choose tokens; returns what ended."""
+    texts = [batch.live[row].key for row in rows]
+    confidences = np.array([text.waits.probabilities[0] for text in texts])
+    chosen = _choose(texts, [_ids(batch, row) for row in rows], scorers)
+    tokens, ended, forks = [], [], []
+    for row, text, confidence, parts in zip(rows, texts, confidences, chosen, strict=True):
+        request = batch.live[row]
+        kept, forked, ending = batch.part(row, parts)
+        tokens.append(kept)
+        others = {token: replace(request, key=_Text(text.request, parts[token])) for token in (*forked, *ending)}
+        ended += [(others[token], batch.ending(row, token, confidence)) for token in ending]
+        forks += [(request, others[token], token, confidence) for token in forked]
+        text.go_on(parts[kept])
+        for name, scorer in scorers.items():
+            for token in forked:
+                if name in others[token].key.guides:
+                    scorer.fork(text, others[token].key)
+            if name not in text.guides:
+                scorer.release(text)
+    ended += batch.advance(rows, np.array(tokens), confidences)
+    for fork in forks:
+        batch.fork(*fork)
+    return ended
+
+
+def _choose(
+    texts: Sequence[_Text], ids: Sequence[np.ndarray], scorers: Mapping[str, _Scorer | _Rating]
+) -> list[dict[int, dict[Walk, _Made]]]:
+    """For each text that waits, after its `ids`: its walks by the token that they choose, this decision included."""
+    chosen = [dict.fromkeys(text.walks, int(text.waits.candidates[0])) for text in texts]
+    for name, scorer in scorers.items():
+        asking = [i for i, text in enumerate(texts) if text.asking(name)]
+        found = scorer.rate([texts[i] for i in asking], [ids[i] for i in asking]) if asking else []
+        for i, (scores, best) in zip(asking, found, strict=True):
+            decision = texts[i].waits
+            for walk in texts[i].asking(name):
+                texts[i].walks[walk].append((decision, scores))
+                chosen[i][walk] = int(decision.candidates[best])
+    parts: list[dict[int, dict[Walk, _Made]]] = [{} for _ in texts]
+    for text, part, tokens in zip(texts, parts, chosen, strict=True):
+        for walk, token in tokens.items():
+            part.setdefault(token, {})[walk] = text.walks[walk]
+    return parts
 
 
 def _ids(batch: Batch, row: int) -> np.ndarray:
@@ -191,38 +308,44 @@ class _Scorer:
                 "expected a PRM that reads the policy's tokens"
             )
         self.rows = Rows(self.executor.shape)
+        self.held: dict[_Text, tuple[int, int]] = {}  # its row, and how many tokens that holds
         self.free: list[int] = []
-        self.taken = 0
 
-    def choose(self, texts: Sequence[_Text], ids: Sequence[np.ndarray]) -> np.ndarray:
-        """The best-scored of each text's last candidates, after its ids so far; scores are written to the text."""
+    def rate(self, texts: Sequence[_Text], ids: Sequence[np.ndarray]) -> list[tuple[np.ndarray, int]]:
+        """For each text that waits, after its `ids`: its candidates' scores (M,), and which is the best."""
         longest = max(map(len, ids))
         if longest >= self.executor.positions:
             raise ValueError(
                 f"tvd: a decision comes after {longest} tokens, but the PRM has {self.executor.positions} positions; "
                 "lower max_new_tokens or take a PRM with more"
             )
-        for text in texts:
-            if text.row is None:
-                text.row = self.free.pop() if self.free else self.taken
-                self.taken = max(self.taken, text.row + 1)
-        if self.taken > self.rows.count:
-            self.rows.reserve(2 * self.taken, 0)
-        branches = [text.candidates[-1] for text in texts]
-        chunks = [seen[text.read :] for text, seen in zip(texts, ids, strict=True)]
-        outputs = self.executor.read(
-            self.rows, [text.row for text in texts], [text.read for text in texts], chunks, branches
-        )
-        logits = torch.stack(outputs)[..., 0]
-        scores, best = logits.sigmoid().cpu().numpy(), logits.cpu().numpy().argmax(-1)  # argmax: the first of equals
-        for text, seen, row in zip(texts, ids, scores, strict=True):
-            text.waits, text.read = False, len(seen)
-            text.scores.append(row)
-        return np.array([ids[i] for ids, i in zip(branches, best, strict=True)])
+        places = [self.held[text] if text in self.held else (self._take(), 0) for text in texts]
+        branches = [text.waits.candidates for text in texts]
+        chunks = [seen[read:] for (_, read), seen in zip(places, ids, strict=True)]
+        index, starts = zip(*places, strict=True)
+        logits = torch.stack(self.executor.read(self.rows, index, starts, chunks, branches))[..., 0]
+        self.held |= {text: (row, len(seen)) for text, row, seen in zip(texts, index, ids, strict=True)}
+        best = logits.cpu().numpy().argmax(-1)  # the first of equals
+        return list(zip(logits.sigmoid().cpu().numpy(), best, strict=True))
+
+    def fork(self, text: _Text, other: _Text) -> None:
+        """The other text begins as this one does."""
+        if text in self.held:
+            source, read = self.held[text]
+            row = self._take()
+            self.rows.copy(row, self.rows, source, read)
+            self.held[other] = row, read
 
     def release(self, text: _Text) -> None:
-        if text.row is not None:
-            self.free.append(text.row)
+        if text in self.held:
+            self.free.append(self.held.pop(text)[0])
+
+    def _take(self) -> int:
+        if not self.free:
+            count = self.rows.count
+            self.rows.reserve(2 * count + 1, 0)
+            self.free += range(count, self.rows.count)
+        return self.free.pop()
 
 
 class _Rating:
@@ -231,14 +354,13 @@ class _Rating:
     def __init__(self, rater: Rater) -> None:
         self.rater = rater
 
-    def choose(self, texts: Sequence[_Text], ids: Sequence[np.ndarray]) -> np.ndarray:
-        """As `_Scorer.choose`."""
-        asked = [(x.request, seen[x.request.start :], x.candidates[-1]) for x, seen in zip(texts, ids, strict=True)]
-        scores = self.rater.rate(asked)
-        for text, row in zip(texts, scores, strict=True):
-            text.waits = False
-            text.scores.append(row)
-        return np.array([text.candidates[-1][int(np.argmax(row))] for text, row in zip(texts, scores, strict=True)])
+    def rate(self, texts: Sequence[_Text], ids: Sequence[np.ndarray]) -> list[tuple[np.ndarray, int]]:
+        """As `_Scorer.rate`."""
+        asked = [(x.request, seen[x.request.start :], x.waits.candidates) for x, seen in zip(texts, ids, strict=True)]
+        return [(scores, int(np.argmax(scores))) for scores in self.rater.rate(asked)]
+
+    def fork(self, text: _Text, other: _Text) -> None:
+        pass
 
     def release(self, text: _Text) -> None:
         pass

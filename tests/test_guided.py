@@ -6,13 +6,14 @@ from conftest import REPOSITORY
 from transformers import AutoModelForTokenClassification
 
 from asprm.engines import Request, load_engine
-from asprm.guided import TextRater, against_greedy, by_trigger
+from asprm.guided import Guides, TextRater, against_greedy, by_trigger
+from asprm.models import load_tokenizer
 from asprm.policy import encode_prompts
-from asprm.problems import load
+from asprm.problems import domain_of, load
 from asprm.run import open_run
 from asprm.sample import greedy_verdicts
 from asprm.score import load_prm
-from asprm.tvd import guided_decode
+from asprm.tvd import Walk, decode_together, guided_decode
 
 
 def frame(correct, decisions, trigger=0.5):
@@ -101,3 +102,88 @@ def test_guided_decoding_steps_in_only_where_it_may():
     assert late.ids[:5].tolist() == never.ids[:5].tolist()
     assert late.decisions.min() == 5
     assert (late.ids[5:] == late.candidates[:, -1]).all()
+
+
+def reward_model(folder, source, seed):
+    """A reward model on the weights of a shipped policy, with a head drawn at random."""
+    path = REPOSITORY / "data" / "policies" / source
+    torch.manual_seed(seed)
+    model = AutoModelForTokenClassification.from_pretrained(path, num_labels=1)
+    torch.nn.init.normal_(model.score.weight)
+    model.save_pretrained(folder / f"{source}-{seed}")
+    load_tokenizer(path).save_pretrained(folder / f"{source}-{seed}")
+    return str(folder / f"{source}-{seed}")
+
+
+@pytest.mark.parametrize(
+    ("policy", "family", "foreign", "fewest"),
+    [("M", "minigsm", "D", 100), ("D", "minicode", "M", 20)],
+)
+def test_walks_taken_together_are_those_taken_alone(tmp_path, policy, family, foreign, fewest):
+    """In mathematics 240, in code (where the reward model steps in within the program only) 120 decodings."""
+    folders = {f"{source}{seed}": reward_model(tmp_path, source, seed) for source, seed in
+               ((policy, 0), (policy, 1), (policy, 2), (foreign, 0))}  # fmt: skip
+    path = REPOSITORY / "data" / "policies" / policy
+    guides = Guides(str(path), folders, domain_of(family))
+    of = {name: guides.of(name) for name in folders}
+    assert [hasattr(guide, "rate") for guide in of.values()] == [False, False, False, True]
+    problems = load(family, "validation", 12 if policy == "M" else 6)
+    prompts = encode_prompts(guides.engine.tokenizer, problems)
+    requests = [Request(ids, len(ids), 0, problem) for ids, problem in zip(prompts, problems, strict=True)]
+    walks = [Walk(name, trigger) for name in of for trigger in (0.4, 0.6, 0.7, 0.8, 0.9)]
+    options = {"candidates": 4, "max_new_tokens": 90, "where": guides.where}
+    together = {}
+    for request, found in decode_together(guides.engine, of, [(one, walks) for one in requests], **options):
+        for walk, guided in found.items():
+            assert (request, walk) not in together
+            together[request, walk] = guided
+    changed = 0
+    for walk in walks:
+        for request, alone in guided_decode(guides.engine, of[walk.guide], requests, trigger=walk.trigger, **options):
+            shared = together.pop((request, walk))
+            assert shared.ids.tolist() == alone.ids.tolist()
+            assert shared.finished == alone.finished
+            assert shared.decisions.tolist() == alone.decisions.tolist()
+            assert shared.changed.tolist() == alone.changed.tolist()
+            assert shared.candidates.tolist() == alone.candidates.tolist()
+            for column in ("confidences", "probabilities", "scores"):
+                np.testing.assert_allclose(getattr(shared, column), getattr(alone, column), atol=1e-4)
+            changed += len(alone.changed)
+    assert not together
+    assert changed > fewest
+
+
+def test_forks_beyond_the_engines_rows_are_made_all_the_same():
+    path = REPOSITORY / "data" / "policies" / "M"
+    problems = load("minigsm", "validation", 5)
+
+    class Nth:
+        def __init__(self, n):
+            self.n = n
+
+        def rate(self, asked):
+            return [np.arange(len(candidates)) == self.n for *_, candidates in asked]
+
+    guides = {str(n): Nth(n) for n in range(4)}
+    walks = [Walk(name, trigger) for name in guides for trigger in (0.5, 0.9)]
+    found = []
+    for rows in (1, 64):
+        engine = load_engine(path, rows=rows)
+        prompts = encode_prompts(engine.tokenizer, problems)
+        requests = [(Request(ids, len(ids), 0, number), walks) for number, ids in enumerate(prompts)]
+        decoded = decode_together(engine, guides, requests, candidates=4, max_new_tokens=40)
+        found.append({(r.key, walk): guided.ids.tolist() for r, some in decoded for walk, guided in some.items()})
+    assert found[0] == found[1]
+    assert len(found[0]) == 5 * len(walks)
+    assert len({tuple(ids) for (number, _), ids in found[0].items() if number == 0}) > 2
+
+
+def test_a_walk_by_an_unknown_guide_is_an_error():
+    class Never:
+        def rate(self, asked):
+            raise AssertionError
+
+    engine = load_engine(REPOSITORY / "data" / "policies" / "M")
+    request = Request(np.array([1, 2], np.int32), 2, 0)
+    with pytest.raises(ValueError, match=r"walks by \['b'\], but the guides are \['a'\]"):
+        list(decode_together(engine, {"a": Never()}, [(request, [Walk("b", 0.5)])]))

@@ -9,7 +9,7 @@ vectorised over rows.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import torch
@@ -20,8 +20,9 @@ from asprm.engines.rows import Rows
 
 
 class Batch:
-    """At most `limit` requests in the making. Row i of the cache, of `live` and of every array belong together.
+    """Requests in the making. Row i of the cache, of `live` and of every array belong together.
 
+    limit: how many are to be admitted; forks may go beyond it, and make the arrays longer.
     live: the requests being decoded. holes: rows that have ended, still among them until `admit`.
     state: (4, limit) int64: pending token, length before it, seed, number of new tokens. ids, confidences: (limit,
     max_new_tokens), the new tokens. A completion ends with an id in `eos`, after max_new_tokens, or where the model's
@@ -43,7 +44,7 @@ class Batch:
     @property
     def room(self) -> int:
         """How many requests `admit` can take."""
-        return self.limit - len(self.live) + len(self.holes)
+        return max(0, self.limit - len(self.live) + len(self.holes))
 
     def admit(self, requests: list[Request]) -> None:
         """Put requests into the holes and behind the last row; close the holes that remain."""
@@ -77,7 +78,9 @@ class Batch:
         if not self.holes:
             size = len(self.live) + 1
             if size > self.rows.count:
-                self.rows.reserve(min(max(size, self.rows.count * 3 // 2), self.limit), 0)
+                self.rows.reserve(max(size, min(self.rows.count * 3 // 2, self.limit)), 0)
+            if size > len(self.stop):
+                self._lengthen(size * 3 // 2)
             self.holes.append(len(self.live))
             self.live.append(request)
         row = self._shift(self.holes.pop(), int(self.state[1, origin]))  # moves rows, but none of this length
@@ -86,6 +89,22 @@ class Batch:
         newest = self.state[3, row] - 1
         self.ids[row, newest] = self.state[0, row] = token
         self.confidences[row, newest] = confidence
+
+    def _lengthen(self, size: int) -> None:
+        more = size - len(self.stop)
+        self.state = np.pad(self.state, [(0, 0), (0, more)])
+        self.stop = np.pad(self.stop, (0, more))
+        self.ids, self.confidences = (np.pad(x, [(0, more), (0, 0)]) for x in (self.ids, self.confidences))
+
+    def part(self, row: int, tokens: Iterable[int]) -> tuple[int, list[int], list[int]]:
+        """Of the tokens that are to follow a row: the one it is to `advance` by, those to `fork` by then, and those
+        with which the text ends (`ending`). The first ends the row only where all do.
+        """
+        tokens = list(tokens)
+        last = self.state[3, row] + 1 == self.stop[row]
+        going = [] if last else [token for token in tokens if token not in self.eos]
+        kept = going[0] if going else tokens[0]
+        return kept, going[1:], [token for token in tokens if token != kept and token not in going]
 
     def ending(self, row: int, token: int, confidence: float) -> Completion:
         """What the row's completion is if `token` comes next and is its last."""

@@ -137,23 +137,19 @@ def _step(batch: Batch, sampling: Sampling) -> list[tuple[list[Request], Complet
     both = torch.stack([found[0].int(), found[1].view(torch.int32)]).cpu().numpy()
     tokens, confidences = both[0], both[1].view(np.float32)
     chosen = np.zeros(len(rows), int)  # whose token the row goes on with
-    last = batch.state[3, : len(rows)] + 1 == batch.stop[: len(rows)]
     ended, forks = [], []
     for i in np.flatnonzero(((tokens != tokens[:, :1]) & drawn).any(1)).tolist():
         parts: dict[int, list[int]] = {}
         for j, token in enumerate(tokens[i, : sizes[i]].tolist()):
             parts.setdefault(token, []).append(j)
-        going = [] if last[i] else [token for token in parts if token not in batch.eos]
-        kept = going[0] if going else tokens[i, 0]
+        kept, forked, ending = batch.part(i, parts)
         requests, chosen[i] = list(rows[i].key), parts[kept][0]
-        for token, these in parts.items():
-            some, confidence = [requests[j] for j in these], confidences[i, these[0]]
-            if token == kept:
-                rows[i].key[:] = some
-            elif token in going:
-                forks.append((rows[i], _row(some), token, confidence))
-            else:
-                ended.append((some, batch.ending(i, token, confidence)))
+        rows[i].key[:] = (requests[j] for j in parts[kept])
+        for token in forked:
+            forks.append((rows[i], _row([requests[j] for j in parts[token]]), token, confidences[i, parts[token][0]]))
+        for token in ending:
+            end = batch.ending(i, token, confidences[i, parts[token][0]])
+            ended.append(([requests[j] for j in parts[token]], end))
     index = np.arange(len(rows))
     ended += [(row.key, end) for row, end in batch.advance(index, tokens[index, chosen], confidences[index, chosen])]
     for fork in forks:
