@@ -258,7 +258,7 @@ def solution_steps(
     for method, ends in splits.items():
         numbers = {int(end): k for k, end in enumerate(ends, start=1)}
         spans = [
-            _token(token, confidence, tau) + (_bar(numbers[i]) if i in numbers else "")
+            _token(token, confidence, tau, _bar(numbers[i]) if i in numbers else "")
             for i, (token, confidence) in enumerate(zip(tokens, confidences, strict=True), start=1)
         ]
         steps = "1 step" if len(numbers) == 1 else f"{len(numbers)} steps"
@@ -275,12 +275,15 @@ def solution_steps(
     return Fragment(f'<div role="group" aria-label="{escape(label)}">{"".join(blocks)}</div>')
 
 
-def _token(token: str, confidence: float, tau: float) -> str:
+def _token(token: str, confidence: float, tau: float, bar: str) -> str:
+    """A token and the bar after it, which stands at a line's end rather than at the next one's beginning."""
     doubt = min(1.0, -np.log(max(confidence, 1e-9)) / 1.6)  # full colour at confidence 0.2
-    weight = ";font-weight:700" if confidence < tau else ""
-    title = f"{token.strip() or repr(token)[1:-1]} {confidence:.3f}" + (" · decision" if confidence < tau else "")
-    text = escape(token)
-    return f'<span title="{escape(title)}" style="background:rgba(213,94,0,{0.75 * doubt:.2f}){weight}">{text}</span>'
+    low = confidence < tau
+    title = f"{token.strip() or repr(token)[1:-1]} {confidence:.3f}" + (" · decision" if low else "")
+    style = f"background:rgba(213,94,0,{0.75 * doubt:.2f})" + (";font-weight:700" if low else "")
+    text, newline, rest = token.partition("\n")
+    text += "⏎" if low and newline else ""  # a line break has no ground to be coloured
+    return f'<span title="{escape(title)}" style="{style}">{escape(text)}</span>{bar}{newline}{escape(rest)}'
 
 
 def _bar(number: int) -> str:

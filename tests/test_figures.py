@@ -152,8 +152,9 @@ def test_a_solution_is_shown_whole_under_every_split():
         "line": split.line("".join(tokens), np.cumsum([*map(len, tokens)])),
     }
     html = figures.solution_steps(tokens, confidences, splits, 0.5)
-    texts = re.findall(r'<span title="[^"]*" style="background[^"]*">(.*?)</span>', html, re.DOTALL)
-    assert "".join(texts) == 2 * "Ann has 2 &lt; 3.\nSo 5"
+    texts = re.findall(r'<div style="white-space[^"]*">(.*?)</div>', html, re.DOTALL)
+    assert [re.sub("<.*?>", "", text) for text in texts] == 2 * ["Ann has 2 &lt; 3.\nSo 5"]
+    assert re.search(r'aria-label="end of step 1" [^>]*></span>\n<span title="So', texts[1])  # at the end of its line
     assert [html.count(f'"end of step {k}" title') for k in (1, 2, 3, 4)] == [2, 2, 1, 0]
     assert html.count("font-weight:700") == 4
     assert 'aria-label="One solution of 9 tokens, 2 of them below 0.500, cut by AdaptiveStep into 3 steps' in html
