@@ -404,18 +404,21 @@ def pipeline_svg(s: Story, columns: int) -> str:
 
 def figure(s: Story) -> str:
     """Both pictures, of which a page shows one, with a caption: HTML."""
-    found = s.decision
-    caption = (
-        f"Real solutions of policy {s.policy} on their way through this run (profile {s.profile}). "
-        f"Training problem <code>{escape(s.solution.problem)}</code> (panels 1, 3 and 4): "
-        f"<em>{escape(s.solution.prompt.strip())}</em> "
-        f"Test problem <code>{escape(s.best.problem)}</code> (panels 5 and 6): <em>{escape(s.best.prompt.strip())}</em>"
+    problems = [("1, 3 and 4", s.solution), ("5 and 6", s.best)] + ([("6, below", s.decision)] if s.decision else [])
+    listed = "\n".join(
+        f"<li>{where}: <code>{escape(one.problem)}</code>. {escape(one.prompt.strip())}</li>" for where, one in problems
     )
-    if found:
-        caption += f" Guided problem <code>{escape(found.problem)}</code>: <em>{escape(found.prompt.strip())}</em>"
-    caption += " A rule picked them because they are short and go both right and wrong: an example, no fair sample."
     drawn = "\n".join(pipeline_svg(s, columns) for columns in (2, 1))
-    return f'<figure class="picture">\n{drawn}<figcaption>{caption}</figcaption>\n</figure>\n'
+    return f"""<figure class="picture">
+{drawn}<figcaption>
+<p>Real solutions of policy {s.policy} on their way through this run (profile {escape(s.profile)}). A rule picked them
+because they are short and go both right and wrong: examples, no fair sample. The problems, by panel:</p>
+<ul>
+{listed}
+</ul>
+</figcaption>
+</figure>
+"""
 
 
 def main(arguments: list[str] | None = None) -> int:
