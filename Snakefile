@@ -132,6 +132,11 @@ def guided(policy):
     return tables(*(f"tvd/{name}/{policy}.json" for name in names), *(f"tvd/{name}" for name in decoded))
 
 
+def decision(policy):
+    """The decision that Figure 3 shows, by the reward model that the chapter looks at."""
+    return tables(f"tvd/ASPRM-{policy}/{policy}-decision.json")
+
+
 TRUTH = ["entry", "labels", "first-error", "interventions"]
 CHAPTERS = [executed(chapter) for chapter in ALONE]
 CHAPTERS += [executed(chapter, policy) for chapter in BY_POLICY for policy in POLICIES]
@@ -222,7 +227,7 @@ for policy in POLICIES:
         input: nb=notebook("08_tvd"), code=modules("08_tvd"), weights=weights(policy),
                tables=samples(policy, ["validation", *tests(policy)], "-greedy")
                       + tables(*(f"prm/{name}.manifest.json" for name in PROFILE.tvd.guide[policy]))
-        output: nb=executed("08_tvd", policy), tables=guided(policy)
+        output: nb=executed("08_tvd", policy), tables=guided(policy) + decision(policy)
         params: reads("tvd"), policy=policy
         threads: HEAVY
         priority: len(POLICIES) - POLICIES.index(policy)

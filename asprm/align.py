@@ -82,6 +82,11 @@ def same_tokens(one: Any, other: Any) -> bool:
     )
 
 
+def visible(token: str) -> str:
+    """What a token spells, for people: line breaks as ⏎; ■ for one that spells nothing, as the end of text does."""
+    return token.replace("\n", "⏎") or "■"
+
+
 def _shared(prefix: str, text: str) -> int:
     """How many leading characters the two share; a character cut in two decodes to another one."""
     return next((i for i, (a, b) in enumerate(zip(prefix, text, strict=False)) if a != b), min(len(prefix), len(text)))

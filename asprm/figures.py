@@ -13,6 +13,7 @@ from functools import wraps
 from html import escape
 from io import BytesIO
 from itertools import cycle
+from typing import TYPE_CHECKING
 
 import matplotlib
 import numpy as np
@@ -22,11 +23,16 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator, NullLocator, PercentFormatter
 from numpy.typing import ArrayLike, NDArray
 
+from asprm.align import visible
 from asprm.statistics import Interval, Reliability, bootstrap_ratio
 from asprm.threshold import Threshold
 
+if TYPE_CHECKING:
+    from asprm.guided import Decision
+
 # Okabe and Ito's colours, told apart by colour-blind readers; one meaning each, on every page.
 BLUE, RED, GREEN, PURPLE, GREY, PALE = "#0072b2", "#c44e00", "#00815d", "#8a4f9e", "#59636e", "#c9d1d9"
+_GROUND = "rgba(213,94,0,.28)"  # of a token that is looked at, in HTML
 WIDTH = 6.8  # inches, shown at most 760 pixels wide: 10 points are then 15 pixels
 _STYLE = {
     "font.size": 10,
@@ -252,7 +258,7 @@ def solution_steps(
     for method, ends in splits.items():
         numbers = {int(end): k for k, end in enumerate(ends, start=1)}
         spans = [
-            _token(token, confidence, tau) + (_bar(numbers[i]) if i in numbers else "")
+            _token(token, confidence, tau, _bar(numbers[i]) if i in numbers else "")
             for i, (token, confidence) in enumerate(zip(tokens, confidences, strict=True), start=1)
         ]
         steps = "1 step" if len(numbers) == 1 else f"{len(numbers)} steps"
@@ -269,12 +275,15 @@ def solution_steps(
     return Fragment(f'<div role="group" aria-label="{escape(label)}">{"".join(blocks)}</div>')
 
 
-def _token(token: str, confidence: float, tau: float) -> str:
+def _token(token: str, confidence: float, tau: float, bar: str) -> str:
+    """A token and the bar after it, which stands at a line's end rather than at the next one's beginning."""
     doubt = min(1.0, -np.log(max(confidence, 1e-9)) / 1.6)  # full colour at confidence 0.2
-    weight = ";font-weight:700" if confidence < tau else ""
-    title = f"{token.strip() or repr(token)[1:-1]} {confidence:.3f}" + (" · decision" if confidence < tau else "")
-    text = escape(token)
-    return f'<span title="{escape(title)}" style="background:rgba(213,94,0,{0.75 * doubt:.2f}){weight}">{text}</span>'
+    low = confidence < tau
+    title = f"{token.strip() or repr(token)[1:-1]} {confidence:.3f}" + (" · decision" if low else "")
+    style = f"background:rgba(213,94,0,{0.75 * doubt:.2f})" + (";font-weight:700" if low else "")
+    text, newline, rest = token.partition("\n")
+    text += "⏎" if low and newline else ""  # a line break has no ground to be coloured
+    return f'<span title="{escape(title)}" style="{style}">{escape(text)}</span>{bar}{newline}{escape(rest)}'
 
 
 def _bar(number: int) -> str:
@@ -522,6 +531,57 @@ def tvd_triggers(frame: pd.DataFrame, greedy: Interval, chosen: float | None = N
     return plot
 
 
+def decision(found: Decision) -> Fragment:
+    """One decision of guided decoding (paper Figure 3) as HTML: the text so far, then each candidate with its values.
+
+    Bars and grounds are transparent, so they serve the light and the dark theme; all numbers are text.
+    """
+    ends = {True: "right", False: "wrong"}
+    best = int(np.argmax(found.scores))
+    rows = []
+    for i, (token, probability, score) in enumerate(zip(found.tokens, found.probabilities, found.scores, strict=True)):
+        said = {"first choice": i == 0, "best score": i == best, "written": i == found.written}
+        words = ", ".join(word for word, so in said.items() if so)
+        shown = escape(visible(token).strip()) or "␣"
+        rows.append(
+            (_marked(shown) if i == found.written else shown, _gauge(probability, BLUE), _gauge(score, GREEN), words)
+        )
+    lines = (
+        f"{escape(found.problem)}, trigger {found.trigger:g}. Guided decoding ends {ends[found.correct]}, greedy "
+        f"decoding {ends[found.greedy]}.",
+        f"<em>{escape(found.prompt.strip())}</em>",
+        f"{escape(found.before)}{_marked(escape(visible(found.tokens[found.written])))} …",
+    )
+    text = "".join(f'<p style="white-space:pre-wrap;margin:.6em 0">{one}</p>' for one in lines)
+    columns = ["next token", "the policy's probability", "the reward model's score", ""]
+    label = f"One decision of guided decoding, with {len(rows)} candidates"
+    return Fragment(f'<div role="group" aria-label="{label}">{text}{_table(columns, rows)}</div>')
+
+
+def _gauge(share: float, color: str) -> str:
+    """A number between 0 and 1, and a bar as long."""
+    style = f"display:inline-block;height:.7em;width:{5 * share:.2f}em;margin-left:.5em;background:{color};opacity:.7"
+    return f'<span style="white-space:nowrap">{share:.3f}<span style="{style}"></span></span>'
+
+
+def _marked(text: str) -> str:
+    return f'<mark style="background:{_GROUND};color:inherit;font-weight:700">{text}</mark>'
+
+
+def _table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A table of HTML cells, all to the left; the first of a row is its heading."""
+    left = 'style="text-align:left"'
+    head = "".join(f'<th scope="col" {left}>{name}</th>' for name in columns)
+    body = "".join(
+        f'<tr><th scope="row" {left}>{first}</th>{"".join(f"<td {left}>{cell}</td>" for cell in others)}</tr>'
+        for first, *others in rows
+    )
+    return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+
+
+# --- tokens -----------------------------------------------------------------------------------------------------------
+
+
 @_styled
 def token_bars(frame: pd.DataFrame) -> Plot:
     """Shares of all tokens and of decision tokens by type or role, from `asprm.tokens.token_table`, with intervals."""
@@ -585,6 +645,16 @@ def types_beside_paper(frame: pd.DataFrame, paper: pd.DataFrame) -> Plot:
     ]
     plot.alt = f"Decisions by token type beside the paper's, most frequent first: {', '.join(told)}."
     return plot
+
+
+def token_samples(frame: pd.DataFrame) -> Fragment:
+    """Decision tokens in their contexts (paper Tables 11 and 12), from `asprm.tokens.samples_by_type`, as HTML."""
+    rows = []
+    for row in frame.itertuples():
+        before, token, after = (escape(text.replace("\n", "⏎")) for text in (row.before, row.token, row.after))
+        context = f'<span style="font-family:monospace;white-space:pre-wrap">{before}{_marked(token)}{after}</span>'
+        rows.append((escape(row.type), f"{row.confidence:.3f}", context))
+    return Fragment(_table(["type", "confidence", "in its context"], rows))
 
 
 @_styled

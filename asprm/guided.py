@@ -7,7 +7,7 @@ are held against greedy decoding.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import partial, reduce
 from itertools import product
 
@@ -16,7 +16,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from asprm.align import same_tokens
+from asprm.align import Speller, same_tokens
 from asprm.chunks import map_chunks
 from asprm.engines import Request, load_engine
 from asprm.engines.executor import load_executor
@@ -24,7 +24,7 @@ from asprm.grading import grade
 from asprm.policy import encode_prompts
 from asprm.problems import Problem
 from asprm.run import Run
-from asprm.sample import problem_set, test_sets
+from asprm.sample import greedy_verdicts, problem_set, test_sets
 from asprm.score import PRM, Item, load_prm, logits
 from asprm.statistics import bootstrap_mean, bootstrap_ratio, compare
 from asprm.tvd import Walk, decode_together, guided_decode
@@ -215,41 +215,77 @@ def against_greedy(frame: pd.DataFrame, greedy: Mapping[str, bool], trigger: flo
     }
 
 
-def show_decision(run: Run, frame: pd.DataFrame, greedy: Mapping[str, bool], trigger: float):
-    """Print a problem that TVD solves and greedy decoding does not, up to the first token that it changed; the
-    candidates there with the policy's probabilities and the reward model's scores, as a table.
+@dataclass(frozen=True)
+class Decision:
+    """One place where the reward model stepped in, and what it saw there (paper Figure 3).
+
+    tokens, probabilities (the policy's), scores: (M,) each, most probable candidate first; a token is "" if it ends the
+    text. written: the place of the one that was emitted. correct, greedy: whether the guided and the greedy solution
+    are right. before: the solution up to there.
     """
-    part = frame[(frame["trigger"] == trigger) & (frame["changed"] > 0)]
-    solved = part[part["correct"] & ~part["problem"].map(greedy).astype(bool)]
-    chosen = solved if len(solved) else part
-    if not len(chosen):
-        print("guided decoding changed no token on these problems")
-        return None
-    name = chosen["problem"].iloc[0]
-    problem = next(
-        x for one in test_sets(run.profile, run.domain) for x in problem_set(run.profile, one) if x.id == name
-    )
+
+    set: str
+    problem: str
+    prompt: str
+    trigger: float
+    correct: bool
+    greedy: bool
+    before: str
+    tokens: list[str]
+    probabilities: list[float]
+    scores: list[float]
+    written: int
+
+
+def telling_decision(run: Run, name: str, trigger: float) -> Decision | None:
+    """The decision that tells most about guided decoding of the set `name`, from decoding its problem once more.
+
+    It is the first at which another than the policy's first choice was written, of the first problem that guided
+    decoding solves and greedy decoding does not; where there is none, of the first problem with such a change, else
+    with any decision. Writes it to `tvd/<prm>/<policy>-decision.json`; None, and null there, without any decision.
+    """
+    frame = run.read(f"tvd/{run.prm}/{run.policy}-{name}").to_pandas()
+    greedy = greedy_verdicts(run, name)
+    part = frame[(frame["trigger"] == trigger) & (frame["decisions"] > 0)]
+    changed = part["changed"] > 0
+    gained = changed & part["correct"] & ~part["problem"].map(greedy).astype(bool)
+    found = None
+    if len(part):
+        row = part.loc[(2 * gained + changed).idxmax()]  # the first of equals
+        problem = next(one for one in problem_set(run.profile, name) if one.id == row["problem"])
+        found = _decision(run, name, problem, trigger, greedy[problem.id])
+    run.write_json(f"tvd/{run.prm}/{run.policy}-decision", found and asdict(found))
+    return found
+
+
+def _decision(run: Run, name: str, problem: Problem, trigger: float, greedy: bool) -> Decision:
+    """The problem's first decision that changed a token, or its first."""
     guides = Guides(run.policy_path(), {run.prm: str(run.find(f"prm/{run.prm}"))}, run.domain)
-    engine = guides.engine
-    prompt = encode_prompts(engine.tokenizer, [problem])[0]
-    limit = run.profile.sample.max_new_tokens
-    options = {
-        "trigger": trigger,
-        "candidates": run.settings.candidates,
-        "max_new_tokens": limit,
-        "where": guides.where,
-    }
-    requests = [Request(prompt, len(prompt), 0, problem)]
-    [(_, guided)] = guided_decode(engine, guides.of(run.prm), requests, **options)
-    at = int(guided.changed[0])
-    number = int(np.flatnonzero(guided.decisions == at)[0])
-    print(problem.prompt, engine.tokenizer.decode(guided.ids[:at]) + " …", sep="\n\n")
-    table = pd.DataFrame(
-        {
-            "token": [repr(engine.tokenizer.decode([i])) for i in guided.candidates[number]],
-            "probability": guided.probabilities[number],
-            "score": guided.scores[number],
-        }
+    tokenizer = guides.engine.tokenizer
+    [prompt] = encode_prompts(tokenizer, [problem])
+    [(_, guided)] = guided_decode(
+        guides.engine,
+        guides.of(run.prm),
+        [Request(prompt, len(prompt), 0, problem)],
+        trigger=trigger,
+        candidates=run.settings.candidates,
+        max_new_tokens=run.profile.sample.max_new_tokens,
+        where=guides.where,
     )
-    written = guided.candidates[number] == guided.ids[at]
-    return table.assign(written=np.where(written, "written", "")).style.format(precision=3).hide(axis="index")
+    at = int([*guided.changed, *guided.decisions][0])
+    number = int(np.flatnonzero(guided.decisions == at)[0])
+    candidates, spell = guided.candidates[number], Speller(tokenizer)
+    before, _ = spell(guided.ids[:at])
+    return Decision(
+        set=name,
+        problem=problem.id,
+        prompt=problem.prompt,
+        trigger=trigger,
+        correct=guided.finished and grade(problem, spell(guided.ids)[0]).correct,
+        greedy=greedy,
+        before=before,
+        tokens=[spell(np.append(guided.ids[:at], one))[0].removeprefix(before) for one in candidates],
+        probabilities=guided.probabilities[number].tolist(),
+        scores=guided.scores[number].tolist(),
+        written=int(np.flatnonzero(candidates == guided.ids[at])[0]),
+    )

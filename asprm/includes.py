@@ -15,12 +15,14 @@ import yaml
 from asprm.best_of_n import comparisons
 from asprm.ledger import VERDICTS
 from asprm.own_example import own_pages
+from asprm.picture import figure
 from asprm.problems import domain_of, programmer
 from asprm.problems.student import MISCONCEPTIONS, SLIP
 from asprm.profile import READS, Section, load_profile, packaged_profiles
 from asprm.run import REPOSITORY, Run
 from asprm.sample import problem_set
 from asprm.statistics import compare
+from asprm.story import story
 
 
 def write_includes(run: Run, folder: Path) -> None:
@@ -123,6 +125,11 @@ def points(share: float) -> str:
 
 def interval(low: float, high: float) -> str:
     return f"{points(low)} to {points(high)}"
+
+
+def picture(run: Run) -> str:
+    """The pipeline on solutions of this run. Raw, in a fence that no solution contains."""
+    return f"``````{{raw}} html\n{figure(story(run))}``````\n"
 
 
 # --- the paper's claims -----------------------------------------------------------------------------------------------
@@ -527,6 +534,7 @@ def verification_made(run: Run) -> str:
 INCLUDES: dict[str, Callable[[Run], str]] = {
     "headline": headline,
     "tally": tally,
+    "picture": picture,
     "families": families,
     "examples": examples,
     "misconceptions": misconceptions,

@@ -390,9 +390,9 @@ def samples_by_type(
     """One decision token (confidence < tau) of each type in its context, drawn by the seed (paper Tables 11 and 12).
 
     names: the types in the order of the classes that `classify` gives to a text's tokens. Columns: type, confidence,
-    sample (the token between ⟦ and ⟧, line breaks as ⏎). A type without a decision token has no row.
+    and the text before, of and after the token. A type without a decision token has no row.
     """
-    found: dict[int, tuple[float, str]] = {}
+    found: dict[int, tuple[float, str, str, str]] = {}
     for i in np.random.default_rng(seed).permutation(len(texts)):
         below = np.flatnonzero(np.asarray(confidences[i]) < tau)
         if not len(below):
@@ -402,12 +402,12 @@ def samples_by_type(
         for t in below:
             start = int(ends[t - 1]) if t else 0
             if int(classes[t]) not in found and ends[t] > start:
-                head, token, tail = text[max(0, start - before) : start], text[start : ends[t]], text[ends[t] :][:after]
-                found[int(classes[t])] = float(confidences[i][t]), f"{head}⟦{token}⟧{tail}".replace("\n", "⏎")
+                context = text[max(0, start - before) : start], text[start : ends[t]], text[ends[t] :][:after]
+                found[int(classes[t])] = float(confidences[i][t]), *context
         if len(found) == len(names):
             break
     rows = [(name, *found[k]) for k, name in enumerate(names) if k in found]
-    return pd.DataFrame(rows, columns=["type", "confidence", "sample"])
+    return pd.DataFrame(rows, columns=["type", "confidence", "before", "token", "after"])
 
 
 def tabulate(

@@ -13,6 +13,7 @@ from PIL import Image
 
 from asprm import figures, split
 from asprm.best_of_n import curves
+from asprm.guided import Decision
 from asprm.statistics import Interval, reliability
 from asprm.threshold import sweep
 from asprm.tokens import TYPES, Tagger, token_table
@@ -151,10 +152,32 @@ def test_a_solution_is_shown_whole_under_every_split():
         "line": split.line("".join(tokens), np.cumsum([*map(len, tokens)])),
     }
     html = figures.solution_steps(tokens, confidences, splits, 0.5)
-    texts = re.findall(r'<span title="[^"]*" style="background[^"]*">(.*?)</span>', html, re.DOTALL)
-    assert "".join(texts) == 2 * "Ann has 2 &lt; 3.\nSo 5"
+    texts = re.findall(r'<div style="white-space[^"]*">(.*?)</div>', html, re.DOTALL)
+    assert [re.sub("<.*?>", "", text) for text in texts] == 2 * ["Ann has 2 &lt; 3.\nSo 5"]
+    assert re.search(r'aria-label="end of step 1" [^>]*></span>\n<span title="So', texts[1])  # at the end of its line
     assert [html.count(f'"end of step {k}" title') for k in (1, 2, 3, 4)] == [2, 2, 1, 0]
     assert html.count("font-weight:700") == 4
     assert 'aria-label="One solution of 9 tokens, 2 of them below 0.500, cut by AdaptiveStep into 3 steps' in html
     with pytest.raises(ValueError, match="9 tokens and 1 confidences"):
         figures.solution_steps(tokens, [0.5], splits, 0.5)
+
+
+def test_a_decision_shows_every_candidate_and_marks_the_one_that_was_written():
+    values = [" <", "\n", ""], [0.5, 0.3, 0.1], [0.25, 0.75, 0.5]
+    found = Decision("minigsm", "p1", "How many?", 0.8, True, False, "She has 3", *values, 1)
+    html = figures.decision(found)
+    cells = re.findall(r'<th scope="row"[^>]*>(.*?)</th>', html)
+    assert [re.sub("<.*?>", "", cell) for cell in cells] == ["&lt;", "⏎", "■"]
+    assert ["<mark" in cell for cell in cells] == [False, True, False]
+    assert all(f">{value:.3f}<" in html for value in (*values[1], *values[2]))
+    assert "best score, written" in html
+    assert "Guided decoding ends right, greedy decoding wrong." in html
+
+
+def test_a_sample_of_each_type_marks_its_token():
+    frame = pd.DataFrame(
+        [("Noun", 0.25, "a <\n", "pen", "s")], columns=["type", "confidence", "before", "token", "after"]
+    )
+    html = figures.token_samples(frame)
+    assert re.sub("(<[^>]*>)+", "|", html).endswith("|Noun|0.250|a &lt;⏎|pen|s|")
+    assert html.count("<mark") == 1

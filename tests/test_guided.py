@@ -6,7 +6,7 @@ from conftest import REPOSITORY
 from transformers import AutoModelForTokenClassification
 
 from asprm.engines import Request, load_engine
-from asprm.guided import Guides, TextRater, against_greedy, by_trigger
+from asprm.guided import Decision, Guides, TextRater, against_greedy, by_trigger, telling_decision
 from asprm.models import load_tokenizer
 from asprm.policy import encode_prompts
 from asprm.problems import domain_of, load
@@ -54,6 +54,31 @@ def test_the_smoke_study_decodes_every_problem_at_every_trigger(study, monkeypat
         assert (decoded["decisions"] <= decoded["tokens"]).all()
     shares = decoded.groupby("trigger")["decisions"].sum() / decoded.groupby("trigger")["tokens"].sum()
     assert np.isfinite(shares).all()
+
+
+def test_the_kept_decision_is_one_of_the_chosen_trigger(study, monkeypatch):
+    monkeypatch.setenv("ASPRM_HOME", str(study))
+    run = open_run("smoke", stage="tvd", quiet=True)
+    found = Decision(**run.read_json(f"tvd/{run.prm}/M-decision"))
+    assert found.trigger == run.read_json(f"tvd/{run.prm}/M")["trigger"]
+    assert found.written == np.argmax(found.scores)
+    assert found.probabilities == sorted(found.probabilities, reverse=True)
+    assert found.probabilities[0] < found.trigger
+    assert len(found.tokens) == len(found.scores) == run.settings.candidates
+    rows = run.read(f"tvd/{run.prm}/M-{found.set}").to_pylist()
+    [row] = [row for row in rows if (row["problem"], row["trigger"]) == (found.problem, found.trigger)]
+    assert row["correct"] == found.correct
+    assert row["text"].startswith(found.before + found.tokens[found.written])
+    assert greedy_verdicts(run, found.set)[found.problem] == found.greedy
+
+
+def test_no_decision_is_kept_where_the_reward_model_never_stepped_in(tmp_path, monkeypatch):
+    monkeypatch.setenv("ASPRM_HOME", str(tmp_path))
+    run = open_run("smoke", stage="tvd", quiet=True)
+    run.write(f"tvd/{run.prm}/M-minigsm", frame([True, False], [0, 0]))
+    monkeypatch.setattr("asprm.guided.greedy_verdicts", lambda run, name: {"p0": True, "p1": False})
+    assert telling_decision(run, "minigsm", 0.5) is None
+    assert run.read_json(f"tvd/{run.prm}/M-decision") is None
 
 
 def test_a_rater_of_texts_gives_the_tokens_of_the_prm_with_its_cache(tmp_path):

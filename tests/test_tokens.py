@@ -266,8 +266,7 @@ def test_a_sample_of_each_type_is_a_decision_token_of_that_type():
     found = samples_by_type(*given, 0.5, TYPES, lambda text, e: token_types(text, e, tag))
     assert set(found["confidence"]) == {0.1, 0.2}
     for row in found.itertuples():
-        head, _, rest = row.sample.replace("⏎", "\n").partition("⟦")
-        token = rest.partition("⟧")[0]
-        text = next(text for text in texts if text.startswith(head + token))  # contexts reach back to the beginning
-        assert TYPES[token_types(text, np.arange(1, len(text) + 1), tag)[len(head)]] == row.type
+        # Contexts reach back to the beginning.
+        text = next(text for text in texts if text.startswith(row.before + row.token + row.after))
+        assert TYPES[token_types(text, np.arange(1, len(text) + 1), tag)[len(row.before)]] == row.type
     assert samples_by_type(*given, 0.05, TYPES, lambda text, e: token_types(text, e, tag)).empty

@@ -46,7 +46,7 @@ WRITES = {
     "prm": "run.write('prm/ASPRM-M-log', TABLE)\nwith run.write_folder('prm/ASPRM-M') as f: (f / 'weights').touch()",
     "best_of_n": "for s in ['validation', *TESTS]: run.write(f'best_of_n/ASPRM-M/M-{s}', TABLE)",
     "tvd": "for s in ['validation', *TESTS]: run.write(f'tvd/ASPRM-M/M-{s}', TABLE)\n"
-    "run.write_json('tvd/ASPRM-M/M', {'trigger': 0.5})",
+    "for s in ['M', 'M-decision']: run.write_json(f'tvd/ASPRM-M/{s}', {'trigger': 0.5})",
     "generalize": "run.write('generalize/results', TABLE)",
     "tokens": "run.write('tokens/M', TABLE)",
     "truth": "for s in ['entry', 'labels', 'first-error', 'interventions']: run.write(f'truth/M-{s}', TABLE)",
