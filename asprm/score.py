@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
@@ -23,13 +23,15 @@ import torch
 from transformers import AutoModelForTokenClassification, PreTrainedModel
 from transformers.utils import logging
 
-from asprm.align import carry, same_tokens
 from asprm.chunks import map_chunks
 from asprm.models import load_config, load_tokenizer, load_weights
 from asprm.packed import in_order, pack, read, reading_size, tree_costs, use_packs
 from asprm.run import Run
 from asprm.sample import problem_set, prompts_of, test_sets
 from asprm.split import parse_method, split_table, tau_of
+
+if TYPE_CHECKING:
+    from asprm.published import Scorer, Text
 
 ABOUT = "prm.json"  # beside the weights: how the PRM was made
 _WINDOW = 1024  # items looked at together for common beginnings
@@ -183,16 +185,14 @@ def check(item: Item, model: PreTrainedModel, name: str) -> None:
 
 
 def score_table(
-    prm: PRM | Any, samples: pa.Table, splits: pa.Table, prompts: Mapping[str, np.ndarray], *, carry_over: bool = False
+    prm: PRM | Scorer, samples: pa.Table, splits: pa.Table, problems: Mapping[str, np.ndarray] | Mapping[str, str]
 ) -> pa.Table:
     """One row of step scores per solution; schema `SCHEMA`. Rows are independent: score a big table batch by batch.
 
-    samples: columns problem, solution, ids, correct, answer. splits: problem, solution, ends, the same rows in the same
-    order. prompts: token ids (L,) by problem. carry_over: the samples' tokens are not the PRM's; then also needed are
-    samples' text and finished, and char_ends, from which ids and ends in the PRM's tokens are found.
-    prm: also any `asprm.published.Scorer`, which rates texts: then the samples' text and char_ends are read, and
-    prompts are the problems' own texts.
-    ValueError: the tables do not match, or an item cannot be scored.
+    splits: columns problem, solution, … of the same rows as samples, in the same order. A PRM reads the samples' own
+    tokens: samples has problem, solution, ids, correct, answer, splits has ends, and problems are token ids (L,) by
+    name. A `Scorer` reads texts: text and finished in the place of ids, char_ends in that of ends, and the problems'
+    texts. ValueError: the tables do not match, or an item cannot be scored.
     """
     for column in ("problem", "solution"):
         if not samples[column].combine_chunks().equals(splits[column].combine_chunks()):
@@ -201,32 +201,25 @@ def score_table(
                 "expected the split of these very samples, in their order"
             )
     if isinstance(prm, PRM):
-        found = score(prm, _items(prm, samples, splits, prompts, carry_over))
+        found = score(prm, _items(samples, splits, problems))
     else:
-        found = list(prm.rate(_texts(samples, splits, prompts)))
+        found = list(prm.rate(_texts(samples, splits, problems)))
     scores = pa.array(found, pa.list_(pa.float32()))
     table = samples.select(["problem", "solution", "correct", "answer"]).append_column("scores", scores)
     return table.select(SCHEMA.names).cast(SCHEMA)
 
 
-def _items(
-    prm: PRM, samples: pa.Table, splits: pa.Table, prompts: Mapping[str, np.ndarray], carry_over: bool
-) -> Iterator[Item]:
-    names = samples["problem"].to_pylist()
-    if not carry_over:
-        for name, ids, ends in zip(names, samples["ids"], splits["ends"], strict=True):
-            yield Item(prompts[name], np.asarray(ids.values), np.asarray(ends.values))
-        return
-    texts, finished = samples["text"].to_pylist(), samples["finished"].to_pylist()
-    for name, text, whole, ends in zip(names, texts, finished, splits["char_ends"], strict=True):
-        yield Item(prompts[name], *carry(text, np.asarray(ends.values), prm.tokenizer, finished=whole))
+def _items(samples: pa.Table, splits: pa.Table, prompts: Mapping[str, np.ndarray]) -> Iterator[Item]:
+    for name, ids, ends in zip(samples["problem"].to_pylist(), samples["ids"], splits["ends"], strict=True):
+        yield Item(prompts[name], np.asarray(ids.values), np.asarray(ends.values))
 
 
-def _texts(samples: pa.Table, splits: pa.Table, problems: Mapping[str, str]) -> Iterator[Any]:
+def _texts(samples: pa.Table, splits: pa.Table, problems: Mapping[str, str]) -> Iterator[Text]:
     from asprm.published import Text
 
-    rows = zip(samples["problem"].to_pylist(), samples["text"].to_pylist(), splits["char_ends"], strict=True)
-    return (Text(problems[name], text, np.asarray(ends.values)) for name, text, ends in rows)
+    names, texts, finished = (samples[column].to_pylist() for column in ("problem", "text", "finished"))
+    for name, text, whole, ends in zip(names, texts, finished, splits["char_ends"], strict=True):
+        yield Text(problems[name], text, np.asarray(ends.values), whole)
 
 
 def score_all(run: Run) -> list[str]:
@@ -266,25 +259,27 @@ def score_all(run: Run) -> list[str]:
 
 def _score_task(tasks: Sequence[tuple[str, str]], state: None, *, run: Run, folders, fitted) -> pa.Table:
     """`SCHEMA` with the rating position in front: "" (its own kind of steps), "@confidence", "@line", "@random0", …"""
+    from asprm.published import load_reward_model, scorer_for
+
     [(name, one)] = tasks
-    prm, profile = load_prm(folders[name]), run.profile
-    tokenizer = load_tokenizer(run.policy_path())
-    problems = {problem.id: problem for problem in problem_set(profile, one, run.domain)}
-    prompts = prompts_of(prm.tokenizer, list(problems.values()))
+    profile, tokenizer = run.profile, load_tokenizer(run.policy_path())
+    prm = scorer_for(load_reward_model(folders[name]), tokenizer)
+    problems = problem_set(profile, one, run.domain)
+    asked = prompts_of(tokenizer, problems) if isinstance(prm, PRM) else {x.id: x.prompt for x in problems}
     model = profile.reward_models[name.partition("@")[0]]
     learned = parse_method(model.data[0].partition("/")[2]).kind
     options = {"where": learned, "everywhere": model.base == run.policy}
     parts: dict[str, list[pa.Table]] = {}
     for rows in run.scan(f"sample/{run.policy}/{one}", rows=4096):
         batch = pa.Table.from_batches([rows])
-        for position, table in _rated(run, prm, batch, tokenizer, prompts, fitted, **options).items():
+        for position, table in _rated(run, prm, batch, tokenizer, asked, fitted, **options).items():
             parts.setdefault(position, []).append(table)
     whole = {position: pa.concat_tables(tables) for position, tables in parts.items()}
     return pa.concat_tables(t.add_column(0, "position", pa.array([p] * len(t))) for p, t in whole.items())
 
 
 def _rated(
-    run: Run, prm: PRM, batch: pa.Table, tokenizer, prompts, fitted, *, where: str, everywhere: bool
+    run: Run, prm: PRM | Scorer, batch: pa.Table, tokenizer, problems, fitted, *, where: str, everywhere: bool
 ) -> dict[str, pa.Table]:
     """Score tables of a batch by position; the union of all positions is read once. where: how its own steps end."""
     profile, method = run.profile, parse_method(run.method)
@@ -294,13 +289,12 @@ def _rated(
     if everywhere:
         splits |= {"@confidence": cut(method.kind, seed=run.seed), "@line": cut("line")}
         splits |= {f"@random{k}": cut("random", seed=run.seed + k) for k in range(profile.best_of_n.random)}
-    foreign = not same_tokens(prm.tokenizer, tokenizer)
     if len(splits) == 1:
-        return {"": score_table(prm, batch, splits[""], prompts, carry_over=foreign)}
+        return {"": score_table(prm, batch, splits[""], problems)}
     ends = [[np.asarray(row.values) for row in table["ends"]] for table in splits.values()]
     union = [np.unique(np.concatenate(some)) for some in zip(*ends, strict=True)]
     columns = [splits[""]["problem"], splits[""]["solution"], pa.array(union, pa.list_(pa.int32()))]
-    table = score_table(prm, batch, pa.table(columns, names=["problem", "solution", "ends"]), prompts)
+    table = score_table(prm, batch, pa.table(columns, names=["problem", "solution", "ends"]), problems)
     scores = [np.asarray(row.values) for row in table["scores"]]
     out, place = {}, table.schema.get_field_index("scores")
     for position, own in zip(splits, ends, strict=True):

@@ -6,9 +6,10 @@ from conftest import REPOSITORY
 from transformers import AutoModelForTokenClassification
 
 from asprm.engines import Request, load_engine
-from asprm.guided import TextRater, against_greedy, by_trigger
+from asprm.guided import TextGuide, against_greedy, by_trigger
 from asprm.policy import encode_prompts
 from asprm.problems import load
+from asprm.published import TokenScorer
 from asprm.run import open_run
 from asprm.sample import greedy_verdicts
 from asprm.score import load_prm
@@ -71,7 +72,7 @@ def test_a_rater_of_texts_gives_the_tokens_of_the_prm_with_its_cache(tmp_path):
     def decoded(guide):
         return {request.key.id: found for request, found in guided_decode(engine, guide, requests, **options)}
 
-    by_text, by_cache = decoded(TextRater(prm, engine.tokenizer)), decoded(prm.model)
+    by_text, by_cache = decoded(TextGuide(TokenScorer(prm), engine.tokenizer)), decoded(prm.model)
     compared = 0
     for problem in problems:
         text, cache = by_text[problem.id], by_cache[problem.id]

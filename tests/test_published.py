@@ -18,8 +18,18 @@ from transformers import AutoModelForCausalLM, AutoModelForTokenClassification, 
 from asprm import published
 from asprm.engines import Request
 from asprm.engines.local import LocalEngine
+from asprm.guided import TextGuide, guide_for
 from asprm.problems import Problem
-from asprm.published import CONVENTIONS, QwenPRM, StepTagPRM, Text, TextGuide, TokenScorer, convention_of
+from asprm.published import (
+    CONVENTIONS,
+    QwenPRM,
+    StepTagPRM,
+    Text,
+    TokenScorer,
+    convention_of,
+    load_reward_model,
+    scorer_for,
+)
 from asprm.score import SCHEMA, load_prm, score, score_table
 from asprm.tvd import guided_decode
 
@@ -169,6 +179,15 @@ def test_steps_that_end_within_spaces_or_at_one_place_are_rated():
     assert prm.tokenizer.convert_ids_to_tokens(spaced.ids) == [*OPENING, " so", " good", " ки", " "]
 
 
+def test_a_solution_that_is_still_empty_is_rated(convention):
+    """As guided decoding asks, where the first token may be an end of text."""
+    _, prm = convention
+    item = prm.item(Text(PROBLEM, "", [0]))
+    read = prm.tokenizer.convert_ids_to_tokens(item.ids[: item.ends[0]])
+    assert [word for word in read if word in OPENING or word == " "] == OPENING  # and no space before a tag
+    assert 0 < next(prm.rate([Text(PROBLEM, "", [0])]))[0] < 1
+
+
 @pytest.mark.parametrize(
     ("name", "without", "message"),
     [
@@ -252,8 +271,47 @@ def test_a_prm_without_tags_is_a_scorer_too(tmp_path):
     assert own.convert_ids_to_tokens(items[1].ids[items[1].ends - 1]) == ["so", " good", " fair"]  # within a token: it
     for a, b in zip(TokenScorer(prm).rate(texts), score(prm, items), strict=True):
         np.testing.assert_array_equal(a, b)
-    with pytest.raises(ValueError, match=r"the PRM's tokenizer makes .* of a solution that ends in"):
-        list(TokenScorer(prm).rate([Text(PROBLEM, "unheard of", [3])]))
+    with pytest.raises(ValueError, match="text 0: ends are "):
+        list(TokenScorer(prm).rate([Text(PROBLEM, SOLUTION, [99])]))
+
+    # At the end of a text that came to its end the end of text is seen; of none at all, the problem alone.
+    own.eos_token = "</s>"
+    own.save_pretrained(tmp_path)
+    scorer = TokenScorer(load_prm(tmp_path, device="cpu"))
+    ended = scorer.item(Text(PROBLEM, SOLUTION, ENDS, finished=True))
+    assert own.convert_ids_to_tokens(ended.ids[ended.ends - 1]) == ["\n", "\n", "</s>"]
+    empty = [scorer.item(Text(PROBLEM, "", [0], finished)) for finished in (False, True)]
+    assert [own.convert_ids_to_tokens(x.tokens)[3:] for x in empty] == [["\n"], ["\n", "</s>"]]
+    assert [len(x.prompt) + x.ends[0] for x in empty] == [4, 5]
+
+
+def test_a_reward_model_is_loaded_by_its_kind_and_read_as_its_tokens_ask(tmp_path, monkeypatch):
+    model("+").save_pretrained(tmp_path / "tagged")
+    tokenizer().save_pretrained(tmp_path / "tagged")
+    write_policy(tmp_path / "own")
+    AutoModelForTokenClassification.from_pretrained(tmp_path / "own", num_labels=1).save_pretrained(tmp_path / "own")
+    own, tagged = load_reward_model(tmp_path / "own"), load_reward_model(tmp_path / "tagged", "asprm")
+    assert isinstance(tagged, StepTagPRM)
+    assert scorer_for(tagged, own.tokenizer) is tagged
+    assert scorer_for(own, own.tokenizer) is own
+    foreign = scorer_for(own, tagged.tokenizer, "{problem}")
+    assert isinstance(foreign, TokenScorer)
+    assert foreign.item(Text("7", "8", [1])).prompt.tolist() == own.tokenizer("7")["input_ids"]
+    with pytest.raises(ValueError, match="has no chat template; say how a problem is put to it"):
+        scorer_for(own, tagged.tokenizer)
+    monkeypatch.setattr(published, "convention_of", lambda path: "asprm")
+    assert load_reward_model(tmp_path / "tagged").convention is CONVENTIONS["asprm"]
+
+
+def test_a_prm_that_lacks_tokens_of_the_policy_guides_it_by_text(tmp_path):
+    words = tokenizer()
+    write_policy(tmp_path, vocab_size=SIZE)
+    AutoModelForTokenClassification.from_pretrained(tmp_path, num_labels=1).save_pretrained(tmp_path)
+    words.save_pretrained(tmp_path)
+    prm = load_prm(tmp_path)
+    for size, by_text in ((SIZE, False), (SIZE + 3, True)):
+        engine = LocalEngine(AutoModelForCausalLM.from_config(config("llama", vocab_size=size)), words)
+        assert isinstance(guide_for(prm, engine), TextGuide) == by_text
 
 
 def test_best_of_n_takes_a_scorer(convention):
@@ -263,6 +321,7 @@ def test_best_of_n_takes_a_scorer(convention):
             "problem": ["a", "b"],
             "solution": [0, 0],
             "text": [SOLUTION, "so bad"],
+            "finished": [True, True],
             "correct": [True, False],
             "answer": ["", ""],
         }
