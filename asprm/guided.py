@@ -65,7 +65,7 @@ def decode_all(run: Run) -> dict[str, float]:
     """
     profile, settings, policy = run.profile, run.settings, run.policy
     names = [run.prm] if run.experiment else profile.tvd.guide[policy]
-    folders = {name: str(run.find(f"prm/{name}")) for name in names}
+    models = {name: run.reward_model(name) for name in names}
     tests = test_sets(profile, run.domain)
 
     def decode(asked: list[tuple[str, str, float]], label: str) -> Iterator[tuple[str, str, pa.Table]]:
@@ -80,7 +80,7 @@ def decode_all(run: Run) -> dict[str, float]:
             size=_CHUNK,
             folder=run.work(f"tvd/{policy}"),
             key={"settings": profile.reads("tvd"), "inputs": run.inputs, "asked": asked},
-            setup=partial(_Guides, run.policy_path(), folders, run.domain),
+            setup=partial(_Guides, run.policy_path(), models, run.domain),
             workers=run.workers,
             label=f"tvd {policy}, {label}",
         )
@@ -106,13 +106,13 @@ def decode_all(run: Run) -> dict[str, float]:
 class _Guides:
     """The policy, and the reward models as they are asked for."""
 
-    def __init__(self, policy: str, folders: Mapping[str, str], domain: str) -> None:
+    def __init__(self, policy: str, models: Mapping[str, tuple[str, str | None]], domain: str) -> None:
         self.engine = load_engine(policy)
-        self.folders, self.domain, self.ready = folders, domain, {}
+        self.models, self.domain, self.ready = models, domain, {}
 
     def of(self, name: str) -> Executor | TextGuide:
         if name not in self.ready:
-            self.ready[name] = guide_for(load_reward_model(self.folders[name]), self.engine)
+            self.ready[name] = guide_for(load_reward_model(*self.models[name]), self.engine)
         return self.ready[name]
 
     @property
@@ -228,7 +228,7 @@ def show_decision(run: Run, frame: pd.DataFrame, greedy: Mapping[str, bool], tri
     problem = next(
         x for one in test_sets(run.profile, run.domain) for x in problem_set(run.profile, one) if x.id == name
     )
-    guides = _Guides(run.policy_path(), {run.prm: str(run.find(f"prm/{run.prm}"))}, run.domain)
+    guides = _Guides(run.policy_path(), {run.prm: run.reward_model(run.prm)}, run.domain)
     engine = guides.engine
     prompt = encode_prompts(engine.tokenizer, [problem])[0]
     limit = run.profile.sample.max_new_tokens

@@ -247,7 +247,7 @@ def _plain(value: Any) -> str:
     if isinstance(value, dict):
         return ", ".join(f"{k}: {_plain(v)}" for k, v in value.items())
     if isinstance(value, Section):
-        return ", ".join(_plain(v) for v in value.model_dump().values())
+        return ", ".join(_plain(v) for v in value.model_dump(exclude_defaults=True).values())
     if isinstance(value, tuple):
         return ", ".join(map(str, value))
     return str(value)

@@ -1,10 +1,8 @@
 """Published reward models: those that read the score at a tag token, and one interface for them and this study's own.
 
-Math-Shepherd, ASPRM, ER-PRM, RLHFlow's and Qwen's PRMs agree that a step is followed by a token at which it is scored,
-and on little else: which token, how problem and steps are put together, what the score is made of. `CONVENTIONS` says
-so for each, as data, with the place where the fact is stated. `StepTagPRM` follows one of them: it writes the text with
-its tags, finds each tag by its place in the text (never by looking for its id, which a solution may hold itself), and
-reads all steps of a solution in one forward.
+Math-Shepherd, ASPRM, ER-PRM, RLHFlow's and Qwen's PRMs are read by different `asprm.conventions`. `StepTagPRM` follows
+one of them: it writes the text with its tags, finds each tag by its place in the text (never by looking for its id,
+which a solution may hold itself), and reads all steps of a solution in one forward.
 
 A `Scorer` rates texts: whoever chooses among candidates or guides a policy needs no more than that of a reward model,
 whatever its tokenizer. `TokenScorer` makes one of a PRM that is scored at the steps' own last tokens.
@@ -18,8 +16,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from types import MappingProxyType
-from typing import Any, Literal, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -27,7 +24,8 @@ from torch import nn
 from transformers import AutoModelForCausalLM, PreTrainedModel, Qwen2Model, Qwen2PreTrainedModel
 
 from asprm.align import Speller, carry, same_tokens
-from asprm.models import load_config, load_tokenizer, load_weights, located
+from asprm.conventions import Convention, convention_of, known
+from asprm.models import load_config, load_tokenizer, load_weights
 from asprm.packed import use_packs
 from asprm.score import PRM, Item, load_prm, quiet, score_stream, this_device
 from asprm.texts import Encoder
@@ -55,105 +53,6 @@ class Scorer(Protocol):
         ...
 
 
-@dataclass(frozen=True)
-class Convention:
-    """How a family of reward models is read.
-
-    tag: follows every step, one token. form: where steps stand: in one text after the problem (`prompt`, with
-    {problem} in it), in one assistant message (`chat`, after the message `system`), or each in a user's message that
-    the assistant answers with the tag (`turns`; the first message begins with `prompt`). read: the score is read at the
-    tag, or at the token before it, which predicts it. good, bad: the answers between which the model decides; over:
-    what their probability is taken over: the `pair`, the whole `vocabulary`, or the two `classes` of a head of its own
-    (which knows no such tokens). breaks: what becomes of a line break that ends a step: `kept` before the tag, moved
-    `after` it, `dropped`. after: stands after every tag. special: the tokenizer adds its own special tokens to the
-    text. models: hub names. stated: where all this is said.
-    """
-
-    tag: str
-    form: Literal["text", "chat", "turns"]
-    over: Literal["pair", "vocabulary", "classes"]
-    breaks: Literal["kept", "after", "dropped"]
-    stated: str
-    after: str = ""
-    good: str = "+"
-    bad: str = "-"
-    prompt: str = "{problem} "
-    system: str = ""
-    read: Literal["tag", "before"] = "tag"
-    special: bool = True
-    models: tuple[str, ...] = ()
-
-
-CONVENTIONS: Mapping[str, Convention] = MappingProxyType(
-    {
-        "math-shepherd": Convention(
-            tag=" ки",
-            form="text",
-            over="pair",
-            breaks="after",
-            models=("peiyi9979/math-shepherd-mistral-7b-prm",),
-            stated="the model's card: ids 648, 387, 12902, which are ' +', ' -' and ' ки' in Mistral's v1 vocabulary",
-        ),
-        "asprm": Convention(
-            tag=" ки",
-            form="text",
-            over="pair",
-            breaks="kept",
-            after=" ",
-            special=False,
-            models=tuple(
-                f"Lux0926/ASPRM-{x}" for x in ("M", "L", "D", "D-ORM", "MATHCODE-Mistral", "MATHCODE-DeepSeek")
-            ),
-            stated="Lux0926/ASPRM: train/*.sh (--placeholder_token), its samples (the mark after a line break, a space "
-            "after the mark); OpenRLHF: ProcessRewardDataset (no special tokens). How its `query` joins problem "
-            "and solution is stated nowhere: taken to be Math-Shepherd's way",
-        ),
-        "er-prm": Convention(
-            tag=" ки",
-            good=" +",
-            bad=" -",
-            form="text",
-            over="vocabulary",
-            breaks="dropped",
-            stated="hanningzhang/ER-PRM: evaluation/evaluate_gsm_reward_model.py at 5a996d4",
-        ),
-        "rlhflow": Convention(
-            tag="+",
-            form="turns",
-            over="pair",
-            breaks="dropped",
-            read="before",
-            models=("RLHFlow/Llama3.1-8B-PRM-Mistral-Data", "RLHFlow/Llama3.1-8B-PRM-Deepseek-Data"),
-            stated="RLHFlow/RLHF-Reward-Modeling: math-rm/prm_evaluate.py at 5b2a281, math/README.md",
-        ),
-        "qwen": Convention(
-            tag="<extra_0>",
-            form="chat",
-            over="classes",
-            breaks="dropped",
-            system="Please reason step by step, and put your final answer within \\boxed{}.",
-            models=("Qwen/Qwen2.5-Math-PRM-7B", "Qwen/Qwen2.5-Math-PRM-72B", "Qwen/Qwen2.5-Math-7B-PRM800K"),
-            stated="the models' cards; head: vLLM, qwen2_rm.py (two linear layers, a ReLU between; class 1 is good)",
-        ),
-    }
-)
-
-
-def convention_of(path: str | Path) -> str:
-    """The name of the convention of a model on the hub. ValueError: none is known for it."""
-    name, _ = located(path)
-    for convention, values in CONVENTIONS.items():
-        if name in values.models:
-            return convention
-    raise ValueError(f"published: no convention is known for {name}; say which: {', '.join(CONVENTIONS)}")
-
-
-def _known(convention: str | Convention) -> Convention:
-    if isinstance(convention, str) and convention not in CONVENTIONS:
-        raise ValueError(f"published: no convention is called {convention!r}; there are {', '.join(CONVENTIONS)}")
-    return CONVENTIONS[convention] if isinstance(convention, str) else convention
-
-
 class _ByItems:
     """A `Scorer` that makes an `Item` of each text: where `prm` reads it, and what."""
 
@@ -177,7 +76,7 @@ class StepTagPRM(_ByItems):
     """
 
     def __init__(self, model: PreTrainedModel, tokenizer: Any, convention: str | Convention) -> None:
-        self.convention = _known(convention)
+        self.convention = known(convention)
         if not tokenizer.is_fast:
             raise ValueError("published: the tokenizer does not tell where its tokens stand; expected a fast tokenizer")
         self.tokenizer = tokenizer
@@ -199,7 +98,7 @@ class StepTagPRM(_ByItems):
 
         device: the accelerator if there is one, else the CPU. dtype: bfloat16 on an accelerator, float32 on the CPU.
         """
-        convention = _known(convention or convention_of(path))
+        convention = known(convention or convention_of(path))
         device = torch.device(device or this_device())
         dtype = dtype or (torch.float32 if device.type == "cpu" else torch.bfloat16)
         kind, config = QwenPRM if convention.over == "classes" else AutoModelForCausalLM, load_config(path)

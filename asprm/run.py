@@ -100,6 +100,8 @@ def open_run(profile: str, stage: str, parameters: Mapping[str, Any] | None = No
         raise ProfileError(
             f"{stage}: unknown reward model '{given['prm']}': {nearest(given['prm'], base.reward_models)}"
         )
+    if stage == "prm" and "prm" in given and base.reward_models[given["prm"].partition("@")[0]].published:
+        raise ProfileError(f"prm: '{given['prm']}' is published, so that it is not trained here; name another one")
 
     changed = base.model_dump()
     changed[stage] |= {name: given[name] for name in given.keys() & type(section).model_fields}
@@ -253,6 +255,13 @@ class Run:
         source = self.profile.policies[name].reward_base
         return self._weights(name, source) if source else self.policy_path(name)
 
+    def reward_model(self, artifact: str) -> tuple[str, str | None]:
+        """What `asprm.published.load_reward_model` takes: folder or hub name of a training, and its convention."""
+        model = self.profile.reward_models[artifact.partition("@")[0]]
+        if model.published:
+            return self._weights(artifact, model.published), model.convention
+        return str(self.find(f"prm/{artifact}")), None
+
     def _weights(self, name: str, source: str) -> str:
         for root in (self.root, REPOSITORY):
             if (root / source).is_dir():
@@ -260,8 +269,8 @@ class Run:
                 return str(root / source)
         if source.startswith(("data/", ".", "/")):
             raise MissingArtifact(
-                f"{self.stage}: no weights of policy '{name}' in {source}\n"
-                "  they come with the project; restore them with:  git checkout -- data/policies"
+                f"{self.stage}: no weights of '{name}' in {source}\n"
+                "  those of policies come with the project; restore them with:  git checkout -- data/policies"
             )
         from asprm.models import located, pinned
 

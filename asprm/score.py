@@ -226,22 +226,22 @@ def score_all(run: Run) -> list[str]:
     """Rate the policy's candidates, of validation and each test set, by every reward model that is asked for.
 
     Writes `best_of_n/<prm>/<policy>-<set>`. One rule for all: a reward model rates where steps end in the way of those
-    that it learned from: at decision tokens, at line breaks, or at the end of the solution. For those that start from
-    this policy there are also `…@confidence`, `…@line` and `…@random0` … (Table 3), which cost nothing more: one
-    reading of a solution gives the scores at all positions. An experiment rates by `run.prm` alone.
-    Returns the tables' names.
+    that it learned from (of a published one the profile says it): at decision tokens, at line breaks, or at the end of
+    the solution. For those that start from this policy there are also `…@confidence`, `…@line` and `…@random0` …
+    (Table 3), which cost nothing more: one reading of a solution gives the scores at all positions. An experiment rates
+    by `run.prm` alone. Returns the tables' names.
     """
     profile, policy = run.profile, run.policy
     chosen = [run.prm] if run.experiment else profile.best_of_n.score[policy]
     names = [artifact for name in chosen for artifact in profile.trainings(name, policy)]
     sets = ["validation", *test_sets(profile, run.domain)]
     tasks = [(name, one) for name in names for one in sets]
-    folders = {name: str(run.find(f"prm/{name}")) for name in names}
+    models = {name: run.reward_model(name) for name in names}
     taus = run.read_json(f"threshold/{policy}")
     for one in sets:
         run.find(f"sample/{policy}/{one}.parquet")
     tables = map_chunks(
-        partial(_score_task, run=run, folders=folders, fitted=taus),
+        partial(_score_task, run=run, models=models, fitted=taus),
         tasks,
         size=1,
         folder=run.work(f"best_of_n/{policy}"),
@@ -257,18 +257,17 @@ def score_all(run: Run) -> list[str]:
     return written
 
 
-def _score_task(tasks: Sequence[tuple[str, str]], state: None, *, run: Run, folders, fitted) -> pa.Table:
+def _score_task(tasks: Sequence[tuple[str, str]], state: None, *, run: Run, models, fitted) -> pa.Table:
     """`SCHEMA` with the rating position in front: "" (its own kind of steps), "@confidence", "@line", "@random0", …"""
     from asprm.published import load_reward_model, scorer_for
 
     [(name, one)] = tasks
     profile, tokenizer = run.profile, load_tokenizer(run.policy_path())
-    prm = scorer_for(load_reward_model(folders[name]), tokenizer)
+    prm = scorer_for(load_reward_model(*models[name]), tokenizer)
     problems = problem_set(profile, one, run.domain)
     asked = prompts_of(tokenizer, problems) if isinstance(prm, PRM) else {x.id: x.prompt for x in problems}
     model = profile.reward_models[name.partition("@")[0]]
-    learned = parse_method(model.data[0].partition("/")[2]).kind
-    options = {"where": learned, "everywhere": model.base == run.policy}
+    options = {"where": parse_method(model.rates).kind, "everywhere": model.base == run.policy}
     parts: dict[str, list[pa.Table]] = {}
     for rows in run.scan(f"sample/{run.policy}/{one}", rows=4096):
         batch = pa.Table.from_batches([rows])
