@@ -293,12 +293,17 @@ def _hidden(path: Path, base: Path) -> bool:
     return any(part.startswith(".") for part in path.relative_to(base).parts)
 
 
+def commit_of(made: dict[str, Any]) -> str:
+    """The commit that something was made with, in words."""
+    name = f"`{made['commit'][:10]}`" if made["commit"] else "an unknown commit"
+    return name + (" with uncommitted changes" if made["dirty"] else "")
+
+
 def commits(found: list[dict[str, Any]]) -> str:
     """The commit, or commits, that made the artifacts, in words."""
     stages = defaultdict(list)
     for m in found:
-        name = f"`{m['commit'][:10]}`" if m["commit"] else "an unknown commit"
-        stages[name + (" with uncommitted changes" if m["dirty"] else "")].append(m["stage"])
+        stages[commit_of(m)].append(m["stage"])
     if len(stages) == 1:
         return next(iter(stages))
     return "; ".join(f"{name} ({', '.join(dict.fromkeys(of))})" for name, of in stages.items())
@@ -517,11 +522,12 @@ def _of_paper(paper: Any, name: str, column: str) -> str:
 
 
 def verification_made(run: Run) -> str:
-    """From which files, with which versions."""
+    """From which files, when, and with what."""
     found = verified()
     versions = ", ".join(f"{name} {value}" for name, value in found["versions"].items())
     rows = [(f"`{name}`", f"`{digest[:16]}`") for name, digest in found["files"].items()]
-    return table(["file", "SHA-256 begins"], rows) + f"\nWith {versions}.\n"
+    made = f"Made on {found['date']} with commit {commit_of(found)} and {versions}."
+    return table(["file", "SHA-256 begins"], rows) + f"\n{made}\n"
 
 
 INCLUDES: dict[str, Callable[[Run], str]] = {

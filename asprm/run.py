@@ -355,7 +355,6 @@ class Run:
         self.outputs[name] = value
 
     def _facts(self) -> dict[str, Any]:
-        commit, dirty = _commit()
         return {
             "stage": self.stage,
             "profile": self.profile.name,
@@ -363,9 +362,7 @@ class Run:
             "settings": self.profile.reads(self.stage),
             "overrides": self.overrides,
             "seed": self.seed,
-            "commit": commit,
-            "dirty": dirty,
-            "versions": _versions(),
+            **made_with(),
             "device": _device(),
             "seconds": round(time.monotonic() - self.started, 1),
             "peak_memory_mb": _peak_memory(),
@@ -430,6 +427,12 @@ def _differences(base: Profile, effective: Profile, stage: str) -> dict[str, Any
     return {name: value for name, value in new.items() if value != old[name]}
 
 
+def made_with(*packages: str) -> dict[str, Any]:
+    """What a result is made with: commit, dirty (as `_commit` says) and versions of Python, `VERSIONS` and these."""
+    commit, dirty = _commit()
+    return {"commit": commit, "dirty": dirty, "versions": dict(_versions((*VERSIONS, *packages)))}
+
+
 @cache
 def _commit() -> tuple[str | None, bool | None]:
     """The project's commit and whether tracked files differ from it; None outside a git repository."""
@@ -446,9 +449,9 @@ def _commit() -> tuple[str | None, bool | None]:
 
 
 @cache
-def _versions() -> dict[str, str]:
+def _versions(packages: tuple[str, ...]) -> dict[str, str]:
     found = {"python": platform.python_version()}
-    for package in VERSIONS:
+    for package in packages:
         try:
             found[package] = version(package)
         except PackageNotFoundError:

@@ -10,7 +10,7 @@ import pytest
 
 from asprm.artifacts import DiskFull, digest
 from asprm.profile import ProfileError, load_profile
-from asprm.run import BrokenArtifact, MissingArtifact, open_run, study_root
+from asprm.run import BrokenArtifact, MissingArtifact, made_with, open_run, study_root
 
 
 @pytest.fixture(autouse=True)
@@ -321,3 +321,10 @@ def test_provenance_is_a_table_of_what_was_read_and_written():
         stage.inputs["sample/M/train.parquet"][:12],
     ):
         assert text in html
+
+
+def test_what_is_made_is_made_with_a_commit_and_versions():
+    made = made_with("pyyaml")
+    assert set(made) == {"commit", "dirty", "versions"}
+    assert {"python", "pyarrow", "pyyaml"} <= set(made["versions"])
+    assert "pyyaml" not in made_with()["versions"]
