@@ -355,7 +355,7 @@ def promises(run: Run) -> str:
     if not rows:
         return "*Not measured.* `make bench` measures.\n"
     shown = [
-        (row["promise"], row["against"], f"{row['ratio']:.2f}", f"{row['low']:.2f} to {row['high']:.2f}", row["target"])
+        (row["promise"], row["against"], f"{row['ratio']:.3g}", f"{row['low']:.3g} to {row['high']:.3g}", row["target"])
         for row in rows
     ]
     machines = "; ".join(sorted({row["machine"] for row in rows}))
