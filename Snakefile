@@ -93,6 +93,12 @@ def trained(*names):
     return [artifact for name in names for artifact in PROFILE.seeds_of(name)]
 
 
+def made(*artifacts):
+    """Those reward models that are made here go by their manifests; published ones are not."""
+    own = [name for name in artifacts if not PROFILE.reward_models[name.partition("@")[0]].published]
+    return tables(*(f"prm/{name}.manifest.json" for name in own))
+
+
 def labelled(policy):
     """Where steps end, and their labels, by every method."""
     return tables(*(f"split/{policy}/{name}.parquet" for name in splits(policy)),
@@ -213,8 +219,8 @@ for policy in POLICIES:
     rule:
         name: f"best_of_n_{policy}"
         input: nb=notebook("07_best_of_n"), code=modules("07_best_of_n"), weights=weights(policy),
-               tables=samples(policy, ["validation", *tests(policy)], "", "-greedy") + tables(f"threshold/{policy}.json",
-                      *(f"prm/{name}.manifest.json" for name in raters(policy)))
+               tables=samples(policy, ["validation", *tests(policy)], "", "-greedy") + tables(f"threshold/{policy}.json")
+                      + made(*raters(policy))
         output: nb=executed("07_best_of_n", policy), tables=scored(policy)
         params: reads("best_of_n"), policy=policy
         threads: HEAVY
@@ -225,8 +231,7 @@ for policy in POLICIES:
     rule:
         name: f"tvd_{policy}"
         input: nb=notebook("08_tvd"), code=modules("08_tvd"), weights=weights(policy),
-               tables=samples(policy, ["validation", *tests(policy)], "-greedy")
-                      + tables(*(f"prm/{name}.manifest.json" for name in PROFILE.tvd.guide[policy]))
+               tables=samples(policy, ["validation", *tests(policy)], "-greedy") + made(*PROFILE.tvd.guide[policy])
         output: nb=executed("08_tvd", policy), tables=guided(policy) + decision(policy)
         params: reads("tvd"), policy=policy
         threads: HEAVY
@@ -270,7 +275,7 @@ rule claims:
     input: nb=notebook("11_claims"), code=modules("11_claims"), weights=weights(*POLICIES),
            paper=source("data/paper/claims.yml"),
            tables=RESULTS + [path for policy in POLICIES for path in labelled(policy) + tables(*tokens(policy))]
-                  + tables(*(f"prm/{name}.manifest.json" for name in trained(*PROFILE.reward_models)))
+                  + made(*trained(*PROFILE.reward_models))
     output: nb=executed("11_claims"),
             tables=tables("claims/ledger.parquet", "claims/tally.json", "claims/costs.parquet")
     params: reads("claims")

@@ -12,18 +12,15 @@ import json
 import os
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
 from asprm.jsonl import Failed, Lines, each
 from asprm.progress import log
-
-if TYPE_CHECKING:
-    from asprm.texts import Encoder
 
 app = typer.Typer(
     name="asprm",
@@ -51,6 +48,10 @@ Template = Annotated[
 Model = Annotated[str, typer.Option("--model", help="Hugging Face folder or hub name of a causal language model.")]
 Device = Annotated[str | None, typer.Option(help="cpu, cuda, …; default: the GPU if there is one.")]
 Prm = Annotated[str, typer.Option("--prm", help="Reward model: a folder that `asprm train` wrote, or a hub name.")]
+Convention = Annotated[
+    str | None,
+    typer.Option(help="Of a published reward model that reads a tag, such as math-shepherd; default: by its name."),
+]
 Tokens = Annotated[int, typer.Option("--max-new-tokens", min=1, help="A longer text is cut and counts as unfinished.")]
 Seed = Annotated[int, typer.Option(help="Of all that is drawn.")]
 
@@ -302,10 +303,7 @@ def score(
     prm: Prm,
     steps: Source = "-",
     aggregate: Annotated[Aggregate, typer.Option(help="How step scores become the solution's.")] = Aggregate.min,
-    convention: Annotated[
-        str | None,
-        typer.Option(help="Of a published reward model that reads a tag, such as math-shepherd; default: by its name."),
-    ] = None,
+    convention: Convention = None,
     template: Template = None,
     output: Target = "-",
     strict: Strict = False,
@@ -323,39 +321,20 @@ def score(
     \b
     Example: asprm score --prm prm/ steps.jsonl | jq '{problem, score}'
     """
-    from asprm.own import score_fields
+    from asprm.own import item_of, score_fields
+    from asprm.published import TokenScorer, load_reward_model
+    from asprm.score import PRM
+    from asprm.texts import read_template
 
-    rater, prepare = _rater(prm, convention, template, device)
+    template = read_template(template)
+    with _silent():
+        rater = load_reward_model(prm, convention, device=device)
+    scorer = TokenScorer(rater, template) if isinstance(rater, PRM) else rater
     with _lines(steps, output, strict, None) as lines:
-        compute = functools.partial(score_fields, prm=rater, how=aggregate.value)
+        compute = functools.partial(score_fields, prm=scorer.prm, how=aggregate.value)
+        prepare = functools.partial(item_of, scorer=scorer)
         for line, fields in each(lines, lines.read("score"), prepare, compute, size=WINDOW):
             lines.write(line.row | fields)
-
-
-def _rater(prm: str, convention: str | None, template: str | None, device: str | None) -> tuple[Any, Callable]:
-    """A reward model, and what makes a row into what it rates."""
-    from asprm.own import item_of, tagged_of
-    from asprm.published import StepTagPRM, convention_of
-    from asprm.score import PRM, load_prm
-
-    if convention is None:
-        with suppress(ValueError):
-            convention = convention_of(prm)
-    with _silent():
-        if convention is not None:
-            tagged = StepTagPRM.load(prm, convention, device=device)
-            return PRM(tagged.model, tagged.tokenizer, {}), lambda row: tagged_of(row, tagged)
-        rater = load_prm(prm, device=device)
-    encoder = _rater_encoder(rater, template)
-    return rater, lambda row: item_of(row, encoder)
-
-
-def _rater_encoder(rater: Any, template: str | None) -> Encoder:
-    from asprm.texts import Encoder, read_template
-
-    positions = rater.model.config.get_text_config().max_position_embeddings
-    template = read_template(template) or rater.about.get("template")
-    return Encoder(rater.tokenizer, template=template, positions=positions)
 
 
 @command
@@ -366,6 +345,7 @@ def decode(
     trigger: Annotated[float, typer.Option(min=0, max=1, help="Step in below this probability; 0: never.")] = 0.55,
     candidates: Annotated[int, typer.Option(min=1, help="M, tokens that the reward model rates.")] = 8,
     max_new_tokens: Tokens = 512,
+    convention: Convention = None,
     template: Template = None,
     output: Target = "-",
     strict: Strict = False,
@@ -375,7 +355,9 @@ def decode(
     """Solve problems by token-level value-guided decoding (TVD).
 
     Greedy decoding, but where the model's most probable next token has a probability below --trigger, the reward model
-    rates the --candidates most probable ones, and the best-rated is written.
+    rates the --candidates most probable ones, and the best-rated is written. The reward model may have other tokens
+    than the model, or be a published one that is scored at a tag (see `asprm score --help`): then it reads the text
+    with each candidate appended, which takes longer.
 
     \b
     Reads:   problem     text
@@ -388,17 +370,20 @@ def decode(
     Example: asprm decode --model MODEL --prm prm/ --trigger 0.55 problems.jsonl | asprm grade > solved.jsonl
     """
     from asprm.engines import load_engine
-    from asprm.own import decode_fields
-    from asprm.score import load_prm
+    from asprm.guided import guide_for
+    from asprm.own import asked_of, decode_fields
+    from asprm.published import load_reward_model
     from asprm.texts import Encoder, read_template
 
+    template = read_template(template)
     with _silent():
-        engine, rater = load_engine(model, device=device), load_prm(prm, device=device)
-    encoder = Encoder(engine.tokenizer, template=read_template(template), positions=engine.executor.positions)
+        engine, rater = load_engine(model, device=device), load_reward_model(prm, convention, device=device)
+    encoder = Encoder(engine.tokenizer, template=template, positions=engine.executor.positions)
     options = {"trigger": trigger, "candidates": candidates, "max_new_tokens": max_new_tokens}
     with _lines(problems, output, strict, rename) as lines:
-        compute = functools.partial(decode_fields, engine=engine, prm=rater, **options)
-        for line, fields in each(lines, lines.read("decode"), encoder.prompt, compute, size=ROWS):
+        prepare = functools.partial(asked_of, encoder=encoder)
+        compute = functools.partial(decode_fields, engine=engine, guide=guide_for(rater, engine, template), **options)
+        for line, fields in each(lines, lines.read("decode"), prepare, compute, size=ROWS):
             lines.write(line.row | fields)
 
 

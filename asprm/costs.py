@@ -32,6 +32,8 @@ class NoLabels(FileNotFoundError):
 def labels_of(run: Run, prm: str) -> tuple[str, ...]:
     """The label tables, `<policy>/<method>`, that a reward model learns from, by the profile."""
     models = getattr(run.profile, "reward_models", {})
+    if prm in models and models[prm].published:
+        raise NoLabels(f"{prm} is published: what its labels took is not known here")
     if prm in models:
         return tuple(models[prm].data)
     policy = prm.removeprefix("ASPRM-")

@@ -158,9 +158,8 @@ def sweep(run: Run, found: pd.DataFrame, policy: str) -> pd.DataFrame:
     own = run.profile.threshold.share
     shares = {}
     for prm, model in run.profile.reward_models.items():
-        owner, _, method = model.data[0].partition("/")
-        if len(model.data) == 1 and owner == policy == model.base and method.startswith("adaptive"):
-            shares[prm] = parse_method(method).share or own
+        if model.base == policy and model.data == (f"{policy}/{model.rates}",) and model.rates.startswith("adaptive"):
+            shares[prm] = parse_method(model.rates).share or own
     rows = found[(found["policy"] == policy) & (found["position"] == OWN) & found["prm"].isin(shares)]
     columns = ["share", "prm", "set", "bon", "low", "high", "trainings"]
     return rows.assign(share=rows["prm"].map(shares)).sort_values(["set", "share"])[columns]

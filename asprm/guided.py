@@ -10,22 +10,25 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial, reduce
 from itertools import product
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from asprm.align import Speller, same_tokens
+from asprm.align import Speller
 from asprm.chunks import map_chunks
 from asprm.engines import Request, load_engine
-from asprm.engines.executor import load_executor
+from asprm.engines.executor import Executor, load_executor
+from asprm.engines.local import LocalEngine
 from asprm.grading import grade
 from asprm.policy import encode_prompts
 from asprm.problems import Problem
+from asprm.published import Scorer, StepTagPRM, Text, TokenScorer, load_reward_model, scorer_for
 from asprm.run import Run
 from asprm.sample import greedy_verdicts, problem_set, test_sets
-from asprm.score import PRM, Item, load_prm, logits
+from asprm.score import PRM
 from asprm.statistics import bootstrap_mean, bootstrap_ratio, compare
 from asprm.tvd import Walk, decode_together, guided_decode
 
@@ -63,7 +66,7 @@ def decode_all(run: Run) -> dict[str, float]:
     """
     profile, settings, policy = run.profile, run.settings, run.policy
     names = [run.prm] if run.experiment else profile.tvd.guide[policy]
-    folders = {name: str(run.find(f"prm/{name}")) for name in names}
+    models = {name: run.reward_model(name) for name in names}
 
     def decode(sets: Sequence[str], walks: Sequence[Walk], label: str) -> Iterator[tuple[str, str, pa.Table]]:
         tables = map_chunks(
@@ -77,7 +80,7 @@ def decode_all(run: Run) -> dict[str, float]:
                 "sets": sets,
                 "walks": [[walk.guide, walk.trigger] for walk in walks],
             },
-            setup=partial(Guides, run.policy_path(), folders, run.domain),
+            setup=partial(Guides, run.policy_path(), models, run.domain),
             workers=run.workers,
             label=f"tvd {policy}, {label}",
         )
@@ -106,17 +109,15 @@ def _part(whole: pa.Table, name: str, walk: Walk) -> pa.Table:
 
 
 class Guides:
-    """The policy, and the reward models as they are asked for: one that reads other tokens rates texts."""
+    """The policy, and the reward models as they are asked for."""
 
-    def __init__(self, policy: str, folders: Mapping[str, str], domain: str) -> None:
+    def __init__(self, policy: str, models: Mapping[str, tuple[str, str | None]], domain: str) -> None:
         self.engine = load_engine(policy)
-        self.folders, self.domain, self.ready = folders, domain, {}
+        self.models, self.domain, self.ready = models, domain, {}
 
-    def of(self, name: str):
+    def of(self, name: str) -> Executor | TextGuide:
         if name not in self.ready:
-            prm = load_prm(self.folders[name])
-            same = same_tokens(prm.tokenizer, self.engine.tokenizer)
-            self.ready[name] = load_executor(prm.model) if same else TextRater(prm, self.engine.tokenizer)
+            self.ready[name] = guide_for(load_reward_model(*self.models[name]), self.engine)
         return self.ready[name]
 
     @property
@@ -128,33 +129,39 @@ class Guides:
         return self.engine.tokenizer.decode(ids, skip_special_tokens=True).count("```") % 2 == 1
 
 
-class TextRater:
-    """A `Rater` (asprm.tvd) by a PRM that reads other tokens than the policy: each candidate is appended to the text so
-    far and the whole is read in the PRM's tokens. A request's key is its problem.
+def guide_for(prm: PRM | StepTagPRM, engine: LocalEngine, template: str | None = None) -> Executor | TextGuide:
+    """What `guided_decode` asks of a reward model, whichever kind: one that reads the policy's tokens reads on in its
+    cache, any other one the text with each candidate appended. template: as `asprm.published.scorer_for` takes it.
+    """
+    scorer = scorer_for(prm, engine.tokenizer, template)
+    if isinstance(scorer, PRM):
+        if prm.model.config.vocab_size == engine.executor.config.vocab_size:
+            return load_executor(prm.model)
+        scorer = TokenScorer(prm, template)  # it lacks weights of tokens that the policy may consider
+    return TextGuide(scorer, engine.tokenizer)
+
+
+class TextGuide:
+    """A `Rater` (`asprm.tvd`) by a `Scorer` that rates texts.
+
+    tokenizer: the policy's. A request's key is its problem. A candidate is rated at the end of the text that it makes;
+    an end of text spells nothing, and the text has come to its end there.
     """
 
-    def __init__(self, prm: PRM, tokenizer) -> None:
-        self.prm, self.tokenizer, self.prompts = prm, tokenizer, {}
+    def __init__(self, scorer: Scorer, tokenizer: Any) -> None:
+        self.scorer, self.tokenizer = scorer, tokenizer
 
     def rate(self, asked: Sequence[tuple[Request, np.ndarray, np.ndarray]]) -> list[np.ndarray]:
-        """Scores (M,) float32 per decision."""
+        """Scores (M,) float32 per decision: (prompt's request, ids of the solution so far (T,), candidates (M,))."""
         rows = [np.append(ids, one) for _, ids, candidates in asked for one in candidates]
-        texts = self.tokenizer.batch_decode(rows, skip_special_tokens=True)
-        spelled = self.prm.tokenizer(texts, add_special_tokens=False)["input_ids"]
-        prompts = [self._prompt(request.key) for request, _, candidates in asked for _ in candidates]
-        items = []
-        for row, ids, prompt in zip(rows, spelled, prompts, strict=True):
-            if row[-1] == self.tokenizer.eos_token_id:
-                ids = [*ids, self.prm.tokenizer.eos_token_id]
-            whole = np.concatenate([prompt, np.array(ids, np.int32)])  # its last token may be the prompt's
-            items.append(Item(whole[:-1], whole[-1:], np.array([1])))
-        found = 1 / (1 + np.exp(-np.concatenate(logits(self.prm.model, items))))
-        return np.split(found.astype(np.float32), np.cumsum([len(candidates) for *_, candidates in asked])[:-1])
-
-    def _prompt(self, problem: Problem) -> np.ndarray:
-        if problem.id not in self.prompts:
-            self.prompts[problem.id] = encode_prompts(self.prm.tokenizer, [problem])[0]
-        return self.prompts[problem.id]
+        problems = [request.key.prompt for request, _, candidates in asked for _ in candidates]
+        spelled = self.tokenizer.batch_decode(rows, skip_special_tokens=True)
+        texts = [
+            Text(problem, text, [len(text)], finished=row[-1] == self.tokenizer.eos_token_id)
+            for problem, text, row in zip(problems, spelled, rows, strict=True)
+        ]
+        found = np.concatenate(list(self.scorer.rate(texts)))
+        return np.split(found, np.cumsum([len(candidates) for *_, candidates in asked])[:-1])
 
 
 def _decode_chunk(items: Sequence[_Item], guides: Guides, *, candidates: int, max_new_tokens: int) -> pa.Table:
@@ -260,7 +267,7 @@ def telling_decision(run: Run, name: str, trigger: float) -> Decision | None:
 
 def _decision(run: Run, name: str, problem: Problem, trigger: float, greedy: bool) -> Decision:
     """The problem's first decision that changed a token, or its first."""
-    guides = Guides(run.policy_path(), {run.prm: str(run.find(f"prm/{run.prm}"))}, run.domain)
+    guides = Guides(run.policy_path(), {run.prm: run.reward_model(run.prm)}, run.domain)
     tokenizer = guides.engine.tokenizer
     [prompt] = encode_prompts(tokenizer, [problem])
     [(_, guided)] = guided_decode(

@@ -254,7 +254,7 @@ def _plain(value: Any) -> str:
     if isinstance(value, dict):
         return ", ".join(f"{k}: {_plain(v)}" for k, v in value.items())
     if isinstance(value, Section):
-        return ", ".join(_plain(v) for v in value.model_dump().values())
+        return ", ".join(_plain(v) for v in value.model_dump(exclude_defaults=True).values())
     if isinstance(value, tuple):
         return ", ".join(map(str, value))
     return str(value)
@@ -300,12 +300,17 @@ def _hidden(path: Path, base: Path) -> bool:
     return any(part.startswith(".") for part in path.relative_to(base).parts)
 
 
+def commit_of(made: dict[str, Any]) -> str:
+    """The commit that something was made with, in words."""
+    name = f"`{made['commit'][:10]}`" if made["commit"] else "an unknown commit"
+    return name + (" with uncommitted changes" if made["dirty"] else "")
+
+
 def commits(found: list[dict[str, Any]]) -> str:
     """The commit, or commits, that made the artifacts, in words."""
     stages = defaultdict(list)
     for m in found:
-        name = f"`{m['commit'][:10]}`" if m["commit"] else "an unknown commit"
-        stages[name + (" with uncommitted changes" if m["dirty"] else "")].append(m["stage"])
+        stages[commit_of(m)].append(m["stage"])
     if len(stages) == 1:
         return next(iter(stages))
     return "; ".join(f"{name} ({', '.join(dict.fromkeys(of))})" for name, of in stages.items())
@@ -357,7 +362,7 @@ def promises(run: Run) -> str:
     if not rows:
         return "*Not measured.* `make bench` measures.\n"
     shown = [
-        (row["promise"], row["against"], f"{row['ratio']:.2f}", f"{row['low']:.2f} to {row['high']:.2f}", row["target"])
+        (row["promise"], row["against"], f"{row['ratio']:.3g}", f"{row['low']:.3g} to {row['high']:.3g}", row["target"])
         for row in rows
     ]
     machines = "; ".join(sorted({row["machine"] for row in rows}))
@@ -524,11 +529,12 @@ def _of_paper(paper: Any, name: str, column: str) -> str:
 
 
 def verification_made(run: Run) -> str:
-    """From which files, with which versions."""
+    """From which files, when, and with what."""
     found = verified()
     versions = ", ".join(f"{name} {value}" for name, value in found["versions"].items())
     rows = [(f"`{name}`", f"`{digest[:16]}`") for name, digest in found["files"].items()]
-    return table(["file", "SHA-256 begins"], rows) + f"\nWith {versions}.\n"
+    made = f"Made on {found['date']} with commit {commit_of(found)} and {versions}."
+    return table(["file", "SHA-256 begins"], rows) + f"\n{made}\n"
 
 
 INCLUDES: dict[str, Callable[[Run], str]] = {

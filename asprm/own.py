@@ -16,10 +16,12 @@ import pyarrow as pa
 from asprm.align import Speller
 from asprm.best_of_n import aggregate
 from asprm.engines import Engine, Request, Sampling
+from asprm.engines.executor import Executor
+from asprm.guided import TextGuide
 from asprm.jsonl import take
 from asprm.prm import hold_out
 from asprm.problems import Problem
-from asprm.published import StepTagPRM, Text
+from asprm.published import StepTagPRM, Text, TokenScorer
 from asprm.rollout import label, run_rollouts
 from asprm.score import PRM, Item, score
 from asprm.split import adaptive, cut
@@ -126,15 +128,15 @@ def held_out(examples: Sequence[Example], share: float, seed: int) -> tuple[list
     return kept, held
 
 
-def item_of(row: Mapping[str, Any], encoder: Encoder) -> Item:
-    """Where the row's solution is to be rated: at its steps' ends."""
-    return Item(encoder.prompt(row), *encoder.steps(row))
+def item_of(row: Mapping[str, Any], scorer: TokenScorer | StepTagPRM) -> Item:
+    """Where the row's solution is to be rated: at its steps' ends. ValueError: the row has no steps, or cannot be."""
+    if isinstance(scorer, TokenScorer):  # which reads the row's own ids, if they are its tokenizer's
+        return Item(scorer.encoder.prompt(row), *scorer.encoder.steps(row))
+    return scorer.item(Text(_problem(row), *steps_in(row)), "its text")
 
 
-def tagged_of(row: Mapping[str, Any], rater: StepTagPRM) -> Item:
-    """The same for a published reward model, which has a way of its own to put problem and steps together."""
-    text, marks = steps_in(row)
-    return rater.item(Text(take(row, "problem", str, "the problem's text"), text, marks), "its text")
+def _problem(row: Mapping[str, Any]) -> str:
+    return take(row, "problem", str, "the problem's text")
 
 
 def score_fields(items: Sequence[Item], prm: PRM, how: str) -> Iterator[dict[str, Any]]:
@@ -143,18 +145,30 @@ def score_fields(items: Sequence[Item], prm: PRM, how: str) -> Iterator[dict[str
         yield {"scores": scores, "score": np.float32(aggregate(scores, how))}
 
 
+def asked_of(row: Mapping[str, Any], encoder: Encoder) -> tuple[Problem, np.ndarray]:
+    """The row's problem, and how it is put to the policy. ValueError: it has none, or one that is too long."""
+    return Problem("", "math", _problem(row)), encoder.prompt(row)
+
+
 def decode_fields(
-    prompts: Sequence[np.ndarray], engine: Engine, prm: PRM, *, trigger: float, candidates: int, max_new_tokens: int
+    items: Sequence[tuple[Problem, np.ndarray]],
+    engine: Engine,
+    guide: Executor | TextGuide,
+    *,
+    trigger: float,
+    candidates: int,
+    max_new_tokens: int,
 ) -> list[dict[str, Any]]:
-    """A solution for each prompt, by guided decoding, and where the PRM stepped in."""
+    """A solution for each problem, by guided decoding, and where the reward model stepped in."""
     spell = Speller(engine.tokenizer)
-    fields: list[dict[str, Any]] = [{}] * len(prompts)
-    requests = [Request(prompt, len(prompt), 0, i) for i, prompt in enumerate(prompts)]
+    fields: list[dict[str, Any]] = [{}] * len(items)
+    requests = [Request(prompt, len(prompt), 0, problem) for problem, prompt in items]
+    places = {id(request): i for i, request in enumerate(requests)}
     options = {"trigger": trigger, "candidates": candidates, "max_new_tokens": max_new_tokens}
-    for request, guided in guided_decode(engine, prm.model, requests, **options):
+    for request, guided in guided_decode(engine, guide, requests, **options):
         text, char_ends = spell(guided.ids)
         starts = np.concatenate([[0], char_ends])
-        fields[request.key] = {
+        fields[places[id(request)]] = {
             "solution": text,
             "finished": guided.finished,
             "tokens": len(guided.ids),

@@ -131,6 +131,10 @@ _DEEPSEEK_CODER_6_7B = Shape(32, 4096, 32, 32, 128, 11008, 32256)
 KNOWN = {  # by what a hub name holds; nothing is downloaded to make a plan
     "deepseek-coder-6.7b": _DEEPSEEK_CODER_6_7B,
     "lcd-ds": _DEEPSEEK_CODER_6_7B,
+    "asprm-d": _DEEPSEEK_CODER_6_7B,
+    "asprm-mathcode-deepseek": _DEEPSEEK_CODER_6_7B,
+    "asprm-l": _LLAMA_8B,
+    "asprm-m": _MISTRAL_7B,
     "mistral-7b": _MISTRAL_7B,
     "metamath-llama": _LLAMA_8B,
     "llama-3.1-8b": _LLAMA_8B,
@@ -352,15 +356,24 @@ class _Stages:
     def __init__(self, profile: Profile, shapes: dict[str, Shape], device: _Device) -> None:
         self.p, self.shapes, self.device = profile, shapes, device
         self.known: dict[tuple[str, str], Lengths] = {}
-        # Of each reward model: the policy that it starts from, its tables of labels, the number of trainings, and
-        # whether it takes as many solutions from each table as from the smallest.
+        # Of each reward model that is trained: the policy that it starts from, its tables of labels, the number of
+        # trainings, and whether it takes as many solutions from each table as from the smallest.
         given = getattr(profile, "reward_models", None)
         method = profile.split.method
+        self.published = {name: model.published for name, model in (given or {}).items() if model.published}
         self.models: dict[str, tuple[str, Sequence[str], int, bool]] = (
-            {name: (model.base, model.data, model.seeds, model.equal) for name, model in given.items()}
+            {
+                name: (model.base, model.data, model.seeds, model.equal)
+                for name, model in given.items()
+                if not model.published
+            }
             if given
             else {f"ASPRM-{policy}": (policy, [f"{policy}/{method}"], 1, False) for policy in profile.policies}
         )
+
+    def rater(self, name: str) -> Shape:
+        """The shape of a reward model."""
+        return self.shapes[self.models[name][0]] if name in self.models else shape_of(self.published[name])
 
     def sets(self, policy: str, part: str) -> list[_Set]:
         """Those of the policy's domain."""
@@ -463,7 +476,7 @@ class _Stages:
 
     def best_of_n(self, policy: str, name: str) -> Cost:
         """Every candidate of validation and test is read once; further rating positions cost nothing."""
-        shape = self.shapes[self.models[name][0]]
+        shape = self.rater(name)
         some = [one for part in ("validation", "test") for one in self.sets(policy, part)]
         texts = sum(one.count for one in some) * self.p.sample.candidates
         read = sum(one.count * (one.lengths.prompt + self.p.sample.candidates * one.lengths.solution) for one in some)
@@ -478,7 +491,7 @@ class _Stages:
         """Validation at every trigger, tests at one, or at all (the first reward model): the policy writes, the PRM
         reads everything once and M candidates at each decision.
         """
-        writer, rater = self.shapes[policy], self.shapes[self.models[name][0]]
+        writer, rater = self.shapes[policy], self.rater(name)
         triggers = len(self.p.tvd.triggers)
         some = [(one, triggers) for one in self.sets(policy, "validation")]
         some += [(one, triggers if everywhere else 1) for one in self.sets(policy, "test")]

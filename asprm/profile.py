@@ -11,10 +11,12 @@ from collections.abc import Iterable, Mapping
 from functools import cache
 from pathlib import Path
 from types import MappingProxyType
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 import yaml
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+
+from asprm.conventions import CONVENTIONS
 
 PACKAGED = Path(__file__).parent / "profiles"
 
@@ -178,16 +180,39 @@ class Rollout(Section):
 
 
 class RewardModel(Section):
-    base: str
+    base: str | None = None
     """the policy whose weights it starts from"""
-    data: Annotated[
-        tuple[Annotated[str, Field(pattern=r"^\w+/")], ...], BeforeValidator(_as_tuple), Field(min_length=1)
-    ]
+    data: Annotated[tuple[Annotated[str, Field(pattern=r"^\w+/")], ...], BeforeValidator(_as_tuple)] = ()
     """tables of labels to learn from, `<policy>/<method>`; texts of another policy are read by the base's tokenizer"""
     equal: bool = False
     """of each table take as many solutions as the smallest has"""
     seeds: Count = 1
     """trainings that differ in their seed only"""
+    published: str | None = None
+    """in place of all these: one that is not trained here, named as in a policy's `path`"""
+    convention: str | None = None
+    """how a published one is read; null: as is known of its hub name, or else as those trained here"""
+    steps: Annotated[str, AfterValidator(_method)] | None = None
+    """where a published one rates, as in `split.method`; null: at line breaks"""
+
+    @property
+    def rates(self) -> str:
+        """The method by which steps end where it rates: that of its data, or of a published one what is said of it."""
+        return self.data[0].partition("/")[2] if self.data else self.steps or "line"
+
+    @model_validator(mode="after")
+    def _is_trained_or_published(self) -> "RewardModel":
+        if self.published:
+            right = (self.base, self.data, self.equal, self.seeds) == (None, (), False, 1)
+        else:
+            right = bool(self.base and self.data) and self.convention is None and self.steps is None
+        if not right:
+            raise ValueError(
+                "expected base, data (equal, seeds) of one that is trained here, or published (convention, steps)"
+            )
+        if self.convention is not None and self.convention not in CONVENTIONS:
+            raise ValueError(f"unknown convention '{self.convention}': {nearest(self.convention, CONVENTIONS)}")
+        return self
 
 
 class Prm(Section):
@@ -332,7 +357,7 @@ class Profile(Section):
     def _names_are_known(self) -> "Profile":
         """A reward model's base and data, and what the stages ask for, must exist."""
         models = self.reward_models.items()
-        used = [(f"reward_models.{name}.base", model.base) for name, model in models]
+        used = [(f"reward_models.{name}.base", model.base) for name, model in models if not model.published]
         used += [(f"reward_models.{name}.data", t.partition("/")[0]) for name, model in models for t in model.data]
         asked = [("best_of_n.score", self.best_of_n.score), ("tvd.guide", self.tvd.guide)]
         used += [(where, policy) for where, by_policy in asked for policy in by_policy]
@@ -462,7 +487,8 @@ def _fault(model: type[BaseModel], fault: Any, where: str) -> str:
 def _fields_at(model: type[BaseModel], location: tuple[Any, ...]) -> list[str]:
     """Field names of the section at `location`."""
     for part in location:
-        annotation = model.model_fields[part].annotation if part in model.model_fields else PolicySource
-        if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-            model = annotation
+        if part in model.model_fields:
+            annotation = model.model_fields[part].annotation
+            annotation = (annotation, *get_args(annotation))[-1]  # of a mapping that of its values
+            model = annotation if isinstance(annotation, type) and issubclass(annotation, BaseModel) else model
     return list(model.model_fields)

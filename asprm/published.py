@@ -1,47 +1,48 @@
 """Published reward models: those that read the score at a tag token, and one interface for them and this study's own.
 
-Math-Shepherd, ASPRM, ER-PRM, RLHFlow's and Qwen's PRMs agree that a step is followed by a token at which it is scored,
-and on little else: which token, how problem and steps are put together, what the score is made of. `CONVENTIONS` says
-so for each, as data, with the place where the fact is stated. `StepTagPRM` follows one of them: it writes the text with
-its tags, finds each tag by its place in the text (never by looking for its id, which a solution may hold itself), and
-reads all steps of a solution in one forward.
+Math-Shepherd, ASPRM, ER-PRM, RLHFlow's and Qwen's PRMs are read by different `asprm.conventions`. `StepTagPRM` follows
+one of them: it writes the text with its tags, finds each tag by its place in the text (never by looking for its id,
+which a solution may hold itself), and reads all steps of a solution in one forward.
 
 A `Scorer` rates texts: whoever chooses among candidates or guides a policy needs no more than that of a reward model,
-whatever its tokenizer. `TokenScorer` makes one of a PRM that is scored at the steps' own last tokens. Best-of-N takes
-either by `asprm.score.score_table`, guided decoding by `TextGuide`.
+whatever its tokenizer. `TokenScorer` makes one of a PRM that is scored at the steps' own last tokens.
+`load_reward_model` loads either kind, and `scorer_for` says how it rates a policy's solutions; Best-of-N takes that by
+`asprm.score.score_table`, guided decoding by `asprm.guided.guide_for`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from types import MappingProxyType
-from typing import Any, Literal, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import torch
 from torch import nn
 from transformers import AutoModelForCausalLM, PreTrainedModel, Qwen2Model, Qwen2PreTrainedModel
 
-from asprm.align import Speller
-from asprm.models import load_config, load_tokenizer, load_weights, located
+from asprm.align import Speller, carry, same_tokens
+from asprm.conventions import Convention, convention_of, known
+from asprm.models import load_config, load_tokenizer, load_weights
 from asprm.packed import use_packs
-from asprm.policy import encode_prompts
-from asprm.problems import Problem
-from asprm.score import PRM, Item, quiet, score_stream, this_device
+from asprm.score import PRM, Item, load_prm, quiet, score_stream, this_device
+from asprm.texts import Encoder
 
 
 @dataclass(frozen=True, eq=False)
 class Text:
     """A solution and where to rate it, as text: what any reward model reads, whatever its tokenizer.
 
-    ends: (K,) characters, from 0 to len(solution), never falling: a score at `end` has seen solution[:end].
+    ends: (K,) characters, from 0 to len(solution), never falling: a score at `end` has seen solution[:end]. finished:
+    the solution has come to its end, which a score there sees too, if its reward model knows an end of text.
     """
 
     problem: str
     solution: str
     ends: Sequence[int] | np.ndarray
+    finished: bool = False
 
 
 class Scorer(Protocol):
@@ -52,106 +53,21 @@ class Scorer(Protocol):
         ...
 
 
-@dataclass(frozen=True)
-class Convention:
-    """How a family of reward models is read.
+class _ByItems:
+    """A `Scorer` that makes an `Item` of each text: where `prm` reads it, and what."""
 
-    tag: follows every step, one token. form: where steps stand: in one text after the problem (`prompt`, with
-    {problem} in it), in one assistant message (`chat`, after the message `system`), or each in a user's message that
-    the assistant answers with the tag (`turns`; the first message begins with `prompt`). read: the score is read at the
-    tag, or at the token before it, which predicts it. good, bad: the answers between which the model decides; over:
-    what their probability is taken over: the `pair`, the whole `vocabulary`, or the two `classes` of a head of its own
-    (which knows no such tokens). breaks: what becomes of a line break that ends a step: `kept` before the tag, moved
-    `after` it, `dropped`. after: stands after every tag. special: the tokenizer adds its own special tokens to the
-    text. models: hub names. stated: where all this is said.
-    """
+    prm: PRM
 
-    tag: str
-    form: Literal["text", "chat", "turns"]
-    over: Literal["pair", "vocabulary", "classes"]
-    breaks: Literal["kept", "after", "dropped"]
-    stated: str
-    after: str = ""
-    good: str = "+"
-    bad: str = "-"
-    prompt: str = "{problem} "
-    system: str = ""
-    read: Literal["tag", "before"] = "tag"
-    special: bool = True
-    models: tuple[str, ...] = ()
+    def item(self, text: Text, name: str = "text") -> Item:
+        raise NotImplementedError
+
+    def rate(self, texts: Iterable[Text], *, tokens: int | None = None) -> Iterator[np.ndarray]:
+        """See `Scorer`. tokens: how many are read in one forward (None: by the device)."""
+        items = (self.item(text, f"text {number}") for number, text in enumerate(texts))
+        return score_stream(self.prm, items, tokens=tokens)
 
 
-CONVENTIONS: Mapping[str, Convention] = MappingProxyType(
-    {
-        "math-shepherd": Convention(
-            tag=" ки",
-            form="text",
-            over="pair",
-            breaks="after",
-            models=("peiyi9979/math-shepherd-mistral-7b-prm",),
-            stated="the model's card: ids 648, 387, 12902, which are ' +', ' -' and ' ки' in Mistral's v1 vocabulary",
-        ),
-        "asprm": Convention(
-            tag=" ки",
-            form="text",
-            over="pair",
-            breaks="kept",
-            after=" ",
-            special=False,
-            models=tuple(
-                f"Lux0926/ASPRM-{x}" for x in ("M", "L", "D", "D-ORM", "MATHCODE-Mistral", "MATHCODE-DeepSeek")
-            ),
-            stated="Lux0926/ASPRM: train/*.sh (--placeholder_token), its samples (the mark after a line break, a space "
-            "after the mark); OpenRLHF: ProcessRewardDataset (no special tokens). How its `query` joins problem "
-            "and solution is stated nowhere: taken to be Math-Shepherd's way",
-        ),
-        "er-prm": Convention(
-            tag=" ки",
-            good=" +",
-            bad=" -",
-            form="text",
-            over="vocabulary",
-            breaks="dropped",
-            stated="hanningzhang/ER-PRM: evaluation/evaluate_gsm_reward_model.py at 5a996d4",
-        ),
-        "rlhflow": Convention(
-            tag="+",
-            form="turns",
-            over="pair",
-            breaks="dropped",
-            read="before",
-            models=("RLHFlow/Llama3.1-8B-PRM-Mistral-Data", "RLHFlow/Llama3.1-8B-PRM-Deepseek-Data"),
-            stated="RLHFlow/RLHF-Reward-Modeling: math-rm/prm_evaluate.py at 5b2a281, math/README.md",
-        ),
-        "qwen": Convention(
-            tag="<extra_0>",
-            form="chat",
-            over="classes",
-            breaks="dropped",
-            system="Please reason step by step, and put your final answer within \\boxed{}.",
-            models=("Qwen/Qwen2.5-Math-PRM-7B", "Qwen/Qwen2.5-Math-PRM-72B", "Qwen/Qwen2.5-Math-7B-PRM800K"),
-            stated="the models' cards; head: vLLM, qwen2_rm.py (two linear layers, a ReLU between; class 1 is good)",
-        ),
-    }
-)
-
-
-def convention_of(path: str | Path) -> str:
-    """The name of the convention of a model on the hub. ValueError: none is known for it."""
-    name, _ = located(path)
-    for convention, values in CONVENTIONS.items():
-        if name in values.models:
-            return convention
-    raise ValueError(f"published: no convention is known for {name}; say which: {', '.join(CONVENTIONS)}")
-
-
-def _known(convention: str | Convention) -> Convention:
-    if isinstance(convention, str) and convention not in CONVENTIONS:
-        raise ValueError(f"published: no convention is called {convention!r}; there are {', '.join(CONVENTIONS)}")
-    return CONVENTIONS[convention] if isinstance(convention, str) else convention
-
-
-class StepTagPRM:
+class StepTagPRM(_ByItems):
     """A `Scorer` that writes a tag after every step and reads the score there.
 
     model: a causal language model, or one with the convention's own head; it is changed so that it reads packs.
@@ -160,13 +76,14 @@ class StepTagPRM:
     """
 
     def __init__(self, model: PreTrainedModel, tokenizer: Any, convention: str | Convention) -> None:
-        self.convention = _known(convention)
+        self.convention = known(convention)
         if not tokenizer.is_fast:
             raise ValueError("published: the tokenizer does not tell where its tokens stand; expected a fast tokenizer")
         self.tokenizer = tokenizer
         self.tag = _one_token(tokenizer, self.convention.tag, "the tag")
-        self.model = use_packs(model.eval())
-        self.model.score = _head(self.model, tokenizer, self.convention)
+        model = use_packs(model.eval())
+        model.score = _head(model, tokenizer, self.convention)
+        self.prm = PRM(model, tokenizer, {})
 
     @classmethod
     def load(
@@ -181,7 +98,7 @@ class StepTagPRM:
 
         device: the accelerator if there is one, else the CPU. dtype: bfloat16 on an accelerator, float32 on the CPU.
         """
-        convention = _known(convention or convention_of(path))
+        convention = known(convention or convention_of(path))
         device = torch.device(device or this_device())
         dtype = dtype or (torch.float32 if device.type == "cpu" else torch.bfloat16)
         kind, config = QwenPRM if convention.over == "classes" else AutoModelForCausalLM, load_config(path)
@@ -197,11 +114,6 @@ class StepTagPRM:
                 f"{convention.form}/{convention.over}?"
             )
         return cls(model.to(device), load_tokenizer(path), convention)
-
-    def rate(self, texts: Iterable[Text], *, tokens: int | None = None) -> Iterator[np.ndarray]:
-        """See `Scorer`. tokens: how many are read in one forward (None: by the device)."""
-        items = (self.item(text, f"text {number}") for number, text in enumerate(texts))
-        return score_stream(PRM(self.model, self.tokenizer, {}), items, tokens=tokens)
 
     def item(self, text: Text, name: str = "text") -> Item:
         """The tagged text as ids, and where its scores are read. ValueError, with the name: it cannot be tagged."""
@@ -226,7 +138,7 @@ class StepTagPRM:
         """The text that the model reads, and the character end of each piece's tag in it."""
         rule = self.convention
         opening = rule.prompt.replace("{problem}", problem)
-        if pieces[0].startswith(" "):
+        if pieces[0].startswith(" ") or not pieces[0].strip():
             opening = opening.removesuffix(" ")
         if rule.form == "turns":
             return self._turns([opening + pieces[0].rstrip(), *(piece.strip() for piece in pieces[1:])], name)
@@ -266,51 +178,52 @@ class StepTagPRM:
         return self.tokenizer.apply_chat_template(list(messages), tokenize=False, **options)
 
 
-class TokenScorer:
+class TokenScorer(_ByItems):
     """A `Scorer` of a PRM that is scored at the steps' own last tokens (`asprm.score`), for texts of any policy.
 
     The solution is encoded anew by the PRM's tokenizer; a step ends with the token that holds its last character.
+    template: how a problem is put to the PRM (`asprm.texts.Encoder`); None: as it was in training. ValueError: no
+    template, and the tokenizer has none either.
     """
 
-    def __init__(self, prm: PRM) -> None:
+    def __init__(self, prm: PRM, template: str | None = None) -> None:
         self.prm = prm
-        self.spell = Speller(prm.tokenizer)
-
-    def rate(self, texts: Iterable[Text], *, tokens: int | None = None) -> Iterator[np.ndarray]:
-        """See `Scorer`. tokens: how many are read in one forward (None: by the device)."""
-        items = (self.item(text, f"text {number}") for number, text in enumerate(texts))
-        return score_stream(self.prm, items, tokens=tokens)
+        positions = prm.model.config.get_text_config().max_position_embeddings
+        template = template or prm.about.get("template")
+        self.encoder = Encoder(prm.tokenizer, template=template, positions=positions)
 
     def item(self, text: Text, name: str = "text") -> Item:
-        """The text as ids of the PRM. ValueError, with the name: its tokenizer does not spell the solution back."""
-        ends = _checked(text, name)
-        prompt = encode_prompts(self.prm.tokenizer, [Problem("", "math", text.problem)])[0]
-        ids = np.asarray(self.prm.tokenizer(text.solution, add_special_tokens=False)["input_ids"], np.int32)
-        spelled, char_ends = self.spell(ids)
-        if spelled != text.solution:
-            raise ValueError(f"{name}: the PRM's tokenizer makes {spelled[-40:]!r} of a solution that ends in "
-                             f"{text.solution[-40:]!r}")  # fmt: skip
-        return Item(prompt, ids, np.minimum(np.searchsorted(char_ends, ends) + 1, len(ids)).astype(np.int32))
+        """The text as ids of the PRM, and where its scores are read. ValueError, with the name: it cannot be rated."""
+        marks, prompt = _checked(text, name), self.encoder.prompt({"problem": text.problem})
+        ids, ends = carry(text.solution, marks, self.prm.tokenizer, finished=text.finished)
+        if not len(ids):  # nothing is written yet: the problem alone is rated
+            return Item(prompt[:-1], prompt[-1:], ends)
+        return Item(prompt, ids, ends)
 
 
-class TextGuide:
-    """What guided decoding (`asprm.tvd.Rater`) asks of a reward model, by a `Scorer` that rates texts.
+def load_reward_model(
+    path: str | Path, convention: str | None = None, *, device: str | torch.device | None = None
+) -> PRM | StepTagPRM:
+    """A reward model of either kind, from a Hugging Face folder or a hub name.
 
-    tokenizer: the policy's. A request's key is its problem. A candidate is rated at the end of the text that it makes;
-    an end of text, which spells nothing, as the text before it.
+    With a convention, its own or one that is known for its name, it is scored at tags; else it is one that
+    `asprm.prm.train` wrote. ValueError: it is not what it is taken for.
     """
+    if convention is None:
+        with suppress(ValueError):
+            convention = convention_of(path)
+    if convention is not None:
+        return StepTagPRM.load(path, convention, device=device)
+    return load_prm(path, device=device)
 
-    def __init__(self, scorer: Scorer, tokenizer: Any) -> None:
-        self.scorer, self.tokenizer = scorer, tokenizer
 
-    def rate(self, asked: Sequence[tuple[Any, np.ndarray, np.ndarray]]) -> list[np.ndarray]:
-        """Scores (M,) float32 per decision: (prompt's request, ids of the solution so far (T,), candidates (M,))."""
-        rows = [np.append(ids, one) for _, ids, candidates in asked for one in candidates]
-        solutions = self.tokenizer.batch_decode(rows, skip_special_tokens=True)
-        problems = [request.key.prompt for request, _, candidates in asked for _ in candidates]
-        texts = [Text(problem, text, [len(text)]) for problem, text in zip(problems, solutions, strict=True)]
-        found = np.concatenate(list(self.scorer.rate(texts)))
-        return np.split(found, np.cumsum([len(candidates) for *_, candidates in asked])[:-1])
+def scorer_for(prm: PRM | StepTagPRM, tokenizer: Any, template: str | None = None) -> PRM | Scorer:
+    """How a reward model rates solutions in the tokens of a policy's `tokenizer`: by these, if it reads the same ones,
+    and else by their text. template: how a problem is put to a PRM that does not say how it was in training.
+    """
+    if isinstance(prm, PRM) and not same_tokens(prm.tokenizer, tokenizer):
+        return TokenScorer(prm, prm.about.get("template") or template)
+    return prm
 
 
 def _checked(text: Text, name: str) -> np.ndarray:

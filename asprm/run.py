@@ -101,6 +101,8 @@ def open_run(profile: str, stage: str, parameters: Mapping[str, Any] | None = No
         raise ProfileError(
             f"{stage}: unknown reward model '{given['prm']}': {nearest(given['prm'], base.reward_models)}"
         )
+    if stage == "prm" and "prm" in given and base.reward_models[given["prm"].partition("@")[0]].published:
+        raise ProfileError(f"prm: '{given['prm']}' is published, so that it is not trained here; name another one")
 
     changed = base.model_dump()
     changed[stage] |= {name: given[name] for name in given.keys() & type(section).model_fields}
@@ -254,6 +256,13 @@ class Run:
         source = self.profile.policies[name].reward_base
         return self._weights(name, source) if source else self.policy_path(name)
 
+    def reward_model(self, artifact: str) -> tuple[str, str | None]:
+        """What `asprm.published.load_reward_model` takes: folder or hub name of a training, and its convention."""
+        model = self.profile.reward_models[artifact.partition("@")[0]]
+        if model.published:
+            return self._weights(artifact, model.published), model.convention
+        return str(self.find(f"prm/{artifact}")), None
+
     def _weights(self, name: str, source: str) -> str:
         for root in (self.root, REPOSITORY):
             if (root / source).is_dir():
@@ -261,8 +270,8 @@ class Run:
                 return str(root / source)
         if source.startswith(("data/", ".", "/")):
             raise MissingArtifact(
-                f"{self.stage}: no weights of policy '{name}' in {source}\n"
-                "  they come with the project; restore them with:  git checkout -- data/policies"
+                f"{self.stage}: no weights of '{name}' in {source}\n"
+                "  those of policies come with the project; restore them with:  git checkout -- data/policies"
             )
         from asprm.models import located, pinned
 
@@ -346,7 +355,6 @@ class Run:
         self.outputs[name] = value
 
     def _facts(self) -> dict[str, Any]:
-        commit, dirty = _commit()
         return {
             "stage": self.stage,
             "profile": self.profile.name,
@@ -354,9 +362,7 @@ class Run:
             "settings": self.profile.reads(self.stage),
             "overrides": self.overrides,
             "seed": self.seed,
-            "commit": commit,
-            "dirty": dirty,
-            "versions": _versions(),
+            **made_with(),
             "device": _device(),
             "seconds": round(time.monotonic() - self.started, 1),
             "peak_memory_mb": _peak_memory(),
@@ -428,6 +434,12 @@ def _differences(base: Profile, effective: Profile, stage: str) -> dict[str, Any
     return {name: value for name, value in new.items() if value != old[name]}
 
 
+def made_with(*packages: str) -> dict[str, Any]:
+    """What a result is made with: commit, dirty (as `_commit` says) and versions of Python, `VERSIONS` and these."""
+    commit, dirty = _commit()
+    return {"commit": commit, "dirty": dirty, "versions": dict(_versions((*VERSIONS, *packages)))}
+
+
 @cache
 def _commit() -> tuple[str | None, bool | None]:
     """The project's commit and whether tracked files differ from it; None outside a git repository."""
@@ -444,9 +456,9 @@ def _commit() -> tuple[str | None, bool | None]:
 
 
 @cache
-def _versions() -> dict[str, str]:
+def _versions(packages: tuple[str, ...]) -> dict[str, str]:
     found = {"python": platform.python_version()}
-    for package in VERSIONS:
+    for package in packages:
         try:
             found[package] = version(package)
         except PackageNotFoundError:

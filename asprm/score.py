@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
@@ -23,13 +23,15 @@ import torch
 from transformers import AutoModelForTokenClassification, PreTrainedModel
 from transformers.utils import logging
 
-from asprm.align import carry, same_tokens
 from asprm.chunks import map_chunks
 from asprm.models import load_config, load_tokenizer, load_weights
 from asprm.packed import in_order, pack, read, reading_size, tree_costs, use_packs
 from asprm.run import Run
 from asprm.sample import problem_set, prompts_of, test_sets
 from asprm.split import cutter, parse_method, split_tables, tau_of
+
+if TYPE_CHECKING:
+    from asprm.published import Scorer, Text
 
 ABOUT = "prm.json"  # beside the weights: how the PRM was made
 _WINDOW = 1024  # items looked at together for common beginnings
@@ -183,16 +185,14 @@ def check(item: Item, model: PreTrainedModel, name: str) -> None:
 
 
 def score_table(
-    prm: PRM | Any, samples: pa.Table, splits: pa.Table, prompts: Mapping[str, np.ndarray], *, carry_over: bool = False
+    prm: PRM | Scorer, samples: pa.Table, splits: pa.Table, problems: Mapping[str, np.ndarray] | Mapping[str, str]
 ) -> pa.Table:
     """One row of step scores per solution; schema `SCHEMA`. Rows are independent: score a big table batch by batch.
 
-    samples: columns problem, solution, ids, correct, answer. splits: problem, solution, ends, the same rows in the same
-    order. prompts: token ids (L,) by problem. carry_over: the samples' tokens are not the PRM's; then also needed are
-    samples' text and finished, and char_ends, from which ids and ends in the PRM's tokens are found.
-    prm: also any `asprm.published.Scorer`, which rates texts: then the samples' text and char_ends are read, and
-    prompts are the problems' own texts.
-    ValueError: the tables do not match, or an item cannot be scored.
+    splits: columns problem, solution, … of the same rows as samples, in the same order. A PRM reads the samples' own
+    tokens: samples has problem, solution, ids, correct, answer, splits has ends, and problems are token ids (L,) by
+    name. A `Scorer` reads texts: text and finished in the place of ids, char_ends in that of ends, and the problems'
+    texts. ValueError: the tables do not match, or an item cannot be scored.
     """
     for column in ("problem", "solution"):
         if not samples[column].combine_chunks().equals(splits[column].combine_chunks()):
@@ -201,54 +201,47 @@ def score_table(
                 "expected the split of these very samples, in their order"
             )
     if isinstance(prm, PRM):
-        found = score(prm, _items(prm, samples, splits, prompts, carry_over))
+        found = score(prm, _items(samples, splits, problems))
     else:
-        found = list(prm.rate(_texts(samples, splits, prompts)))
+        found = list(prm.rate(_texts(samples, splits, problems)))
     scores = pa.array(found, pa.list_(pa.float32()))
     table = samples.select(["problem", "solution", "correct", "answer"]).append_column("scores", scores)
     return table.select(SCHEMA.names).cast(SCHEMA)
 
 
-def _items(
-    prm: PRM, samples: pa.Table, splits: pa.Table, prompts: Mapping[str, np.ndarray], carry_over: bool
-) -> Iterator[Item]:
-    names = samples["problem"].to_pylist()
-    if not carry_over:
-        for name, ids, ends in zip(names, samples["ids"], splits["ends"], strict=True):
-            yield Item(prompts[name], np.asarray(ids.values), np.asarray(ends.values))
-        return
-    texts, finished = samples["text"].to_pylist(), samples["finished"].to_pylist()
-    for name, text, whole, ends in zip(names, texts, finished, splits["char_ends"], strict=True):
-        yield Item(prompts[name], *carry(text, np.asarray(ends.values), prm.tokenizer, finished=whole))
+def _items(samples: pa.Table, splits: pa.Table, prompts: Mapping[str, np.ndarray]) -> Iterator[Item]:
+    for name, ids, ends in zip(samples["problem"].to_pylist(), samples["ids"], splits["ends"], strict=True):
+        yield Item(prompts[name], np.asarray(ids.values), np.asarray(ends.values))
 
 
-def _texts(samples: pa.Table, splits: pa.Table, problems: Mapping[str, str]) -> Iterator[Any]:
+def _texts(samples: pa.Table, splits: pa.Table, problems: Mapping[str, str]) -> Iterator[Text]:
     from asprm.published import Text
 
-    rows = zip(samples["problem"].to_pylist(), samples["text"].to_pylist(), splits["char_ends"], strict=True)
-    return (Text(problems[name], text, np.asarray(ends.values)) for name, text, ends in rows)
+    names, texts, finished = (samples[column].to_pylist() for column in ("problem", "text", "finished"))
+    for name, text, whole, ends in zip(names, texts, finished, splits["char_ends"], strict=True):
+        yield Text(problems[name], text, np.asarray(ends.values), whole)
 
 
 def score_all(run: Run) -> list[str]:
     """Rate the policy's candidates, of validation and each test set, by every reward model that is asked for.
 
     Writes `best_of_n/<prm>/<policy>-<set>`. One rule for all: a reward model rates where steps end in the way of those
-    that it learned from: at decision tokens, at line breaks, or at the end of the solution. For those that start from
-    this policy there are also `…@confidence`, `…@line` and `…@random0` … (Table 3), which cost nothing more: one
-    reading of a solution gives the scores at all positions. An experiment rates by `run.prm` alone.
-    Returns the tables' names.
+    that it learned from (of a published one the profile says it): at decision tokens, at line breaks, or at the end of
+    the solution. For those that start from this policy there are also `…@confidence`, `…@line` and `…@random0` …
+    (Table 3), which cost nothing more: one reading of a solution gives the scores at all positions. An experiment rates
+    by `run.prm` alone. Returns the tables' names.
     """
     profile, policy = run.profile, run.policy
     chosen = [run.prm] if run.experiment else profile.best_of_n.score[policy]
     names = [artifact for name in chosen for artifact in profile.trainings(name, policy)]
     sets = ["validation", *test_sets(profile, run.domain)]
     tasks = [(name, one) for one in sets for name in names]
-    folders = {name: str(run.find(f"prm/{name}")) for name in names}
+    models = {name: run.reward_model(name) for name in names}
     run.read_json(f"threshold/{policy}")
     for one in sets:
         run.find(f"sample/{policy}/{one}.parquet")
     tables = map_chunks(
-        partial(_score_task, run=run, folders=folders),
+        partial(_score_task, run=run, models=models),
         tasks,
         size=1,
         folder=run.work(f"best_of_n/{policy}"),
@@ -275,7 +268,8 @@ class _Candidates:
         tau = tau_of(run.read_json(f"threshold/{run.policy}"), method.share)
         options = {"tau": tau, "length": profile.split.length, "count": profile.split.count}
         self.own = method.kind
-        kinds = {method.kind, "line"} | {learned_kind(model) for model in profile.reward_models.values()} - {"adaptive"}
+        kinds = {parse_method(model.rates).kind for model in profile.reward_models.values()} - {"adaptive"}
+        kinds |= {method.kind, "line"}
         self.cutters = {kind: cutter(kind, seed=run.seed, **options) for kind in sorted(kinds)}
         for k in range(profile.best_of_n.random):
             self.cutters[f"random{k}"] = cutter("random", seed=run.seed + k, **options)
@@ -295,44 +289,41 @@ class _Candidates:
         self.name, self.cut = name, cut
 
 
-def learned_kind(model: Any) -> str:
-    """How the steps ended that a profile's reward model learned from: one of `asprm.split.METHODS`."""
-    return parse_method(model.data[0].partition("/")[2]).kind
-
-
-def _score_task(tasks: Sequence[tuple[str, str]], candidates: _Candidates, *, run: Run, folders) -> pa.Table:
+def _score_task(tasks: Sequence[tuple[str, str]], candidates: _Candidates, *, run: Run, models) -> pa.Table:
     """`SCHEMA` with the rating position in front: "" (its own kind of steps), "@confidence", "@line", "@random0", …"""
+    from asprm.published import load_reward_model, scorer_for
+
     [(name, one)] = tasks
-    prm, profile = load_prm(folders[name]), run.profile
-    problems = {problem.id: problem for problem in problem_set(profile, one, run.domain)}
-    prompts = prompts_of(prm.tokenizer, list(problems.values()))
+    profile, tokenizer = run.profile, candidates.tokenizer
+    prm = scorer_for(load_reward_model(*models[name]), tokenizer)
+    problems = problem_set(profile, one, run.domain)
+    asked = prompts_of(tokenizer, problems) if isinstance(prm, PRM) else {x.id: x.prompt for x in problems}
     model = profile.reward_models[name.partition("@")[0]]
-    learned = learned_kind(model)
-    positions = {"": candidates.own if learned == "adaptive" else learned}
+    kind = parse_method(model.rates).kind
+    positions = {"": candidates.own if kind == "adaptive" else kind}
     if model.base == run.policy:
         positions |= {"@confidence": candidates.own, "@line": "line"}
         positions |= {f"@random{k}": f"random{k}" for k in range(profile.best_of_n.random)}
-    foreign = not same_tokens(prm.tokenizer, candidates.tokenizer)
     parts: dict[str, list[pa.Table]] = {position: [] for position in positions}
     for batch, splits in candidates.of(one):
         wanted = {position: splits[kind] for position, kind in positions.items()}
-        for position, table in _rated(prm, batch, wanted, prompts, foreign).items():
+        for position, table in _rated(prm, batch, wanted, asked).items():
             parts[position].append(table)
     whole = {position: pa.concat_tables(tables) for position, tables in parts.items()}
     return pa.concat_tables(t.add_column(0, "position", pa.array([p] * len(t))) for p, t in whole.items())
 
 
 def _rated(
-    prm: PRM, batch: pa.Table, splits: Mapping[str, pa.Table], prompts: Mapping[str, np.ndarray], foreign: bool
+    prm: PRM | Scorer, batch: pa.Table, splits: Mapping[str, pa.Table], problems: Mapping[str, Any]
 ) -> dict[str, pa.Table]:
     """Score tables of a batch by position; the union of all positions is read once."""
     if len(splits) == 1:
         [(position, split)] = splits.items()
-        return {position: score_table(prm, batch, split, prompts, carry_over=foreign)}
+        return {position: score_table(prm, batch, split, problems)}
     ends = [[np.asarray(row.values) for row in table["ends"]] for table in splits.values()]
     union = [np.unique(np.concatenate(some)) for some in zip(*ends, strict=True)]
     columns = [*batch.select(["problem", "solution"]).columns, pa.array(union, pa.list_(pa.int32()))]
-    table = score_table(prm, batch, pa.table(columns, names=["problem", "solution", "ends"]), prompts)
+    table = score_table(prm, batch, pa.table(columns, names=["problem", "solution", "ends"]), problems)
     scores = [np.asarray(row.values) for row in table["scores"]]
     out, place = {}, table.schema.get_field_index("scores")
     for position, own in zip(splits, ends, strict=True):

@@ -4,7 +4,8 @@ r"""Graders on real text that nobody here wrote: where they agree, where they do
 
 reads GSM8K, MATH500, the authors' samples and their verdicts on programs (`gsm8k/test.jsonl`, `math500/test.jsonl`, …)
 and writes what the book's Verification page shows: what must hold with its counts, where the graders differ, and which
-tokens the authors' marks stand at; with the versions and the digests of the files that it was made from. Compared are
+tokens the authors' marks stand at; with commit, day and versions, and the digests of the files that it was made from.
+Compared are
 
 - ours: `asprm.grading.grade_math`;
 - authors: a regular expression for whole numbers after `The answer is:` or `####`, written from the description of the
@@ -18,7 +19,7 @@ import json
 import random
 import re
 from collections.abc import Callable, Iterable, Iterator
-from importlib.metadata import version
+from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
@@ -27,6 +28,7 @@ import pandas as pd
 from asprm.grading import grade_math, grade_programs
 from asprm.grading.math import compare_answers
 from asprm.problems.hub import load
+from asprm.run import made_with
 from asprm.tokens import load_tagger, token_table
 
 GRADERS = ("ours", "authors", "math_verify")
@@ -337,7 +339,8 @@ def verify(folder: Path) -> dict[str, object]:
     outcomes = ran.groupby(["model", "authors", "outcome"]).size().rename("programs").reset_index()
     differing = ran[ran["ours"] != ran["authors"]]
     return {
-        "versions": {name: version(name) for name in LIBRARIES},
+        **made_with(*LIBRARIES),
+        "date": datetime.now(UTC).date().isoformat(),
         "files": digests(folder),
         "held": held_answers(folder) + held_programs(ran, reference),
         "summary": _records(summary(frame)),

@@ -72,7 +72,7 @@ def row(promise: str, against: str, ratios: list[float], target: str) -> Row:
     return Row(
         promise,
         against,
-        *(round(x, 3) for x in (statistics.median(ratios), min(ratios), max(ratios))),
+        *(float(f"{x:.4g}") for x in (statistics.median(ratios), min(ratios), max(ratios))),
         target,
         len(ratios),
         f"python benchmarks/{Path(sys.argv[0]).name}",
@@ -96,8 +96,8 @@ def publish(rows: list[Row]) -> list[Row]:
     width = max(len(f"{x.promise} / {x.against}") for x in rows)
     print(f"\n{'promise / against':{width}}  {'ratio':>7}  {'spread':>15}  target")
     for x in rows:
-        spread = f"{x.low:.2f}–{x.high:.2f}"
-        print(f"{f'{x.promise} / {x.against}':{width}}  {x.ratio:7.2f}  {spread:>15}  {x.target}")
+        spread = f"{x.low:.3g}–{x.high:.3g}"
+        print(f"{f'{x.promise} / {x.against}':{width}}  {x.ratio:7.3g}  {spread:>15}  {x.target}")
     print(f"{rows[0].repeats} paired runs; {rows[0].machine}; {rows[0].command}")
     known = json.loads(RESULTS.read_text()) if RESULTS.exists() else []
     new = {(x.promise, x.against) for x in rows}

@@ -1,16 +1,17 @@
-"""Grading: 1,819 solutions of real problems and 350 real programs, each against its budget and the usual way.
+"""Grading: 1,819 solutions of real problems and 350 real programs, each against its budget and the usual ways.
 
     python benchmarks/grading.py ../shared/data
 
-Programs are run two at a time on two cores, each in a sandbox of its own. The usual way, `exec` in one process one
-after the other with a limit of 3 s, is run inside one sandbox here, because these are a model's programs: its time is
-what the loop takes, without that sandbox's start.
+The authors' ways are a regular expression for GSM8K's answers, which reads whole numbers only, and `exec` of all
+programs in one process, one after the other with a limit of 3 s. Here programs run two at a time on two cores, each in
+a sandbox of its own. The authors' loop is run inside one sandbox, under limits, because these are a model's programs:
+its time is what the loop takes, without that sandbox's start.
 """
 
 import json
+import os
 import subprocess
 import sys
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -18,12 +19,20 @@ from common import REPEATS, publish, row, seconds
 
 from asprm.grading import extract_code, grade_math, grade_programs
 from asprm.grading.math import compare_answers
-from asprm.grading.sandbox import command_line, require_sandbox, sandbox_mode
+from asprm.grading.sandbox import Limits, command_line, require_sandbox, sandbox_mode
 from asprm.problems.hub import load
-from asprm.verification import by_math_verify
+from asprm.verification import by_math_verify, by_regular_expression
 
 ONE_BY_ONE = """
-import json, signal, sys, time
+import json, os, resource, signal, sys, time
+
+programs, limits = json.load(sys.stdin)
+for name, value in limits.items():
+    resource.setrlimit(getattr(resource, f"RLIMIT_{name}"), (value, value))
+if os.geteuid() == 0:
+    os.setgroups([])
+    os.setresgid(65534, 65534, 65534)
+    os.setresuid(65534, 65534, 65534)
 
 class Late(BaseException):
     pass
@@ -33,11 +42,10 @@ def late(*_):
 
 signal.signal(signal.SIGALRM, late)
 sys.path.append("/packages")
-programs = json.load(sys.stdin)
 passed, start = 0, time.perf_counter()
 for program in programs:
     try:
-        signal.setitimer(signal.ITIMER_REAL, 3)
+        signal.setitimer(signal.ITIMER_REAL, SECONDS)
         exec(program, {"print": lambda *_, **__: None})
         passed += 1
     except BaseException:
@@ -45,7 +53,7 @@ for program in programs:
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
 print(json.dumps([passed, time.perf_counter() - start]), file=sys.__stdout__)
-"""
+""".replace("SECONDS", str(Limits.cpu_seconds))
 
 
 def main(data: Path) -> list:
@@ -53,21 +61,22 @@ def main(data: Path) -> list:
     math500 = [(problem.solution, problem.answer) for problem in load("math500", "test", data / "math500")]
     programs = real_programs(data / "leetcode")
     ours: dict[str, list[float]] = {"gsm8k": [], "math500": [], "programs": []}
-    theirs: dict[str, list[float]] = {"gsm8k": [], "math500": [], "programs": []}
+    theirs: dict[str, list[float]] = {"gsm8k": [], "math500": [], "programs": [], "regex": []}
     for _ in range(REPEATS):
         for name, pairs in (("gsm8k", gsm8k), ("math500", math500)):
             ours[name].append(graded(pairs, lambda text, gold: grade_math(text, gold).correct))
             theirs[name].append(graded(pairs, by_math_verify))
+        theirs["regex"].append(graded(gsm8k, by_regular_expression))
         taken, verdicts = seconds(lambda: list(grade_programs(programs)))
         passed, alone = one_by_one(programs)
         ours["programs"].append(taken)
         theirs["programs"].append(alone)
         ran = sum(verdict.passed for verdict in verdicts)
-        print({name: round(times[-1], 2) for name, times in ours.items()}, "s, the usual ways", end=" ")
-        print({name: round(times[-1], 2) for name, times in theirs.items()}, f"s; {ran} and {passed} programs pass")
+        print({name: round(times[-1], 3) for name, times in ours.items()}, "s, the usual ways", end=" ")
+        print({name: round(times[-1], 3) for name, times in theirs.items()}, f"s; {ran} and {passed} programs pass")
 
-    def ratios(name: str) -> list[float]:
-        return [usual / own for usual, own in zip(theirs[name], ours[name], strict=True)]
+    def ratios(name: str, usual: str | None = None) -> list[float]:
+        return [other / own for other, own in zip(theirs[usual or name], ours[name], strict=True)]
 
     def budget(limit: float, name: str) -> list[float]:
         return [limit / own for own in ours[name]]
@@ -76,6 +85,7 @@ def main(data: Path) -> list:
         [
             row("grading 1,319 GSM8K solutions", "20 s", budget(20, "gsm8k"), "≥ 1"),
             row("grading 1,319 GSM8K solutions", "math-verify alone", ratios("gsm8k"), "≥ 1"),
+            row("grading 1,319 GSM8K solutions", "a regular expression", ratios("gsm8k", "regex"), "none"),
             row("grading 500 MATH500 solutions", "math-verify alone", ratios("math500"), "≥ 1"),
             row("running 350 programs in sandboxes", "60 s", budget(60, "programs"), "≥ 1"),
             row("running 350 programs in sandboxes", "exec in one process", ratios("programs"), "none"),
@@ -104,16 +114,18 @@ def real_programs(folder: Path) -> list[tuple]:
 
 
 def one_by_one(programs: list[tuple]) -> tuple[int, float]:
-    """How many programs pass in one process, and the seconds for all."""
+    """How many programs pass in one process, and the seconds for all. CalledProcessError: they ended that process."""
     texts = [
         "\n".join([problem.imports, extract_code(completion) or "", problem.test, f"check({problem.entry_point})"])
         for completion, problem in programs
     ]
-    with tempfile.TemporaryFile("w+") as file:
-        json.dump(texts, file)
-        file.seek(0)
-        command = [*command_line(sandbox_mode(), 64 << 20), "-c", ONE_BY_ONE]
-        done = subprocess.run(command, stdin=file, capture_output=True, text=True, check=True)
+    most = Limits()
+    longest = 2 * most.cpu_seconds * len(texts)
+    limits = {"AS": most.memory, "NPROC": most.processes, "FSIZE": most.file, "CORE": 0, "CPU": longest}
+    command = [*command_line(sandbox_mode(), most.tmp), "-c", ONE_BY_ONE]
+    options = {"capture_output": True, "text": True, "check": True, "timeout": 2 * longest + 60}
+    environment = {"PATH": os.defpath, "HOME": "/tmp", "LANG": "C.UTF-8"}
+    done = subprocess.run(command, input=json.dumps([texts, limits]), env=environment, **options)
     return tuple(json.loads(done.stdout.splitlines()[-1]))
 
 

@@ -1,14 +1,19 @@
-"""What of the benchmarks can break unseen: the GPU's parts that a CPU can run, and the stages that growth times."""
+"""What of the benchmarks can break unseen: gpu.py and grading.py on a few cases, the stages that growth.py times."""
 
 import importlib.util
+import json
 import math
+from dataclasses import asdict
 
 import pyarrow.parquet as pq
 import pytest
 import torch
 import yaml
 from conftest import REPOSITORY
+from test_sandbox import needs_bwrap
 from tiny_models import config
+
+from asprm.problems.code import CodeProblem
 
 
 def benchmark(name):
@@ -54,3 +59,49 @@ def test_without_a_gpu_nothing_is_written(gpu, monkeypatch, tmp_path):
     with pytest.raises(SystemExit, match="nothing is measured"):
         gpu.main()
     assert not gpu.OUT.exists()
+
+
+# Grading
+
+
+@pytest.fixture
+def grading(monkeypatch):
+    monkeypatch.syspath_prepend(REPOSITORY / "benchmarks")
+    module = benchmark("grading")
+    monkeypatch.setattr(module, "REPEATS", 2)
+    monkeypatch.setattr(module, "publish", lambda rows: rows)
+    return module
+
+
+def programs(*bodies):
+    test = "def check(candidate):\n    assert candidate(1) == 2\n"
+    problem = CodeProblem("p", "code", "", entry_point="f", imports="import os", test=test)
+    return [(f"```python\ndef f(n):\n    {body}\n```", problem) for body in bodies]
+
+
+@needs_bwrap
+def test_programs_in_one_process_are_under_limits(grading):
+    harm = ("bytearray(2 << 30)", "open('/usr/owned', 'w')", "os.listdir('/home')")
+    harmful = [f"return 2 if {what} else 0" for what in harm]
+    honest = ("return n + 1", "return 2 if os.getuid() else 0", "return n")
+    passed, seconds = grading.one_by_one(programs(*harmful, *honest))
+    assert passed == 2
+    assert seconds > 0
+
+
+@needs_bwrap
+def test_every_way_of_grading_gets_a_row(grading, monkeypatch, tmp_path):
+    rows = {
+        "gsm8k": {"question": "a", "answer": "So 18.\n#### 18"},
+        "math500": {"problem": "p", "solution": "It is $\\boxed{5}$.", "answer": "5"},
+    }
+    for name, one in rows.items():
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "test.jsonl").write_text(json.dumps(one) + "\n")
+    monkeypatch.setattr(grading, "real_programs", lambda folder: programs("return n + 1"))
+    found = [asdict(one) for one in grading.main(tmp_path)]
+    ways = {(one["promise"].split()[0], one["against"]) for one in found}
+    assert ways >= {("grading", "20 s"), ("grading", "a regular expression"), ("running", "60 s")}
+    assert ("running", "exec in one process") in ways
+    known = json.loads((REPOSITORY / "benchmarks" / "results" / "latest.json").read_text())
+    assert all(set(one) == set(known[0]) and one["ratio"] > 0 and one["repeats"] == 2 for one in found)

@@ -134,24 +134,6 @@ def test_scores_are_those_of_the_package(steps, prm):
     assert means[0]["score"] == pytest.approx(np.mean(rows[0]["scores"]))
 
 
-def test_published_reward_models_score_at_their_tag(steps, tmp_path):
-    from transformers import AutoModelForCausalLM, AutoTokenizer
-
-    from asprm.published import StepTagPRM, Text
-
-    tokenizer, model = AutoTokenizer.from_pretrained(M), AutoModelForCausalLM.from_pretrained(M)
-    _, said = asprm("score", "--prm", M, "--convention", "math-shepherd", rows=steps[0], status=2)
-    assert "the tag ' ки' is not one token" in said
-    tokenizer.add_tokens(" ки")
-    model.resize_token_embeddings(len(tokenizer))
-    for part in (tokenizer, model):
-        part.save_pretrained(tmp_path)
-    rows, _ = asprm("score", "--prm", tmp_path, "--convention", "math-shepherd", rows=steps[0])
-    texts = [Text(row["problem"], row["solution"], row["char_ends"]) for row in steps[0]]
-    for row, scores in zip(rows, StepTagPRM.load(tmp_path, "math-shepherd").rate(texts), strict=True):
-        np.testing.assert_allclose(row["scores"], scores, atol=1e-5)
-
-
 def test_decoded_problems_are_graded_and_split_again(prm):
     problems = [{"problem": p.prompt, "answer": p.answer} for p in load("minigsm", "test", 4)]
     options = ["--model", M, "--prm", prm[0], *SMALL]
@@ -167,6 +149,66 @@ def test_decoded_problems_are_graded_and_split_again(prm):
     assert f"{sum(row['correct'] for row in graded)} of 4 right" in said
     again, _ = asprm("split", "--model", M, "--tau", "0.5", rows=graded)
     assert [len(row["ids"]) for row in again] == [row["tokens"] for row in solved]
+
+
+@pytest.fixture(scope="module")
+def others(tmp_path_factory):
+    """Reward models that do not read M's tokens, and how they are asked for: L's with a head; M's, scored at a tag."""
+    import torch
+    from transformers import AutoModelForCausalLM, AutoModelForTokenClassification, AutoTokenizer
+
+    torch.manual_seed(0)
+    foreign, tagged = (tmp_path_factory.mktemp(name) for name in ("foreign", "tagged"))
+    policy = REPOSITORY / "data" / "policies" / "L"
+    AutoModelForTokenClassification.from_pretrained(policy, num_labels=1).save_pretrained(foreign)
+    AutoTokenizer.from_pretrained(policy).save_pretrained(foreign)
+    tokenizer, model = AutoTokenizer.from_pretrained(M), AutoModelForCausalLM.from_pretrained(M)
+    tokenizer.add_tokens(" ки")
+    model.resize_token_embeddings(len(tokenizer))
+    for part in (tokenizer, model):
+        part.save_pretrained(tagged)
+    return {"foreign": (str(foreign), None), "tagged": (str(tagged), "math-shepherd")}
+
+
+@pytest.mark.parametrize("kind", ["foreign", "tagged"])
+def test_reward_models_of_other_tokens_guide_and_score(others, steps, kind):
+    from asprm.engines import Request, load_engine
+    from asprm.guided import TextGuide
+    from asprm.policy import encode_prompts
+    from asprm.published import StepTagPRM, Text, TokenScorer
+    from asprm.score import load_prm
+    from asprm.tvd import guided_decode
+
+    path, convention = others[kind]
+    scorer = StepTagPRM.load(path, convention) if convention else TokenScorer(load_prm(path))
+    options = ["--prm", path, *(["--convention", convention] if convention else [])]
+    problems = load("minigsm", "test", 4)
+    solved, _ = asprm("decode", "--model", M, *options, "--trigger", "0.9", "--candidates", "3", *SMALL,
+                      rows=[{"problem": problem.prompt} for problem in problems])  # fmt: skip
+    engine = load_engine(M)
+    prompts = encode_prompts(engine.tokenizer, problems)
+    requests = [Request(ids, len(ids), 0, problem) for ids, problem in zip(prompts, problems, strict=True)]
+    limits = {"trigger": 0.9, "candidates": 3, "max_new_tokens": 120}
+    guided = guided_decode(engine, TextGuide(scorer, engine.tokenizer), requests, **limits)
+    texts = {request.key.prompt: engine.tokenizer.decode(x.ids, skip_special_tokens=True) for request, x in guided}
+    assert {row["problem"]: row["solution"] for row in solved} == texts
+    assert sum(row["decisions"] for row in solved) > 0
+    assert any(row["changed"] for row in solved)
+
+    rows, _ = asprm("score", *options, rows=steps[0])
+    asked = [Text(row["problem"], row["solution"], row["char_ends"], row["finished"]) for row in steps[0]]
+    for row, scores in zip(rows, scorer.rate(asked), strict=True):
+        count = len(set(row["char_ends"]))  # a step that ends with the text may end before or after its end of text
+        np.testing.assert_allclose(row["scores"][: count - 1], scores[: count - 1], atol=1e-5)
+        assert row["scores"][-1] == pytest.approx(scores[-1], abs=1e-5)
+
+
+def test_a_tag_that_the_reward_model_lacks_is_refused(steps):
+    for command in (["score"], ["decode", "--model", M]):
+        _, said = asprm(*command, "--prm", M, "--convention", "math-shepherd", rows=steps[0], status=2)
+        assert "the tag ' ки' is not one token" in said
+    _, said = asprm("decode", "--model", M, "--prm", M, "--convention", "sheperd", rows=steps[0], status=2)
+    assert "no convention is called 'sheperd'; there are math-shepherd, " in said
 
 
 def test_exports(labelled):

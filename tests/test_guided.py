@@ -6,10 +6,11 @@ from conftest import REPOSITORY
 from transformers import AutoModelForTokenClassification
 
 from asprm.engines import Request, load_engine
-from asprm.guided import Decision, Guides, TextRater, against_greedy, by_trigger, telling_decision
+from asprm.guided import Decision, Guides, TextGuide, against_greedy, by_trigger, telling_decision
 from asprm.models import load_tokenizer
 from asprm.policy import encode_prompts
 from asprm.problems import domain_of, load
+from asprm.published import TokenScorer
 from asprm.run import open_run
 from asprm.sample import greedy_verdicts
 from asprm.score import load_prm
@@ -97,7 +98,7 @@ def test_a_rater_of_texts_gives_the_tokens_of_the_prm_with_its_cache(tmp_path):
     def decoded(guide):
         return {request.key.id: found for request, found in guided_decode(engine, guide, requests, **options)}
 
-    by_text, by_cache = decoded(TextRater(prm, engine.tokenizer)), decoded(prm.model)
+    by_text, by_cache = decoded(TextGuide(TokenScorer(prm), engine.tokenizer)), decoded(prm.model)
     compared = 0
     for problem in problems:
         text, cache = by_text[problem.id], by_cache[problem.id]
@@ -146,11 +147,11 @@ def reward_model(folder, source, seed):
 )
 def test_walks_taken_together_are_those_taken_alone(tmp_path, policy, family, foreign, fewest):
     """In mathematics 240, in code (where the reward model steps in within the program only) 120 decodings."""
-    folders = {f"{source}{seed}": reward_model(tmp_path, source, seed) for source, seed in
-               ((policy, 0), (policy, 1), (policy, 2), (foreign, 0))}  # fmt: skip
+    models = {f"{source}{seed}": (reward_model(tmp_path, source, seed), None) for source, seed in
+              ((policy, 0), (policy, 1), (policy, 2), (foreign, 0))}  # fmt: skip
     path = REPOSITORY / "data" / "policies" / policy
-    guides = Guides(str(path), folders, domain_of(family))
-    of = {name: guides.of(name) for name in folders}
+    guides = Guides(str(path), models, domain_of(family))
+    of = {name: guides.of(name) for name in models}
     assert [hasattr(guide, "rate") for guide in of.values()] == [False, False, False, True]
     problems = load(family, "validation", 12 if policy == "M" else 6)
     prompts = encode_prompts(guides.engine.tokenizer, problems)

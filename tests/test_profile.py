@@ -39,6 +39,22 @@ def test_floats_without_a_point_are_floats(tmp_path):
     assert mine.prm.learning_rate == 0.001
 
 
+def test_published_reward_models_stand_beside_those_trained_here(tmp_path):
+    entries = "X: {published: a/b@c, convention: asprm, steps: adaptive}, Y: {published: d}"
+    mine = load_profile(own(tmp_path, f"extends: tiny\nname: mine\nreward_models: {{{entries}}}\n"))
+    assert [mine.reward_models[name].rates for name in ("X", "Y", "MS-M", "ORM-D")] == [
+        "adaptive",
+        "line",
+        "line",
+        "whole",
+    ]
+    tiny = load_profile("tiny")
+    for policy in mine.policies:
+        assert mine.trained_on(policy) == tiny.trained_on(policy)
+        assert mine.methods(policy) == tiny.methods(policy)
+        assert mine.trainings("X", policy) == ["X"]
+
+
 def test_profiles_are_frozen():
     with pytest.raises(ValidationError):
         load_profile("tiny").sample.solutions = 3
@@ -60,6 +76,15 @@ def test_profiles_are_frozen():
             "reward_models.X.data: 'M/lines': <policy>/<method>, the method",
         ),
         ("reward_models: {X: {base: N, data: [M/line]}}", "reward_models.X.base: unknown policy 'N': "),
+        ("reward_models: {X: {base: M, dat: [M/line]}}", "unknown key 'reward_models.X.dat': did you mean 'data'?"),
+        ("reward_models: {X: {base: M}}", "reward_models.X = {'base': 'M'} (dict): expected base, data (equal"),
+        ("reward_models: {X: {base: M, data: [M/line], published: a/b}}", "of one that is trained here, or published"),
+        ("reward_models: {X: {base: M, data: [M/line], steps: line}}", "of one that is trained here, or published"),
+        (
+            "reward_models: {X: {published: a/b, convention: asprn}}",
+            "unknown convention 'asprn': did you mean 'asprm'?",
+        ),
+        ("reward_models: {X: {published: a/b, steps: lines}}", "reward_models.X.steps = 'lines' (str): expected"),
         ("tvd: {guide: {M: [ASPRM-N]}}", "tvd.guide: unknown reward model 'ASPRM-N': did you mean 'ASPRM-M'?"),
         ("problems: {train: {minigsm: 1.5}}", "problems.train.minigsm = 1.5 (float): expected integer"),
         ("sample: [1, 2", "not valid YAML"),

@@ -11,17 +11,35 @@ import numpy as np
 import pyarrow as pa
 import pytest
 import torch
+import yaml
+from conftest import REPOSITORY, snakemake
 from tiny_models import config, write_policy
 from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers
-from transformers import AutoModelForCausalLM, AutoModelForTokenClassification, PreTrainedTokenizerFast
+from transformers import (
+    AutoModelForCausalLM,
+    AutoModelForTokenClassification,
+    AutoTokenizer,
+    PreTrainedTokenizerFast,
+)
 
-from asprm import published
+from asprm import costs, generalize, plan, published
+from asprm.claims import Measure
+from asprm.conventions import CONVENTIONS, convention_of
 from asprm.engines import Request
 from asprm.engines.local import LocalEngine
+from asprm.guided import TextGuide, decode_all, guide_for
+from asprm.measures import Measures
+from asprm.models import load_tokenizer
 from asprm.problems import Problem
-from asprm.published import CONVENTIONS, QwenPRM, StepTagPRM, Text, TextGuide, TokenScorer, convention_of
-from asprm.score import SCHEMA, load_prm, score, score_table
+from asprm.profile import ProfileError
+from asprm.published import QwenPRM, StepTagPRM, Text, TokenScorer, load_reward_model, scorer_for
+from asprm.run import open_run
+from asprm.sample import problem_set, sample_all
+from asprm.score import SCHEMA, load_prm, score, score_all, score_table
+from asprm.split import split_table
 from asprm.tvd import guided_decode
+
+M, L = (REPOSITORY / "data" / "policies" / name for name in "ML")
 
 WORDS = ["good", "bad", "so", "how", "many", "?", "+", "-", "ки", "be", "fair"]
 SPECIAL = ["<unk>", "<s>", "</s>", "<extra_0>", "<system>", "<user>", "<assistant>", "<end>"]
@@ -169,6 +187,15 @@ def test_steps_that_end_within_spaces_or_at_one_place_are_rated():
     assert prm.tokenizer.convert_ids_to_tokens(spaced.ids) == [*OPENING, " so", " good", " ки", " "]
 
 
+def test_a_solution_that_is_still_empty_is_rated(convention):
+    """As guided decoding asks, where the first token may be an end of text."""
+    _, prm = convention
+    item = prm.item(Text(PROBLEM, "", [0]))
+    read = prm.tokenizer.convert_ids_to_tokens(item.ids[: item.ends[0]])
+    assert [word for word in read if word in OPENING or word == " "] == OPENING  # and no space before a tag
+    assert 0 < next(prm.rate([Text(PROBLEM, "", [0])]))[0] < 1
+
+
 @pytest.mark.parametrize(
     ("name", "without", "message"),
     [
@@ -252,8 +279,47 @@ def test_a_prm_without_tags_is_a_scorer_too(tmp_path):
     assert own.convert_ids_to_tokens(items[1].ids[items[1].ends - 1]) == ["so", " good", " fair"]  # within a token: it
     for a, b in zip(TokenScorer(prm).rate(texts), score(prm, items), strict=True):
         np.testing.assert_array_equal(a, b)
-    with pytest.raises(ValueError, match=r"the PRM's tokenizer makes .* of a solution that ends in"):
-        list(TokenScorer(prm).rate([Text(PROBLEM, "unheard of", [3])]))
+    with pytest.raises(ValueError, match="text 0: ends are "):
+        list(TokenScorer(prm).rate([Text(PROBLEM, SOLUTION, [99])]))
+
+    # At the end of a text that came to its end the end of text is seen; of none at all, the problem alone.
+    own.eos_token = "</s>"
+    own.save_pretrained(tmp_path)
+    scorer = TokenScorer(load_prm(tmp_path, device="cpu"))
+    ended = scorer.item(Text(PROBLEM, SOLUTION, ENDS, finished=True))
+    assert own.convert_ids_to_tokens(ended.ids[ended.ends - 1]) == ["\n", "\n", "</s>"]
+    empty = [scorer.item(Text(PROBLEM, "", [0], finished)) for finished in (False, True)]
+    assert [own.convert_ids_to_tokens(x.tokens)[3:] for x in empty] == [["\n"], ["\n", "</s>"]]
+    assert [len(x.prompt) + x.ends[0] for x in empty] == [4, 5]
+
+
+def test_a_reward_model_is_loaded_by_its_kind_and_read_as_its_tokens_ask(tmp_path, monkeypatch):
+    model("+").save_pretrained(tmp_path / "tagged")
+    tokenizer().save_pretrained(tmp_path / "tagged")
+    write_policy(tmp_path / "own")
+    AutoModelForTokenClassification.from_pretrained(tmp_path / "own", num_labels=1).save_pretrained(tmp_path / "own")
+    own, tagged = load_reward_model(tmp_path / "own"), load_reward_model(tmp_path / "tagged", "asprm")
+    assert isinstance(tagged, StepTagPRM)
+    assert scorer_for(tagged, own.tokenizer) is tagged
+    assert scorer_for(own, own.tokenizer) is own
+    foreign = scorer_for(own, tagged.tokenizer, "{problem}")
+    assert isinstance(foreign, TokenScorer)
+    assert foreign.item(Text("7", "8", [1])).prompt.tolist() == own.tokenizer("7")["input_ids"]
+    with pytest.raises(ValueError, match="has no chat template; say how a problem is put to it"):
+        scorer_for(own, tagged.tokenizer)
+    monkeypatch.setattr(published, "convention_of", lambda path: "asprm")
+    assert load_reward_model(tmp_path / "tagged").convention is CONVENTIONS["asprm"]
+
+
+def test_a_prm_that_lacks_tokens_of_the_policy_guides_it_by_text(tmp_path):
+    words = tokenizer()
+    write_policy(tmp_path, vocab_size=SIZE)
+    AutoModelForTokenClassification.from_pretrained(tmp_path, num_labels=1).save_pretrained(tmp_path)
+    words.save_pretrained(tmp_path)
+    prm = load_prm(tmp_path)
+    for size, by_text in ((SIZE, False), (SIZE + 3, True)):
+        engine = LocalEngine(AutoModelForCausalLM.from_config(config("llama", vocab_size=size)), words)
+        assert isinstance(guide_for(prm, engine), TextGuide) == by_text
 
 
 def test_best_of_n_takes_a_scorer(convention):
@@ -263,6 +329,7 @@ def test_best_of_n_takes_a_scorer(convention):
             "problem": ["a", "b"],
             "solution": [0, 0],
             "text": [SOLUTION, "so bad"],
+            "finished": [True, True],
             "correct": [True, False],
             "answer": ["", ""],
         }
@@ -294,3 +361,102 @@ def test_guided_decoding_takes_a_scorer(convention):
             seen, changed = seen + 1, changed + (guided.ids[at] != candidates[0])
     assert seen > 5
     assert changed > 0
+
+
+# In a run
+
+
+@pytest.fixture(scope="module")
+def run_of(tmp_path_factory):
+    """`run_of(stage)` of a profile whose reward models are published ones: M's weights, scored at a tag; L's, by a head
+    of their own. M's solutions are sampled, and a threshold is set.
+    """
+    home = tmp_path_factory.mktemp("home")
+    words, weights = (kind.from_pretrained(M) for kind in (AutoTokenizer, AutoModelForCausalLM))
+    words.add_tokens(" ки")
+    weights.resize_token_embeddings(len(words))
+    torch.manual_seed(0)
+    headed = AutoModelForTokenClassification.from_pretrained(L, num_labels=1)
+    for part in (words, weights):
+        part.save_pretrained(home / "tagged")
+    for part in (AutoTokenizer.from_pretrained(L), headed):
+        part.save_pretrained(home / "headed")
+    few = {"minigsm": 2}
+    asked = {"M": ["tagged", "headed"], "L": [], "D": []}
+    values = {
+        "extends": "smoke",
+        "name": "theirs",
+        "workers": 1,
+        "problems": {"train": few, "validation": few, "test": few},
+        "sample": {"solutions": 2, "candidates": 2, "max_new_tokens": 120},
+        "reward_models": {
+            "tagged": {"published": "tagged", "convention": "math-shepherd"},
+            "headed": {"published": str(home / "headed"), "steps": "adaptive"},
+        },
+        "best_of_n": {"n": [1, 2], "score": asked},
+        "tvd": {"triggers": [0.9], "candidates": 3, "guide": asked},
+    }
+    (home / "theirs.yml").write_text(yaml.safe_dump(values))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("ASPRM_HOME", str(home))
+
+        def opened(stage, **parameters):
+            return open_run(str(home / "theirs.yml"), stage, parameters, quiet=True)
+
+        sample_all(opened("sample"))
+        opened("threshold").write_json("threshold/M", {"tau": 0.5, "sweep": []})
+        yield opened
+
+
+def test_published_reward_models_rate_and_guide_in_a_run(run_of):
+    rating = run_of("best_of_n")
+    names = [f"best_of_n/{prm}/M-{name}" for prm in ("tagged", "headed") for name in ("validation", "minigsm")]
+    assert score_all(rating) == names
+    samples, problems = rating.read("sample/M/minigsm"), problem_set(rating.profile, "minigsm")
+    texts = {problem.id: problem.prompt for problem in problems}
+    kinds = {"tagged": (StepTagPRM.load(rating.root / "tagged", "math-shepherd"), "line")}
+    kinds["headed"] = TokenScorer(load_prm(rating.root / "headed")), "adaptive"
+    for prm, (scorer, method) in kinds.items():
+        cut = split_table(samples, method, load_tokenizer(M), tau=0.5)
+        alone, written = score_table(scorer, samples, cut, texts), rating.read(f"best_of_n/{prm}/M-minigsm")
+        assert alone.drop_columns("scores").equals(written.drop_columns("scores"))
+        for one, other in zip(alone["scores"].to_pylist(), written["scores"].to_pylist(), strict=True):
+            np.testing.assert_allclose(one, other, atol=1e-5)
+    assert {"tagged", str(rating.root / "headed")} <= set(rating.inputs)
+
+    guiding = run_of("tvd")
+    assert decode_all(guiding) == {"tagged": 0.9, "headed": 0.9}
+    for prm in kinds:
+        decoded = guiding.read(f"tvd/{prm}/M-minigsm").to_pandas()
+        assert set(decoded["problem"]) == set(texts)
+        assert decoded["decisions"].sum() > 0
+
+    found = generalize.results(run_of("generalize"))
+    assert list(found["prm"]) == ["tagged", "headed"]
+    assert set(found["position"]) == {generalize.OWN}
+    assert found["tvd"].between(0, 1).all()
+    assert not len(generalize.sweep(run_of("generalize"), found, "M"))
+    measured = Measures(run_of("claims")).outcomes(Measure(kind="bon", policy="M", prm="tagged", set="minigsm"))
+    assert measured.values.shape == (1, 2)
+
+
+def test_published_reward_models_are_neither_trained_nor_paid_for(run_of, monkeypatch):
+    claims = run_of("claims")
+    assert costs.made(claims) == []
+    with pytest.raises(costs.NoLabels, match="tagged is published"):
+        costs.label_costs(claims, "tagged")
+    with pytest.raises(ProfileError, match="prm: 'tagged' is published, so that it is not trained here"):
+        run_of("prm", prm="tagged")
+    monkeypatch.chdir(claims.root)
+    planned = plan._Stages(claims.profile, {"M": plan.shape_of(str(M))}, plan._Device("cpu"))
+    names = {"M by tagged", "M by headed"}
+    assert {(row.stage, row.name) for row in planned.uses("M")} == {(x, y) for x in ("best_of_n", "tvd") for y in names}
+    assert not {"tagged", "headed"} & set(planned.models)
+
+
+def test_the_workflow_waits_for_no_published_reward_model(run_of):
+    root = run_of("claims").root
+    done = snakemake("--config", f"profile={root / 'theirs.yml'}", "--dry-run", "--quiet", "host", home=root)
+    assert done.returncode == 0, done.stdout
+    assert "prm/ASPRM-M.manifest.json" in done.stdout
+    assert "prm/tagged" not in done.stdout

@@ -10,7 +10,7 @@ import pytest
 
 from asprm.artifacts import DiskFull, digest
 from asprm.profile import ProfileError, load_profile
-from asprm.run import BrokenArtifact, MissingArtifact, open_run, study_root
+from asprm.run import BrokenArtifact, MissingArtifact, made_with, open_run, study_root
 
 
 @pytest.fixture(autouse=True)
@@ -319,3 +319,10 @@ def test_provenance_is_a_table_with_what_was_read_and_written_folded():
     for text in ("<th>commit</th>", f"<summary>1 file read</summary><pre>{digest}  sample/M/train.parquet</pre>"):
         assert text in html
     assert "<summary>1 file written</summary>" in html.partition("1 file read")[2]
+
+
+def test_what_is_made_is_made_with_a_commit_and_versions():
+    made = made_with("pyyaml")
+    assert set(made) == {"commit", "dirty", "versions"}
+    assert {"python", "pyarrow", "pyyaml"} <= set(made["versions"])
+    assert "pyyaml" not in made_with()["versions"]

@@ -14,6 +14,7 @@ from asprm import score as module
 from asprm.align import carry, same_tokens
 from asprm.models import load_tokenizer
 from asprm.packed import read
+from asprm.published import scorer_for
 from asprm.run import open_run
 from asprm.sample import problem_set, prompts_of
 from asprm.score import SCHEMA, Item, load_prm, score, score_stream, score_table
@@ -209,7 +210,7 @@ def test_a_prm_of_other_tokens_is_asked_where_the_same_characters_end(study, mon
     rows = rows.filter(pc.equal(rows["problem"], problem.id))
     split = split_table(rows, "line", own)
     prompts = prompts_of(prm.tokenizer, [problem])
-    found = score_table(prm, rows, split, prompts, carry_over=True)
+    found = score_table(scorer_for(prm, own), rows, split, {problem.id: problem.prompt})
     for row, cut, scored in zip(rows.to_pylist(), split.to_pylist(), found.to_pylist(), strict=True):
         ids, ends = carry(row["text"], cut["char_ends"], prm.tokenizer, finished=row["finished"])
         [alone] = score(prm, [Item(prompts[problem.id], ids, ends)])

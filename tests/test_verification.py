@@ -1,6 +1,7 @@
 """The tables of the Verification page count what the graders say, and the committed figures can be made again."""
 
 import json
+import re
 
 import pandas as pd
 import pytest
@@ -110,6 +111,15 @@ def test_the_committed_figures_hold_what_must_hold():
     samples = sorted((row["form"], round(row["ours_correct"], 3)) for row in found["summary"] if "Llama" in row["data"])
     assert samples == [(f"problem {i}", share) for i, share in enumerate([1.0, 0.996, 0.555, 1.0, 0.887])]
     assert sum(row["programs"] for row in found["programs"]) == 350
+
+
+def test_the_committed_figures_say_what_made_them():
+    found = includes.verified()
+    assert re.fullmatch("[0-9a-f]{40}", found["commit"])
+    assert found["dirty"] is False
+    assert set(found["versions"]) >= {"python", *verification.LIBRARIES}
+    page = includes.verification_made(None)
+    assert f"Made on {found['date']} with commit `{found['commit'][:10]}` and python " in page
 
 
 def test_the_committed_figures_are_of_these_files():
