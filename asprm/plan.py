@@ -489,7 +489,8 @@ class _Stages:
 
     def tvd(self, policy: str, name: str, everywhere: bool) -> Cost:
         """Validation at every trigger, tests at one, or at all (the first reward model): the policy writes, the PRM
-        reads everything once and M candidates at each decision.
+        reads everything once and M candidates at each decision. At most this: decodings that agree are computed once,
+        and how far they agree is not known before.
         """
         writer, rater = self.shapes[policy], self.rater(name)
         triggers = len(self.p.tvd.triggers)
@@ -540,7 +541,8 @@ class _Stages:
             f"of width, of {self.device.pack} tokens at a time; activations are made again where they do not fit",
             "where one device has too little memory, several share it without loss; grading, threshold and splitting "
             "are left out: they need no model",
-            "nothing is saved by equal solutions, or by prefixes that are equal or end steps of several methods",
+            "nothing is saved by equal solutions, by prefixes that are equal or end steps of several methods, or by "
+            "guided decodings that agree",
             f"{SOLVED['math']:.0%} (mathematics) and {SOLVED['code']:.0%} (code) of all continuations come right, "
             "spread over the prefixes as Beta(m, 1 − m); hard labels stop at the first right one, the others never",
             "steps end anywhere in a solution alike: half of it is left to write; a line has "
