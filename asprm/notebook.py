@@ -20,6 +20,9 @@ from asprm.profile import ProfileError, nearest, parse
 from asprm.progress import EVERY, MARK, log
 from asprm.run import REPOSITORY
 
+# Where it finds this package, jsonschema takes two seconds to build a grammar of web addresses, which no notebook holds.
+_SLOW = "rfc3987_syntax"
+_START = f"import sys; sys.modules.setdefault({_SLOW!r}, None)"
 KERNELSPEC = {"display_name": "Python 3", "language": "python", "name": "python3"}
 
 
@@ -35,8 +38,7 @@ def execute(notebook: Path, out: Path, parameters: Mapping[str, Any], *, cwd: Pa
     # First, since papermill is slow to import and loud about what it does.
     os.environ |= {"ASPRM_BATCH": "1", "HF_HUB_DISABLE_PROGRESS_BARS": "1", "JUPYTER_PREFER_ENV_PATH": "1"}
     os.environ["PYTHONWARNINGS"] = "ignore:IProgress not found"  # progress is a log line here; a page needs no widget
-    # Where it finds this package, jsonschema takes two seconds to build a grammar of addresses, which no notebook has.
-    sys.modules.setdefault("rfc3987_syntax", None)
+    sys.modules.setdefault(_SLOW, None)
     import nbformat
     import papermill
     from nbclient.exceptions import DeadKernelError
@@ -62,7 +64,8 @@ def execute(notebook: Path, out: Path, parameters: Mapping[str, Any], *, cwd: Pa
             progress_bar=False,
             log_output=True,
             stderr_file=_MarkedLines(),
-            extra_arguments=["--log-level=CRITICAL"],  # ipykernel warns of TCP and of being shut down
+            # ipykernel warns of TCP and of being shut down
+            extra_arguments=["--log-level=CRITICAL", f"--IPKernelApp.exec_lines={[_START]}"],
         )
         executed = nbformat.read(temporary, as_version=4)
         nbformat.write(normalised(executed), temporary)
