@@ -20,7 +20,7 @@ from asprm.profile import ProfileError, nearest, parse
 from asprm.progress import EVERY, MARK, log
 from asprm.run import REPOSITORY
 
-# Where it finds this package, jsonschema takes two seconds to build a grammar of web addresses, which no notebook holds.
+# Where it finds this package, jsonschema takes two seconds to build a grammar of addresses, which no notebook holds.
 _SLOW = "rfc3987_syntax"
 _START = f"import sys; sys.modules.setdefault({_SLOW!r}, None)"
 KERNELSPEC = {"display_name": "Python 3", "language": "python", "name": "python3"}
