@@ -16,9 +16,11 @@ from typing import Any
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch.autograd.function import once_differentiable
 from transformers import PreTrainedModel
 
+_BLOCK = 384  # rows of a layer's products at a time, where nothing is kept
 _WASTE = 1.3  # segments attend together while the padded scores are at most so many times as many as the needed ones
 
 
@@ -157,6 +159,8 @@ class _Layer(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx, x, before, qkv, out, after, gate_up, down, angles, plan, rows, shape, epsilon):
+        if not any(ctx.needs_input_grad):
+            return _result(x, before, qkv, out, after, gate_up, down, angles, plan, rows, shape, epsilon)
         heads, kv_heads, dim = shape
         scale1 = _scale(x, epsilon)
         h1 = (x * scale1).mul_(before)
@@ -169,12 +173,10 @@ class _Layer(torch.autograd.Function):
         gate, up = (h2 @ gate_up.t()).chunk(2, dim=1)
         gated = torch.sigmoid(gate)
         active = gate * gated
-        result = y.addmm(active * up, down.t())
-        if any(ctx.needs_input_grad):
-            tensors = x, before, qkv, out, after, gate_up, down, scale1, h1, seen, y, scale2, h2, gated, active, up
-            ctx.save_for_backward(*tensors)
-            ctx.rest = angles, plan, rows, shape, kept
-        return result
+        tensors = x, before, qkv, out, after, gate_up, down, scale1, h1, seen, y, scale2, h2, gated, active, up
+        ctx.save_for_backward(*tensors)
+        ctx.rest = angles, plan, rows, shape, kept
+        return y.addmm(active * up, down.t())
 
     @staticmethod
     @once_differentiable
@@ -201,6 +203,23 @@ class _Layer(torch.autograd.Function):
         d_x = d_x.add_(d_y) if rows is None else d_x.index_add_(0, rows, d_y)
         d_qkv, d_out, d_both = d_projected.t() @ h1, d_y.t() @ seen, d_gate_up.t() @ h2
         return d_x, d_before, d_qkv, d_out, d_after, d_both, d_down, None, None, None, None, None
+
+
+def _result(x, before, qkv, out, after, gate_up, down, angles, plan, rows, shape, epsilon) -> torch.Tensor:
+    """What `_Layer` gives, where nothing is kept for a backward: in blocks of rows that stay in a core's cache."""
+    heads, kv_heads, dim = shape
+    projected = x.new_empty(len(x), len(qkv))
+    for block, room in zip(x.split(_BLOCK), projected.split(_BLOCK), strict=True):
+        torch.mm((block * _scale(block, epsilon)).mul_(before), qkv.t(), out=room)
+    _rotate(projected[:, : (heads + kv_heads) * dim].unflatten(1, (-1, dim)), *angles)
+    seen, _ = _attend(projected, plan, len(x) if rows is None else len(rows), shape)
+    x = x if rows is None else x[rows]
+    result = torch.empty_like(x)
+    for block, attended, room in zip(x.split(_BLOCK), seen.split(_BLOCK), result.split(_BLOCK), strict=True):
+        y = block.addmm(attended, out.t())
+        gate, up = ((y * _scale(y, epsilon)).mul_(after) @ gate_up.t()).chunk(2, dim=1)
+        torch.addmm(y, F.silu(gate).mul_(up), down.t(), out=room)
+    return result
 
 
 def _scale(x: torch.Tensor, epsilon: float) -> torch.Tensor:

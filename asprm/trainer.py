@@ -51,7 +51,7 @@ class Settings:
     micro_tokens: int | None = None  # read in one forward: speed and memory, never the result; None: by the device
     precision: Literal["auto", "fp32", "bf16"] = "auto"  # of products; auto: bf16 where the machine has it
     gradient_checkpointing: bool = False  # a third more work for far less memory: for models of billions of weights
-    evaluations: int = 5  # how often, evenly spread: validate, and write a checkpoint to resume from
+    evaluations: int = 4  # how often, evenly spread: validate, and write a checkpoint to resume from
     patience: int | None = None  # stop after so many validations without a better loss; None: never
     keep: Literal["best", "last"] = "best"  # which weights are saved: of the least validation loss, or the last
 
