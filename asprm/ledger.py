@@ -40,6 +40,7 @@ VERDICTS = {  # in a word and a symbol
 UP, DOWN, SAME = "up", "down", "same"
 ARROWS = {UP: "↑", DOWN: "↓", SAME: "–"}  # as the paper prints them
 _RESAMPLES = 4000
+_NARROW = "\N{NARROW NO-BREAK SPACE}"
 Pairs = Sequence[tuple[Outcomes, Outcomes]]
 
 
@@ -132,8 +133,8 @@ def side_by_side(frame: pd.DataFrame, number: int, unit: str = "percent") -> pd.
             value = lines.loc[(one.id, "level"), "here"]
             printed = [_number(one.value), *([ARROWS[one.arrow]] if one.arrow else [])]
             column = list(form.columns).index(one.column)
-            shown.iat[row, 2 * column] = " ".join(printed)
-            shown.iat[row, 2 * column + 1] = " ".join([_number(value) if pd.notna(value) else "–", *marks])
+            shown.iat[row, 2 * column] = _NARROW.join(printed)
+            shown.iat[row, 2 * column + 1] = _NARROW.join([_number(value) if pd.notna(value) else "–", *marks])
     return shown
 
 
@@ -146,7 +147,9 @@ def page(frame: pd.DataFrame, columns: Sequence[str]) -> Any:
         shown["cell"] = [f'<a href="{link}">{link.partition(".")[0]}</a>' if link else "" for link in shown["cell"]]
     numbers = [name for name in ("paper", "here", "low", "high", "smallest") if name in shown]
     formats = dict.fromkeys(numbers, _number) | ({"p_holm": _p} if "p_holm" in shown else {})
-    return shown.style.format(formats, na_rep="–").hide(axis="index")
+    words = [name for name in ("says", "why") if name in shown]  # a narrow column would make each row a dozen lines
+    wide = {"min-width": "18em", "text-align": "left"}
+    return shown.style.format(formats, na_rep="–").set_properties(subset=words, **wide).hide(axis="index")
 
 
 def _number(value: float) -> str:
