@@ -14,7 +14,7 @@ SOURCE = Path(workflow.basedir)
 sys.path.insert(0, str(SOURCE))
 from asprm import workflow as study
 from asprm.profile import ProfileError, load_profile
-from asprm.sample import test_sets
+from asprm.sample import rated_sets, test_sets
 from asprm.split import parse_method
 
 GIVEN = str(config.get("profile", "tiny"))
@@ -128,8 +128,8 @@ def raters(policy):
 
 def scored(policy):
     """Tables of Best-of-N: one table per reward model and set stands for those at other places."""
-    names = raters(policy)
-    return tables(*(f"best_of_n/{name}/{policy}-{one}.parquet" for name in names for one in ["validation", *tests(policy)]))
+    sets = {name: rated_sets(PROFILE, name, policy) for name in raters(policy)}
+    return tables(*(f"best_of_n/{name}/{policy}-{one}.parquet" for name in sets for one in sets[name]))
 
 
 def guided(policy):

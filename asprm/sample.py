@@ -87,6 +87,14 @@ def test_sets(profile: Profile, domain: str) -> list[str]:
     return [name for name in profile.problems.test if domain == domain_of(name)]
 
 
+def rated_sets(profile: Profile, artifact: str, policy: str) -> list[str]:
+    """The sets of the policy's candidates that a training of a reward model rates: the test sets and, for the first
+    training of one that starts from the policy, the validation set, on which cuts and aggregates are chosen.
+    """
+    own = "@" not in artifact and profile.reward_models[artifact].base == policy
+    return [*(["validation"] if own else []), *test_sets(profile, profile.policies[policy].domain)]
+
+
 def sample_all(run: Run) -> dict[str, int]:
     """Sample every set of the run and write its tables; tokens generated, by set."""
     settings, profile = run.settings, run.profile

@@ -27,7 +27,7 @@ from asprm.chunks import map_chunks
 from asprm.models import load_config, load_tokenizer, load_weights
 from asprm.packed import in_order, pack, read, reading_size, tree_costs, use_packs
 from asprm.run import Run
-from asprm.sample import problem_set, prompts_of, test_sets
+from asprm.sample import problem_set, prompts_of, rated_sets, test_sets
 from asprm.split import cutter, parse_method, split_tables, tau_of
 
 if TYPE_CHECKING:
@@ -223,7 +223,8 @@ def _texts(samples: pa.Table, splits: pa.Table, problems: Mapping[str, str]) -> 
 
 
 def score_all(run: Run) -> list[str]:
-    """Rate the policy's candidates, of validation and each test set, by every reward model that is asked for.
+    """Rate the policy's candidates of each test set, and those of validation that are asked for
+    (`asprm.sample.rated_sets`), by every reward model that is asked for.
 
     Writes `best_of_n/<prm>/<policy>-<set>`. One rule for all: a reward model rates where steps end in the way of those
     that it learned from (of a published one the profile says it): at decision tokens, at line breaks, or at the end of
@@ -235,7 +236,10 @@ def score_all(run: Run) -> list[str]:
     chosen = [run.prm] if run.experiment else profile.best_of_n.score[policy]
     names = [artifact for name in chosen for artifact in profile.trainings(name, policy)]
     sets = ["validation", *test_sets(profile, run.domain)]
-    tasks = [(name, one) for one in sets for name in names]
+    rated = {name: rated_sets(profile, name, policy) for name in names}
+    if run.experiment:
+        rated[run.prm] = sets
+    tasks = [(name, one) for one in sets for name in names if one in rated[name]]
     models = {name: run.reward_model(name) for name in names}
     run.read_json(f"threshold/{policy}")
     for one in sets:
