@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from asprm import statistics as s
-from asprm.best_of_n import candidates
+from asprm.best_of_n import candidates, chosen
 from asprm.run import Run
 from asprm.sample import GREEDY, problem_set, test_sets
 from asprm.split import parse_method
@@ -147,6 +147,28 @@ def _difference(run: Run, a: pd.Series, b: pd.Series, name: str) -> dict[str, fl
     found = paired(run, a, b, name)
     return {"this": found.a, "other": found.b, "difference": found.difference, "low": found.low, "high": found.high,
             "p": found.p}  # fmt: skip
+
+
+def chosen_ones(run: Run) -> pd.DataFrame:
+    """Of each policy's first test set, what the candidates are like that each reward model chooses.
+
+    Columns: policy, reward model; gain over a lot (how much more often the chosen one is right than a candidate drawn
+    by lot), low, high; and of `asprm.best_of_n.chosen` shorter, all_shorter, longer, all_longer. Shares.
+    """
+    rows = []
+    for policy, source in run.profile.policies.items():
+        name = next(iter(test_sets(run.profile, source.domain)))
+        ids = run.read(f"sample/{policy}/{name}", ["problem", "solution", "ids"]).to_pandas()
+        lengths = ids.set_index(["problem", "solution"])["ids"].map(len)
+        for prm in run.profile.best_of_n.score.get(policy, ()):
+            if prm.startswith("sweep"):
+                continue
+            best = chosen(run.read(f"best_of_n/{prm}/{policy}-{name}"), lengths, run.profile.best_of_n.aggregate)
+            gain = mean_of(best["right"] - best["all_right"], None, run)
+            like = best[["shorter", "all_shorter", "longer", "all_longer"]].mean().to_dict()
+            gained = {"gain over a lot": gain.value, "low": gain.low, "high": gain.high}
+            rows.append({"policy": policy, "reward model": prm} | gained | like)
+    return pd.DataFrame(rows)
 
 
 def sweep(run: Run, found: pd.DataFrame, policy: str) -> pd.DataFrame:

@@ -34,7 +34,7 @@ READS: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "generalize": ("policies", "problems", "data", "threshold", "reward_models", "best_of_n", "tvd", "generalize"),
         "tokens": ("policies", "tokens"),
         "truth": ("policies", "problems", "sample", "split", "reward_models", "rollout", "best_of_n", "tvd", "truth"),
-        "claims": ("policies", "problems", "sample", "reward_models", "best_of_n", "tvd", "claims"),
+        "claims": ("policies", "problems", "sample", "reward_models", "best_of_n", "tvd", "generalize", "claims"),
     }
 )
 

@@ -93,3 +93,14 @@ def test_training_data_and_difficulty_by_hand(run):
     assert counts.nunique() == 1  # so that the mean over problems is that over solutions
     sizes = [len(part) for part in np.array_split(np.arange(problems), 2)]
     assert np.average(groups["steps"], weights=sizes) == pytest.approx(below / counts.sum())
+
+
+def test_what_is_chosen_gains_what_best_of_n_gains_over_a_lot(run):
+    found = g.chosen_ones(run).set_index(["policy", "reward model"])
+    for (policy, prm), row in found.iterrows():
+        name = g.test_sets(run.profile, run.profile.policies[policy].domain)[0]
+        table = run.read(f"best_of_n/{prm}/{policy}-{name}").to_pandas()
+        first = table.groupby("problem", sort=False)["correct"].mean().mean()
+        best = g.best_of_n(run, prm, policy, name).iloc[:, 0].mean()
+        assert row["gain over a lot"] == pytest.approx(best - first)
+        assert row["low"] <= row["gain over a lot"] <= row["high"]
