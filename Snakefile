@@ -5,6 +5,7 @@
 # changed. Data stand below $ASPRM_HOME, by default below this folder.
 import json
 import os
+import shutil
 import sys
 from pathlib import Path
 
@@ -35,9 +36,8 @@ RUN = f"data/runs/{PROFILE.name}"
 POLICIES = list(PROFILE.policies)
 BY_POLICY = ["02_sample", "03_threshold", "04_split", "05_rollout", "06_prm", "07_best_of_n", "08_tvd", "10_tokens", "12_truth"]
 ALONE = ["01_policy", "09_generalize", "11_claims"]
-# Two heavy notebooks go side by side: while one starts, the other computes. The first policy, which most depends on, goes
-# first.
-HEAVY = max(1, workflow.cores // 2)
+# Two heavy notebooks go side by side: while one starts, the other computes. An accelerator is not shared.
+HEAVY = workflow.cores if shutil.which("nvidia-smi") else max(1, workflow.cores // 2)
 EXECUTE = "{sys.executable} -m asprm.notebook {input.nb} {output.nb} -p profile {NAME}"
 OF_POLICY = EXECUTE + " -p policy {params.policy}"
 
@@ -79,6 +79,18 @@ def weights(*policies):
 
 def tests(policy):
     return test_sets(PROFILE, PROFILE.policies[policy].domain)
+
+
+def urgency(stage, policy):
+    """Priority of a job: the earlier stage first, and of one stage the policy that takes longest."""
+    estimates = [parse_method(method).estimate or PROFILE.rollout.estimate for method in PROFILE.methods(policy)]
+    work = {
+        "labels": len(estimates) + 100 * sum(one != "hard" for one in estimates),  # those others need every rollout
+        "prm": len(trained(*PROFILE.trained_on(policy))),
+        "best_of_n": len(raters(policy)),
+        "tvd": len(PROFILE.tvd.guide[policy]),
+    }
+    return 1000 * (len(work) - list(work).index(stage)) + work[stage]
 
 
 def samples(policy, sets, *kinds):
@@ -158,7 +170,7 @@ rule policy:
     input: nb=notebook("01_policy"), code=modules("01_policy"), weights=[] if PROFILE.policy.retrain else weights(*POLICIES)
     output: nb=executed("01_policy"), model=weights(*POLICIES) if PROFILE.policy.retrain else []
     params: reads("policy")
-    threads: workflow.cores
+    threads: workflow.cores if PROFILE.policy.retrain else 1
     shell: EXECUTE
 
 
@@ -171,7 +183,7 @@ for policy in POLICIES:
                 + samples(policy, ["validation", *tests(policy)], "", "-greedy")
         params: reads("sample"), policy=policy
         threads: HEAVY
-        priority: len(POLICIES) - POLICIES.index(policy)
+        priority: urgency("labels", policy)
         shell: OF_POLICY
 
 
@@ -180,6 +192,7 @@ for policy in POLICIES:
         input: nb=notebook("03_threshold"), code=modules("03_threshold"), tables=samples(policy, ["train"], "")
         output: nb=executed("03_threshold", policy), table=tables(f"threshold/{policy}.json")
         params: reads("threshold"), policy=policy
+        priority: urgency("labels", policy)
         shell: OF_POLICY
 
 
@@ -189,6 +202,7 @@ for policy in POLICIES:
                tables=samples(policy, ["train"], "") + tables(f"threshold/{policy}.json")
         output: nb=executed("04_split", policy), tables=tables(*(f"split/{policy}/{s}.parquet" for s in splits(policy)))
         params: reads("split"), policy=policy
+        priority: urgency("labels", policy)
         shell: OF_POLICY
 
 
@@ -200,7 +214,7 @@ for policy in POLICIES:
                 tables=tables(*(f"rollout/{policy}/{method}.parquet" for method in PROFILE.methods(policy)))
         params: reads("rollout"), policy=policy
         threads: HEAVY
-        priority: len(POLICIES) - POLICIES.index(policy)
+        priority: urgency("labels", policy)
         shell: OF_POLICY
 
 
@@ -211,8 +225,8 @@ for policy in POLICIES:
                 models=tables(*(f"prm/{name}{end}" for name in trained(*PROFILE.trained_on(policy))
                                 for end in (".manifest.json", "-log.parquet")))
         params: reads("prm"), policy=policy
-        threads: workflow.cores  # several trainings, one core each
-        priority: len(POLICIES) - POLICIES.index(policy)
+        threads: HEAVY
+        priority: urgency("prm", policy)
         shell: OF_POLICY
 
 
@@ -224,7 +238,7 @@ for policy in POLICIES:
         output: nb=executed("07_best_of_n", policy), tables=scored(policy)
         params: reads("best_of_n"), policy=policy
         threads: HEAVY
-        priority: len(POLICIES) - POLICIES.index(policy)
+        priority: urgency("best_of_n", policy)
         shell: OF_POLICY
 
 
@@ -235,7 +249,7 @@ for policy in POLICIES:
         output: nb=executed("08_tvd", policy), tables=guided(policy) + decision(policy)
         params: reads("tvd"), policy=policy
         threads: HEAVY
-        priority: len(POLICIES) - POLICIES.index(policy)
+        priority: urgency("tvd", policy)
         shell: OF_POLICY
 
 
@@ -268,6 +282,7 @@ rule generalize:
            tables=RESULTS + [path for policy in POLICIES for path in labelled(policy)]
     output: nb=executed("09_generalize"), table=tables("generalize/results.parquet")
     params: reads("generalize")
+    priority: 1  # of the last ones it takes longest
     shell: EXECUTE
 
 
