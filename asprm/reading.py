@@ -60,7 +60,7 @@ def states(model: PreTrainedModel, packed: Any, at: np.ndarray | None = None) ->
             rows = torch.from_numpy(wanted)
             plan = _plan(packed.segments, wanted, window, groups)
         attention, mlp = layer.self_attn, layer.mlp
-        x = _Layer.apply(
+        x = (_Layer.apply if torch.is_grad_enabled() else _result)(
             x,
             layer.input_layernorm.weight,
             torch.cat([attention.q_proj.weight, attention.k_proj.weight, attention.v_proj.weight]),
@@ -159,8 +159,6 @@ class _Layer(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx, x, before, qkv, out, after, gate_up, down, angles, plan, rows, shape, epsilon):
-        if not any(ctx.needs_input_grad):
-            return _result(x, before, qkv, out, after, gate_up, down, angles, plan, rows, shape, epsilon)
         heads, kv_heads, dim = shape
         scale1 = _scale(x, epsilon)
         h1 = (x * scale1).mul_(before)
@@ -206,7 +204,7 @@ class _Layer(torch.autograd.Function):
 
 
 def _result(x, before, qkv, out, after, gate_up, down, angles, plan, rows, shape, epsilon) -> torch.Tensor:
-    """What `_Layer` gives, where nothing is kept for a backward: in blocks of rows that stay in a core's cache."""
+    """What `_Layer` gives, with nothing kept for a backward: in blocks of rows that stay in a core's cache."""
     heads, kv_heads, dim = shape
     projected = x.new_empty(len(x), len(qkv))
     for block, room in zip(x.split(_BLOCK), projected.split(_BLOCK), strict=True):
