@@ -180,7 +180,8 @@ def families(run: Run) -> str:
     return (
         table(header, rows, numbers=(1, 2, 3, 5, 6, 7))
         + "\nThe last three columns say how a policy does on the test problems of this run: decoding greedily, "
-        f"sampling once, and sampling {n} times with at least one right.\n"
+        f"sampling once, and sampling {n} times with at least one right. Test problems are numbered from "
+        f"{counts.test_from} on: sizes and settings of this profile were chosen on others.\n"
     )
 
 

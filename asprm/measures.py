@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 from asprm import statistics as s
 from asprm.best_of_n import candidates
 from asprm.claims import Measure, Number
-from asprm.problems import load
 from asprm.run import Run
+from asprm.sample import problem_set
 
 CLUSTERED = "minigsm-p2"  # as GSM-Symbolic: problems of one template are resampled together
 COLUMNS = {"share", "decision_share", "line_share"}  # of the tables of token types; they have intervals, counts do not
@@ -153,8 +153,8 @@ class Measures:
 
     @cached_property
     def _templates(self) -> dict[str, str]:
-        size = self.run.profile.problems.test.get(CLUSTERED, 0)
-        return {p.id: p.template for p in load(CLUSTERED, "test", size)} if size else {}
+        profile = self.run.profile
+        return {p.id: p.template for p in problem_set(profile, CLUSTERED)} if CLUSTERED in profile.problems.test else {}
 
 
 def _stacked(rows: list[pd.Series], artifact: str) -> Outcomes:

@@ -72,6 +72,8 @@ class Problems(Section):
     """problems per family on which choices are made (TVD's trigger, early stopping)"""
     test: Families
     """problems per family on which results are reported"""
+    test_from: Annotated[int, Field(ge=0)] = 0
+    """number of a synthetic family's first test problem; another one means problems that no choice has seen"""
 
 
 class PolicySource(Section):

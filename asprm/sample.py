@@ -20,7 +20,7 @@ from asprm.chunks import map_chunks
 from asprm.engines import Engine, Request, Sampling, load_engine
 from asprm.grading import grade
 from asprm.policy import encode_prompts
-from asprm.problems import Problem, domain_of, load
+from asprm.problems import FAMILIES, Problem, domain_of, load
 from asprm.problems.hub import SOURCES, describe, given_paths
 from asprm.profile import Profile
 from asprm.run import Run
@@ -62,7 +62,8 @@ def problem_set(profile: Profile, name: str, domain: str | None = None) -> list[
     name = name.removesuffix(GREEDY)
     families = {"train": profile.problems.train, "validation": profile.problems.validation}.get(name)
     if families is None:
-        return load(name, "test", profile.problems.test[name], path=paths.get(name))
+        start = profile.problems.test_from if name in FAMILIES else 0
+        return load(name, "test", profile.problems.test[name], start, path=paths.get(name))
     problems = []
     for family in (family for family in families if domain in (None, domain_of(family))):
         follow = name == "validation" and family in SOURCES and name not in SOURCES[family].splits

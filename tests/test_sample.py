@@ -21,9 +21,14 @@ def test_problem_sets_are_the_profiles():
     profile = load_profile("smoke")
     counts = profile.problems
     assert len(problem_set(profile, "train")) == sum(counts.train.values())
-    assert problem_set(profile, "minigsm-greedy") == load("minigsm", "test", counts.test["minigsm"])
+    assert problem_set(profile, "minigsm-greedy") == load(
+        "minigsm", "test", counts.test["minigsm"], start=counts.test_from
+    )
     with pytest.raises(KeyError):
         problem_set(profile, "gsm8k")
+    later = profile.model_copy(update={"problems": counts.model_copy(update={"test_from": 3})})
+    assert problem_set(later, "minigsm") == load("minigsm", "test", counts.test["minigsm"], start=3)
+    assert problem_set(later, "train") == problem_set(profile, "train")
 
 
 def test_a_solution_depends_on_its_problem_and_number_only(engine):
