@@ -166,11 +166,13 @@ rule all:
     default_target: True
 
 
+# Priorities 2 and 1: what waits for nothing later, then the longest of the last ones. No core is idle at the end.
 rule policy:
     input: nb=notebook("01_policy"), code=modules("01_policy"), weights=[] if PROFILE.policy.retrain else weights(*POLICIES)
     output: nb=executed("01_policy"), model=weights(*POLICIES) if PROFILE.policy.retrain else []
     params: reads("policy")
     threads: workflow.cores if PROFILE.policy.retrain else 1
+    priority: 2
     shell: EXECUTE
 
 
@@ -259,6 +261,7 @@ for policy in POLICIES:
                tables=samples(policy, ["train"], "") + tables(f"threshold/{policy}.json")
         output: nb=executed("10_tokens", policy), tables=tables(*tokens(policy))
         params: reads("tokens"), policy=policy
+        priority: 2
         shell: OF_POLICY
 
 
@@ -282,7 +285,7 @@ rule generalize:
            tables=RESULTS + [path for policy in POLICIES for path in labelled(policy)]
     output: nb=executed("09_generalize"), table=tables("generalize/results.parquet")
     params: reads("generalize")
-    priority: 1  # of the last ones it takes longest
+    priority: 1
     shell: EXECUTE
 
 
