@@ -21,7 +21,7 @@ from torch.autograd.function import once_differentiable
 from transformers import PreTrainedModel
 
 _BLOCK = 384  # rows of a layer's products at a time, where nothing is kept
-_WASTE = 1.3  # segments attend together while the padded scores are at most so many times as many as the needed ones
+_WASTE = 1.6  # segments attend together while the padded scores are at most so many times as many as the needed ones
 
 
 def supports(model: PreTrainedModel) -> bool:
