@@ -144,6 +144,7 @@ class Run:
     started: float = field(default_factory=time.monotonic)
     inputs: dict[str, str] = field(default_factory=dict)  # name -> digest of everything read so far
     outputs: dict[str, str] = field(default_factory=dict)
+    works: set[Path] = field(default_factory=set)  # this run's folders for what is not finished
 
     @property
     def settings(self) -> Any:
@@ -185,10 +186,6 @@ class Run:
     def experiment(self) -> bool:
         """Whether this is a student's trial beside the study, which concerns one reward model only."""
         return self.folder != self.base
-
-    @property
-    def _works(self) -> Path:
-        return self.folder / ".work" / self.stage
 
     def summary(self) -> str:
         """What this run does, in two or three lines."""
@@ -292,8 +289,9 @@ class Run:
 
     def work(self, name: str) -> Path:
         """Folder for chunks and checkpoints of the artifact `name`. It outlives failures, until `provenance`."""
-        folder = self._works / self.path(name).relative_to(self.folder / self.stage)
+        folder = self.folder / ".work" / self.path(name).relative_to(self.folder)
         folder.mkdir(parents=True, exist_ok=True)
+        self.works.add(folder)
         return folder
 
     def write(self, name: str, table: "pa.Table | pd.DataFrame | Iterable[pa.Table]", **facts: Any) -> Path:
@@ -340,7 +338,8 @@ class Run:
         with pd.option_context("display.max_colwidth", None):
             table = pd.DataFrame(rows.values(), index=list(rows)).to_html(header=False)
         table += _folded("read", self.inputs) + _folded("written", self.outputs)
-        shutil.rmtree(self._works, ignore_errors=True)
+        for folder in self.works:  # another policy's run of this stage may be at work beside it
+            shutil.rmtree(folder, ignore_errors=True)
         return HTML(table)
 
     @contextmanager

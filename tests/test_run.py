@@ -309,6 +309,17 @@ def test_work_is_kept_until_nothing_can_fail_any_more():
     assert not chunks.exists()
 
 
+def test_a_run_that_ends_leaves_the_work_of_another_policy_at_the_same_stage_alone():
+    one, other = run("rollout"), run("rollout")
+    one.work("rollout/M")
+    theirs = other.work("rollout/L") / "00000.parquet"
+    theirs.write_text("")
+    one.provenance()
+    assert theirs.exists()
+    other.provenance()
+    assert not theirs.parent.exists()
+
+
 def test_provenance_is_a_table_with_what_was_read_and_written_folded():
     run("sample").write("sample/M/train", TABLE)
     stage = run()
