@@ -177,11 +177,11 @@ def families(run: Run) -> str:
             shares = [greedy.mean(), right.mean().mean(), right.any().mean()]
             rows.append((NAMES.get(family, family), *sizes, policy, *map(percent, shares)))
     header = ["family", "train", "validation", "test", "policy", "greedy", "single sample", f"pass@{n}"]
+    fresh = f" They are numbers {counts.test_from} and following of their families: choices were made on others."
     return (
         table(header, rows, numbers=(1, 2, 3, 5, 6, 7))
         + "\nThe last three columns say how a policy does on the test problems of this run: decoding greedily, "
-        f"sampling once, and sampling {n} times with at least one right. Test problems are numbered from "
-        f"{counts.test_from} on: sizes and settings of this profile were chosen on others.\n"
+        f"sampling once, and sampling {n} times with at least one right.{fresh if counts.test_from else ''}\n"
     )
 
 
