@@ -38,6 +38,9 @@ def main() -> list:
     assert all(done[request].ids.tolist() == x.ids.tolist() for request, x in zip(many, greedy, strict=True))
     decisions = sum(len(x.decisions) for x in done.values()) / sum(len(x.ids) for x in done.values())
     print(f"trigger {trigger:.3f}, {decisions:.2%} of the tokens are decisions")
+    seen = sum(request.start + x.decisions[-1] for request, x in done.items() if len(x.decisions))
+    own = sum(request.start + len(x.ids) for request, x in done.items())
+    print(f"the PRM reads up to the last decision of each text: {seen / own:.0%} of the tokens that the policy reads")
     slower, faster = [], []
     for _ in range(REPEATS):
         plain, _ = seconds(lambda: engine.generate(many, GREEDY))

@@ -175,7 +175,8 @@ def test_seeds_of_other_problems_are_refused(tables):
 
 
 def test_templates_of_the_shifted_set_are_resampled_together(tables):
-    problems = [problem.id for problem in load("minigsm-p2", "test", 40)]
+    start = tables.run.profile.problems.test_from
+    problems = [problem.id for problem in load("minigsm-p2", "test", 40, start)]
     tables.greedy(5, of="minigsm-p2", problems=problems)
     tables.bon(36, prm="ASPRM-L", of="minigsm-p2", problems=problems)
     one = row(tables, "t4-asprm-L-bo64")
