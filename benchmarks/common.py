@@ -92,7 +92,7 @@ def machine() -> str:
 
 
 def publish(rows: list[Row]) -> list[Row]:
-    """Print the rows as a table and put them in place of their predecessors in `results/latest.json`."""
+    """Print the rows as a table and put them in place of all rows of the same script in `results/latest.json`."""
     width = max(len(f"{x.promise} / {x.against}") for x in rows)
     print(f"\n{'promise / against':{width}}  {'ratio':>7}  {'spread':>15}  target")
     for x in rows:
@@ -100,8 +100,7 @@ def publish(rows: list[Row]) -> list[Row]:
         print(f"{f'{x.promise} / {x.against}':{width}}  {x.ratio:7.3g}  {spread:>15}  {x.target}")
     print(f"{rows[0].repeats} paired runs; {rows[0].machine}; {rows[0].command}")
     known = json.loads(RESULTS.read_text()) if RESULTS.exists() else []
-    new = {(x.promise, x.against) for x in rows}
-    known = [x for x in known if (x["promise"], x["against"]) not in new] + [asdict(x) for x in rows]
+    known = [x for x in known if x["command"] != rows[0].command] + [asdict(x) for x in rows]
     RESULTS.parent.mkdir(parents=True, exist_ok=True)
     temporary = RESULTS.with_suffix(".tmp")
     temporary.write_text(json.dumps(known, indent=1, ensure_ascii=False) + "\n")
