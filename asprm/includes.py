@@ -362,17 +362,31 @@ def promises(run: Run) -> str:
     rows = json.loads(file.read_text()) if file.is_file() else []
     if not rows:
         return "*Not measured.* `make bench` measures.\n"
-    shown = [
-        (row["promise"], row["against"], f"{row['ratio']:.3g}", f"{row['low']:.3g} to {row['high']:.3g}", row["target"])
-        for row in rows
-    ]
+    marks = {True: "✓", False: "✗", None: ""}
+    shown = []
+    for row in rows:
+        ratio, low, high = (_ratio(row[name]) for name in ("ratio", "low", "high"))
+        met = marks[meets(row["ratio"], row["target"])]
+        shown.append((row["promise"], row["against"], ratio, f"{low} to {high}", row["target"], met))
     machines = "; ".join(sorted({row["machine"] for row in rows}))
     commands = ", ".join(f"`{command}`" for command in sorted({row["command"] for row in rows}))
     return (
-        table(["promise", "against", "ratio", "spread", "target"], shown, numbers=(2,))
+        table(["promise", "against", "ratio", "spread", "target", "met"], shown, numbers=(2,))
         + f"\nMedians of {min(row['repeats'] for row in rows)} or more paired repeats, with least and greatest, "
-        f"on {machines}. Made by {commands}.\n"
+        f"on {machines}. A ✗ stands where the median misses the target. Made by {commands}.\n"
     )
+
+
+def meets(ratio: float, target: str) -> bool | None:
+    """Whether a ratio keeps a target such as "≥ 3" or "≤ 1.3"; None: the row has none."""
+    sense, _, limit = target.partition(" ")
+    if sense not in ("≥", "≤"):
+        return None
+    return ratio >= float(limit) if sense == "≥" else ratio <= float(limit)
+
+
+def _ratio(x: float) -> str:
+    return f"{x:,.0f}" if x >= 100 else f"{x:.3g}"
 
 
 def gpu(run: Run) -> str:

@@ -85,10 +85,10 @@ def main(data: Path) -> list:
         [
             row("grading 1,319 GSM8K solutions", "20 s", budget(20, "gsm8k"), "≥ 1"),
             row("grading 1,319 GSM8K solutions", "math-verify alone", ratios("gsm8k"), "≥ 1"),
-            row("grading 1,319 GSM8K solutions", "a regular expression", ratios("gsm8k", "regex"), "none"),
+            row("grading 1,319 GSM8K solutions", "a regular expression", ratios("gsm8k", "regex"), "—"),
             row("grading 500 MATH500 solutions", "math-verify alone", ratios("math500"), "≥ 1"),
             row("running 350 programs in sandboxes", "60 s", budget(60, "programs"), "≥ 1"),
-            row("running 350 programs in sandboxes", "exec in one process", ratios("programs"), "none"),
+            row("running 350 programs in sandboxes", "exec in one process", ratios("programs"), "—"),
         ]
     )
 

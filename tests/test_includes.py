@@ -55,3 +55,23 @@ def test_the_tally_shows_every_verdict_by_symbol_and_word_and_says_when_there_is
     for number, (verdict, symbol) in enumerate(includes.VERDICTS.items()):
         assert f"| {symbol} {verdict} | {number} | 0 | 0 | 0 |" in page
     assert "Of 10 claims" in page
+
+
+def test_a_missed_target_is_marked(monkeypatch, tmp_path):
+    assert [includes.meets(x, "≥ 3") for x in (2.99, 3.0)] == [False, True]
+    assert [includes.meets(x, "≤ 1.3") for x in (1.31, 1.3)] == [False, True]
+    assert includes.meets(5.0, "—") is None
+    rows = [
+        {"promise": name, "against": "another", "ratio": ratio, "low": 1.0, "high": 1445.0, "target": target}
+        | {"repeats": 5, "command": "python benchmarks/x.py", "machine": "a machine"}
+        for name, ratio, target in (("kept", 4.0, "≥ 3"), ("missed", 2.85, "≥ 3"), ("free", 2.0, "—"))
+    ]
+    (tmp_path / "benchmarks/results").mkdir(parents=True)
+    (tmp_path / "benchmarks/results/latest.json").write_text(json.dumps(rows))
+    monkeypatch.setattr(includes, "REPOSITORY", tmp_path)
+    lines = includes.promises(None).splitlines()
+    marks = {name: next(line for line in lines if name in line) for name in ("kept", "missed", "free")}
+    assert "✓" in marks["kept"]
+    assert "1 to 1,445" in marks["kept"]
+    assert "✗" in marks["missed"]
+    assert not set("✓✗") & set(marks["free"])
