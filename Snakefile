@@ -85,7 +85,7 @@ def urgency(stage, policy):
     """Priority of a job: the earlier stage first, and of one stage the policy that takes longest."""
     estimates = [parse_method(method).estimate or PROFILE.rollout.estimate for method in PROFILE.methods(policy)]
     work = {
-        "labels": len(estimates) + 100 * sum(one != "hard" for one in estimates),  # those others need every rollout
+        "labels": len(estimates) + 100 * sum(one != "hard" for one in estimates),  # other labels need every rollout
         "prm": len(trained(*PROFILE.trained_on(policy))),
         "best_of_n": len(raters(policy)),
         "tvd": len(PROFILE.tvd.guide[policy]),
