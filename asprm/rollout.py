@@ -8,8 +8,8 @@ one. A rollout's seed depends on the prefix and its number alone, so the label i
 solutions that begin alike share their labels and their cost.
 
 An engine that computes rollouts of one prefix together until they part (`LocalEngine.share`) is faster at all J of a
-step at once than at waves one after the other. It gets them at once; labels and counts are those of the waves all the
-same.
+step at once than at waves one after the other. It gets them at once, but for the steps of a right solution: most of
+these are settled by two. Labels and counts are those of the waves all the same.
 """
 
 from __future__ import annotations
@@ -90,6 +90,7 @@ class _Together(NamedTuple):
     problem: Problem
     ids: Sequence[np.ndarray]
     ends: Sequence[np.ndarray]
+    correct: Sequence[bool]
 
 
 @dataclass
@@ -100,6 +101,7 @@ class _Step:
     start: int
     prompt: int  # tokens of the context that are the problem's
     problem: Problem
+    likely: bool = False  # a right solution begins like this
     right: int = 0
     done: int = 0
     tokens: int = 0
@@ -210,7 +212,7 @@ def _label_chunk(items: Sequence[_Item], engine: Engine, *, methods, settings, l
         some = [method for method in methods if estimates[method] == estimate]
         entropy = estimate == "entropy" and estimate != settings.estimate
         rollouts = settings.entropy_rollouts if entropy else settings.rollouts
-        together = [_Together(item.problem, item.ids, item.all_ends(some)) for item in items]
+        together = [_Together(item.problem, item.ids, item.all_ends(some), item.correct) for item in items]
         found = run_rollouts(together, prompts, engine, sampling, rollouts, estimate, seed)
         for method in some:
             how = partial(label, estimate=estimate, eta=settings.eta)
@@ -247,16 +249,18 @@ def _label_item(
 def run_rollouts(items, prompts, engine: Engine, sampling: Sampling, rollouts: int, estimate: str, seed: int):
     """For each item a mapping (solution's place, step) -> its `_Step` with all counts; equal prefixes share one.
 
-    items: each with `problem`, `ids` (its solutions) and `ends` (where their steps end), as `_Together`.
+    items: each with `problem`, `ids` (its solutions), `ends` (where their steps end) and `correct`, as `_Together`.
     """
     found = [_steps_of(item, prompt) for item, prompt in zip(items, prompts, strict=True)]
     counted = list(waves(rollouts)) if estimate == "hard" else [rollouts]
-    plan = [rollouts] if getattr(engine, "share", False) else counted
+    both = [rollouts, 0], [first := sum(counted[:2]), rollouts - first]
+    plans = both if getattr(engine, "share", False) else (counted, counted)  # for other steps, and for likely ones
 
     def wave(step: _Step) -> list[Request]:
         asked = len(step.outcomes)
         if asked == rollouts:
             return []
+        plan = plans[step.likely]
         size = plan[sum(asked >= total for total in np.cumsum(plan))]
         step.outcomes += [None] * size
         step.waits = size
@@ -287,10 +291,11 @@ def _steps_of(item, prompt: np.ndarray) -> dict[tuple[int, int], _Step]:
     """The prefixes of the item's steps, the last of each solution left out; equal ones are one."""
     known: dict[bytes, _Step] = {}
     steps = {}
-    for place, (ids, ends) in enumerate(zip(item.ids, item.ends, strict=True)):
+    for place, (ids, ends, correct) in enumerate(zip(item.ids, item.ends, item.correct, strict=True)):
         context = np.concatenate([prompt, ids]).astype(np.int32)
         for number, end in enumerate(ends[:-1].tolist()):
             prefix = ids[:end].tobytes()
             step = known.setdefault(prefix, _Step(context, len(prompt) + end, len(prompt), item.problem))
+            step.likely |= bool(correct)
             steps[place, number] = step
     return steps

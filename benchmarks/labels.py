@@ -86,7 +86,7 @@ def main() -> list:
 
 
 def sampled_items(engine) -> tuple[list, list[np.ndarray]]:
-    """Problems with their solutions' ids and step ends, and the prompts; τ is the 2 % quantile of these solutions."""
+    """Problems with their solutions' ids, step ends and verdicts, and the prompts; τ is the solutions' 2 % quantile."""
     some = problems(64)
     asked = requests(engine, some, SOLUTIONS)
     done = engine.generate(asked, SAMPLING)
@@ -94,9 +94,13 @@ def sampled_items(engine) -> tuple[list, list[np.ndarray]]:
     items = []
     for i, problem in enumerate(some):
         mine = done[i * SOLUTIONS : (i + 1) * SOLUTIONS]
+        texts = [engine.tokenizer.decode(x.ids, skip_special_tokens=True) for x in mine]
         items.append(
             SimpleNamespace(
-                problem=problem, ids=[x.ids for x in mine], ends=[adaptive(x.confidences, tau) for x in mine]
+                problem=problem,
+                ids=[x.ids for x in mine],
+                ends=[adaptive(x.confidences, tau) for x in mine],
+                correct=[x.finished and grade(problem, text).correct for x, text in zip(mine, texts, strict=True)],
             )
         )
     return items, [asked[i * SOLUTIONS].context for i in range(len(some))]

@@ -72,6 +72,7 @@ def items(count):
             Problem(f"p{i}", "math", "?", "42"),
             tuple(rng.integers(4, 9, 6).astype(np.int32) for _ in range(2)),
             (np.array([2, 4, 6], np.int32),) * 2,
+            (False, True),
         )
         for i in range(count)
     ]
@@ -100,12 +101,33 @@ def test_stopping_early_gives_the_labels_of_all_rollouts(p):
 def test_equal_prefixes_are_labelled_once():
     [item], prompts = items(1)
     ids = np.arange(4, 10, dtype=np.int32)
-    twins = _Together(item.problem, (ids, np.append(ids[:4], [4, 4]).astype(np.int32)), item.ends)
+    twins = _Together(item.problem, (ids, np.append(ids[:4], [4, 4]).astype(np.int32)), item.ends, item.correct)
     engine = Coin(0.0)
     [steps] = run_rollouts([twins], prompts, engine, Sampling(), 8, "hard", seed=0)
     assert steps[0, 0] is steps[1, 0]
     assert steps[0, 1] is steps[1, 1]
     assert engine.calls == 16
+
+
+@pytest.mark.parametrize("p", [0.0, 0.2, 1.0])
+def test_what_an_engine_that_shares_is_asked_for_at_once_changes_no_count(p):
+    some, prompts = items(100)
+    waves_of, at_once = Coin(p), Coin(p)
+    at_once.share = True
+    a, b = (run_rollouts(some, prompts, engine, Sampling(), 8, "hard", seed=3) for engine in (waves_of, at_once))
+    for one, other in zip(a, b, strict=True):
+        for key in one:
+            assert (one[key].right, one[key].done, one[key].tokens) == (
+                other[key].right,
+                other[key].done,
+                other[key].tokens,
+            )
+    steps = [step for found in b for step in {id(step): step for step in found.values()}.values()]
+    likely = [step for step in steps if step.likely]
+    assert 0 < len(likely) < len(steps)
+    # A step of a right solution asks for two first, and for the rest if both went wrong; another for all.
+    asked = [8 if not any(right for right, _ in step.outcomes[:2]) else 2 for step in likely]
+    assert at_once.calls == sum(asked) + 8 * (len(steps) - len(likely))
 
 
 @pytest.fixture(scope="module")
