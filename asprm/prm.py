@@ -46,22 +46,18 @@ def examples(labels: pa.Table, samples: pa.Table, prompts: Mapping[str, np.ndarr
     ids = {(p, s): i for i, (p, s) in enumerate(_keys(samples))}
     column = samples["ids"]
     out = []
-    frame = labels.select(["problem", "solution", "end", "label"]).to_pandas()
-    for (problem, solution), steps in frame.groupby(["problem", "solution"], sort=False, observed=True):
+    steps_of: dict[tuple, list[int]] = {}
+    for step, key in enumerate(_keys(labels)):
+        steps_of.setdefault(key, []).append(step)
+    ends, values = labels["end"].to_numpy().astype(np.int32), labels["label"].to_numpy().astype(np.float32)
+    for (problem, solution), steps in steps_of.items():
         if (problem, solution) not in ids:
             raise ValueError(
                 f"prm: solution {solution} of problem {problem!r} has labels, but is not among the samples"
             )
-        steps = steps.sort_values("end")
         row = column[ids[problem, solution]]
-        out.append(
-            Example(
-                prompts[problem],
-                np.asarray(row.values, np.int32),
-                steps["end"].to_numpy(np.int32),
-                steps["label"].to_numpy(np.float32),
-            )
-        )
+        steps = np.array(steps)[ends[steps].argsort()]
+        out.append(Example(prompts[problem], np.asarray(row.values, np.int32), ends[steps], values[steps]))
     return out
 
 
