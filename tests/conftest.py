@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+pytest.register_assert_rewrite("plots")  # so that a figure that fails shows its values
+
 REPOSITORY = Path(__file__).resolve().parent.parent
 
 

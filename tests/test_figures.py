@@ -2,14 +2,11 @@
 
 import re
 from html.parser import HTMLParser
-from io import BytesIO
 
 import numpy as np
 import pandas as pd
 import pytest
-from matplotlib import pyplot
-from matplotlib.text import Text
-from PIL import Image
+from plots import check_plot
 
 from asprm import figures, split
 from asprm.best_of_n import curves
@@ -86,17 +83,7 @@ FIGURES = {
 @pytest.mark.parametrize("name", FIGURES)
 def test_figure_renders_says_what_it_shows_and_can_be_read(name):
     draw, words = FIGURES[name]
-    plot = draw()
-    assert words in plot.alt
-    assert plot.alt.endswith(".")
-    sizes = [text.get_fontsize() for text in plot.findobj(Text) if text.get_text() and text.get_visible()]
-    assert min(sizes) >= 9
-    out = BytesIO()
-    plot.savefig(out, format="png", dpi=60)
-    pixels = np.asarray(Image.open(out).convert("L"))
-    assert 0.005 < (pixels < 200).mean() < 0.7  # neither empty nor filled
-    assert pixels[:, [0, -1]].min() == pixels[[0, -1]].min() == 255  # nothing is cut off at the edge
-    assert pyplot.get_fignums() == []
+    check_plot(draw(), words)
 
 
 def test_a_figure_shows_itself_with_its_sentence():
