@@ -9,7 +9,7 @@ structure. Serves any `transformers` model that takes its attention from `Attent
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any
@@ -160,9 +160,20 @@ def in_order(sequences: Sequence[np.ndarray]) -> list[int]:
     return sorted(range(len(keys)), key=keys.__getitem__)
 
 
-def tree_costs(ordered: Sequence[np.ndarray]) -> list[int]:
-    """How many tokens each of the sequences adds to a pack of those before it; they stand `in_order`."""
-    return [len(b) - _common(a, b) for a, b in zip([ordered[0][:0], *ordered], ordered, strict=False)]
+def groups(sequences: Sequence[np.ndarray], size: int) -> Iterator[list[int]]:
+    """Indices of sequences to read together: neighbours in the order of their ids, of about `size` distinct tokens."""
+    group: list[int] = []
+    held, last = 0, np.empty(0, np.int32)
+    for i in in_order(sequences):
+        cost = len(sequences[i]) - _common(last, sequences[i])  # what it adds to a pack of those before it
+        if group and held + cost > size:
+            yield group
+            group, held = [], 0
+        held += cost if group else len(sequences[i])
+        group.append(i)
+        last = sequences[i]
+    if group:
+        yield group
 
 
 def _common(a: np.ndarray, b: np.ndarray) -> int:

@@ -17,7 +17,7 @@ import torch
 from transformers import AutoModelForCausalLM, PreTrainedModel
 
 from asprm.models import load_tokenizer, load_weights
-from asprm.packed import in_order, pack, read, reading_size, tree_costs, use_packs
+from asprm.packed import groups, pack, read, reading_size, use_packs
 from asprm.score import quiet, this_device
 
 _SLICE = 1 << 26  # outputs (tokens × vocabulary) computed at a time: 256 MB in fp32
@@ -104,7 +104,7 @@ def _in_packs(
 ) -> Iterator[tuple[int, np.ndarray]]:
     # The last token is asked about, not read.
     texts = [np.concatenate([p, s[:-1]]).astype(np.int32) for p, s in zip(prompts, solutions, strict=True)]
-    for group in _groups(texts, size):
+    for group in groups(texts, size):
         packed = pack([texts[i] for i in group])
         states = read(model, packed)
         at = [packed.places[j][len(prompts[i]) - 1 :] for j, i in enumerate(group)]
@@ -149,21 +149,6 @@ def _probabilities(model: PreTrainedModel, states: torch.Tensor, ids: np.ndarray
 def _pick(logits: torch.Tensor, ids: torch.Tensor) -> np.ndarray:
     """Probabilities (N,) float32 of ids (N,) from logits (N, V)."""
     return logits.float().log_softmax(-1).gather(-1, ids[:, None])[:, 0].exp().cpu().numpy()
-
-
-def _groups(texts: Sequence[np.ndarray], size: int) -> Iterator[list[int]]:
-    """Indices of texts to read together, of about `size` distinct tokens: neighbours in the order of their ids."""
-    order = in_order(texts)
-    group: list[int] = []
-    held = 0
-    for i, cost in zip(order, tree_costs([texts[i] for i in order]) if order else [], strict=True):
-        if group and held + cost > size:
-            yield group
-            group, held = [], 0
-        held += cost if group else len(texts[i])
-        group.append(i)
-    if group:
-        yield group
 
 
 def _agrees(made: Reader) -> bool:

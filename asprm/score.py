@@ -25,7 +25,7 @@ from transformers.utils import logging
 
 from asprm.chunks import map_chunks
 from asprm.models import load_config, load_tokenizer, load_weights
-from asprm.packed import in_order, pack, read, reading_size, tree_costs, use_packs
+from asprm.packed import groups, pack, read, reading_size, use_packs
 from asprm.run import Run
 from asprm.sample import problem_set, prompts_of, rated_sets, test_sets
 from asprm.split import cutter, parse_method, split_tables, tau_of
@@ -142,28 +142,13 @@ def logits(
         check(item, model, f"item {number}")
         texts.append(item.tokens[: len(item.prompt) + int(np.max(item.ends))])
     out: list[np.ndarray] = [np.empty(0, np.float32)] * len(items)
-    for group in _groups(texts, tokens or reading_size(model.device.type)):
+    for group in groups(texts, tokens or reading_size(model.device.type)):
         packed = pack([texts[i] for i in group])
         wanted = [packed.places[j][len(items[i].prompt) + np.asarray(items[i].ends) - 1] for j, i in enumerate(group)]
         found = model.score(read(model, packed, np.concatenate(wanted)))[:, 0].float().cpu().numpy()
         for i, part in zip(group, np.split(found, np.cumsum([len(x) for x in wanted])[:-1]), strict=True):
             out[i] = part
     return out
-
-
-def _groups(texts: Sequence[np.ndarray], tokens: int) -> Iterator[list[int]]:
-    """Indices of texts to be read together: neighbours in the order of their ids, of about `tokens` distinct tokens."""
-    order = in_order(texts)
-    group: list[int] = []
-    held = 0
-    for i, cost in zip(order, tree_costs([texts[i] for i in order]), strict=True):
-        if group and held + cost > tokens:
-            yield group
-            group, held = [], 0
-        held += cost if group else len(texts[i])
-        group.append(i)
-    if group:
-        yield group
 
 
 def check(item: Item, model: PreTrainedModel, name: str) -> None:

@@ -10,7 +10,7 @@ from torch.nn.functional import scaled_dot_product_attention
 from transformers import AutoModelForTokenClassification, BloomConfig, BloomForTokenClassification
 
 from asprm import packed as module
-from asprm.packed import in_order, pack, read, tree_costs, use_packs
+from asprm.packed import groups, pack, read, use_packs
 
 
 def model(kind: str):
@@ -51,7 +51,21 @@ def test_every_sequence_is_found_in_its_pack(sequences, shortest, grain):
 def test_a_tree_reads_each_beginning_once(sequences):
     beginnings = {tuple(x[:i]) for x in sequences for i in range(1, len(x) + 1)}
     assert pack(sequences, shortest=1, grain=1).ids.shape == (1, len(beginnings))
-    assert sum(tree_costs([sequences[i] for i in in_order(sequences)])) == len(beginnings)
+
+
+@settings(deadline=None)
+@given(texts, st.integers(1, 30))
+def test_a_group_holds_so_many_distinct_tokens_or_one_sequence(sequences, size):
+    found = list(groups(sequences, size))
+    assert sorted(i for group in found for i in group) == list(range(len(sequences)))
+    distinct = [len({tuple(sequences[i][:k]) for i in g for k in range(1, len(sequences[i]) + 1)}) for g in found]
+    assert all(count <= size or len(group) == 1 for group, count in zip(found, distinct, strict=True))
+    # Whoever begins alike stands together: no group could take in the first of the next.
+    for group, count, after in zip(found, distinct, found[1:], strict=False):
+        first = sequences[after[0]]
+        known = {tuple(sequences[i][:k]) for i in group for k in range(1, len(sequences[i]) + 1)}
+        assert count + sum(tuple(first[:k]) not in known for k in range(1, len(first) + 1)) > size
+    assert list(groups([], size)) == []
 
 
 @pytest.mark.parametrize("kind", ["mistral", "mistral-window", "llama", "qwen2", "gemma2"])
