@@ -391,7 +391,9 @@ def _folded(what: str, digests: Mapping[str, str]) -> str:
     """Files with their digests, behind a line that counts them: a stage may read hundreds."""
     rows = "\n".join(f"{value[:12]}  {escape(name)}" for name, value in digests.items())
     count = f"{len(digests)} file{'' if len(digests) == 1 else 's'} {what}"
-    return f"<details><summary>{count}</summary><pre>{rows}</pre></details>" if digests else ""
+    # JupyterLab with MyST hides the triangle of what can be unfolded.
+    summary = f'<summary style="list-style: revert; cursor: pointer">{count}</summary>'
+    return f"<details>{summary}<pre>{rows}</pre></details>" if digests else ""
 
 
 def _notebook_parameters(namespace: Mapping[str, Any]) -> dict[str, Any]:
