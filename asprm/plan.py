@@ -16,190 +16,24 @@ takes Σ wave · E[(1 − p)^done], which `expected_rollouts` computes. Whatever
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
 from statistics import mean
 from typing import Any
 
-from asprm.problems import FAMILIES, load
+from asprm.lengths import Lengths, lengths_of
+from asprm.machines import ACTIVATIONS, MACHINES, MOVING, OPTIMIZER, READING, ROWS, TRAINING, Device
 from asprm.profile import Profile, load_profile, nearest
-from asprm.run import REPOSITORY
+from asprm.shapes import Shape, shape_of
 
-# Assumptions. Each is printed by `Plan.text`.
+# Assumptions, with those of `asprm.machines`. Each is printed by `Plan.text`.
 
-
-@dataclass(frozen=True)
-class Machine:
-    """A device: dense FLOPs per second in the precision used, bytes per second, bytes of memory, bytes per number."""
-
-    flops: float
-    bandwidth: float
-    memory: float
-    number: int
-
-
-MACHINES = {
-    "a100": Machine(312e12, 2.04e12, 80e9, 2),
-    "h100": Machine(989e12, 3.35e12, 80e9, 2),
-    "h200": Machine(989e12, 4.80e12, 141e9, 2),
-    "cpu": Machine(180e9, 20e9, 16e9, 4),  # two cores at 90 GFLOP/s in fp32
-}
 SMALL = 100_000_000  # parameters; below it the default machine is the CPU
-READING, TRAINING, MOVING = 0.5, 0.4, 0.6  # shares of the machine's FLOPs, FLOPs and bandwidth that are reached
-ROWS = 256  # decoded side by side
-PACK = {"cpu": 2048}  # tokens read in one forward; elsewhere:
-PACK_GPU = 16384
-OPTIMIZER = 16  # bytes per parameter: weights, gradients and AdamW's two moments, in fp32
-ACTIVATIONS = 34  # bytes per token, layer and unit of width that the backward pass needs
 TOKEN_DISK = 10  # bytes of a kept token: its id, its confidence, its text
 SOLVED = {"math": 0.7, "code": 0.35}  # m: how probably a continuation of a step comes right
 DECISIONS = 0.04  # of the tokens lie below the trigger of guided decoding
 LINE = {"math": 25, "code": 12}  # tokens per line
-
-
-@dataclass(frozen=True)
-class Lengths:
-    """Mean tokens of a prompt and of a solution, and where that is known from."""
-
-    domain: str
-    prompt: float
-    solution: float
-    source: str
-
-
-_GSM = (
-    "GSM8K test questions have 240 characters, real MetaMath-Llama solutions 345; MetaMath's instruction adds 50 tokens"
-)
-_MATH = "MATH500 problems have 196 characters, solutions 531; MetaMath's instruction adds 50 tokens"
-_CODE = "LeetCodeDataset test prompts have 630 characters, real completions 2600"
-_GUESS = "a guess"
-LENGTHS = {
-    "gsm8k": Lengths("math", 110, 116, _GSM),
-    "gsm-symbolic": Lengths("math", 120, 125, _GUESS),
-    "gsm-symbolic-p1": Lengths("math", 150, 155, _GUESS),
-    "gsm-symbolic-p2": Lengths("math", 190, 190, _GUESS),
-    "math": Lengths("math", 110, 190, _MATH),
-    "math500": Lengths("math", 110, 190, _MATH),
-    "metamathqa": Lengths("math", 120, 160, _GUESS),
-    "leetcode": Lengths("code", 220, 740, _CODE),
-    "livecodebench": Lengths("code", 500, 740, _GUESS),
-    "mbpp": Lengths("code", 150, 200, _GUESS),
-    "humaneval": Lengths("code", 200, 200, _GUESS),
-}
-
-
-@dataclass(frozen=True)
-class Shape:
-    """A Llama- or Mistral-like model, from its configuration."""
-
-    layers: int
-    hidden: int
-    heads: int
-    kv_heads: int
-    head: int
-    feed_forward: int
-    vocabulary: int
-    tied: bool = False
-
-    @property
-    def matrices(self) -> int:
-        """W: weights that each token is multiplied with, without embeddings and head."""
-        attention = 2 * self.hidden * self.head * (self.heads + self.kv_heads)
-        return self.layers * (attention + 3 * self.hidden * self.feed_forward)
-
-    @property
-    def parameters(self) -> int:
-        norms = (2 * self.layers + 1) * self.hidden
-        return self.matrices + norms + self.hidden * self.vocabulary * (1 if self.tied else 2)
-
-    def forward(self, context: float, head: bool = True) -> float:
-        """FLOPs of one token that sees `context` tokens, itself included."""
-        attention = 4 * self.layers * self.heads * self.head * context
-        return 2 * self.matrices + attention + (2 * self.hidden * self.vocabulary if head else 0)
-
-    def cache(self, number: int) -> int:
-        """Bytes of keys and values per token."""
-        return 2 * self.layers * self.kv_heads * self.head * number
-
-
-_MISTRAL_7B = Shape(32, 4096, 32, 8, 128, 14336, 32000)
-_LLAMA_8B = Shape(32, 4096, 32, 8, 128, 14336, 128256)
-_DEEPSEEK_CODER_6_7B = Shape(32, 4096, 32, 32, 128, 11008, 32256)
-KNOWN = {  # by what a hub name holds; nothing is downloaded to make a plan
-    "deepseek-coder-6.7b": _DEEPSEEK_CODER_6_7B,
-    "lcd-ds": _DEEPSEEK_CODER_6_7B,
-    "asprm-d": _DEEPSEEK_CODER_6_7B,
-    "asprm-mathcode-deepseek": _DEEPSEEK_CODER_6_7B,
-    "asprm-l": _LLAMA_8B,
-    "asprm-m": _MISTRAL_7B,
-    "mistral-7b": _MISTRAL_7B,
-    "metamath-llama": _LLAMA_8B,
-    "llama-3.1-8b": _LLAMA_8B,
-    "llama31-8b": _LLAMA_8B,
-    "llama-3-8b": _LLAMA_8B,
-}
-
-
-def shape_of(path: str, recipe: Any = None) -> Shape:
-    """From the folder's config.json, a recipe that is yet to be followed, or a known hub name. ValueError: none."""
-    for root in (Path(), REPOSITORY):
-        file = root / path / "config.json"
-        if file.is_file():
-            return _from_config(json.loads(file.read_text()))
-    if recipe is not None and path.startswith(("data/", ".", "/")):
-        head = recipe.hidden // recipe.heads
-        return Shape(recipe.layers, recipe.hidden, recipe.heads, recipe.kv_heads, head, recipe.intermediate,
-                     recipe.vocab, tied=True)  # fmt: skip
-    for name, shape in KNOWN.items():
-        if name in path.lower().replace("_", "-"):
-            return shape
-    raise ValueError(
-        f"plan: the shape of the model '{path}' is not known; known: {', '.join(KNOWN)}\n"
-        "  or give the path of a folder with its config.json"
-    )
-
-
-def _from_config(config: dict[str, Any]) -> Shape:
-    heads, hidden = config["num_attention_heads"], config["hidden_size"]
-    return Shape(
-        config["num_hidden_layers"],
-        hidden,
-        heads,
-        config.get("num_key_value_heads") or heads,
-        config.get("head_dim") or hidden // heads,
-        config["intermediate_size"],
-        config["vocab_size"],
-        bool(config.get("tie_word_embeddings", False)),
-    )
-
-
-def lengths_of(family: str, path: str) -> Lengths:
-    """Of a published set from the table; of a family made here by counting, where the policy's tokenizer is at hand.
-
-    ValueError: an unknown set.
-    """
-    if family in LENGTHS:
-        return LENGTHS[family]
-    if family not in FAMILIES:
-        raise ValueError(f"plan: no lengths are known of the problems '{family}': {nearest(family, LENGTHS)}")
-    domain = "code" if "code" in family else "math"
-    count = 40
-    problems = load(family, "test", count)
-    texts = [(problem.prompt + "\n", problem.solution or "") for problem in problems]
-    file = next((f for root in (Path(), REPOSITORY) if (f := root / path / "tokenizer.json").is_file()), None)
-    if file is None:
-        sizes = [[len(text) / 3 for text in pair] for pair in texts]
-        source = f"{count} of its problems, true solutions for the policy's, three characters a token"
-    else:
-        from tokenizers import Tokenizer
-
-        tokenizer = Tokenizer.from_file(str(file))
-        sizes = [[len(tokenizer.encode(text, add_special_tokens=False).ids) + 1 for text in pair] for pair in texts]
-        source = f"{count} of its problems, true solutions for the policy's, counted with its tokenizer"
-    return Lengths(domain, mean(p for p, _ in sizes), mean(s for _, s in sizes), source)
 
 
 def expected_rollouts(rollouts: int, solved: float, early: bool = True) -> float:
@@ -282,50 +116,6 @@ def _short(value: float) -> str:
     return f"{value:.0f}" if value else ""
 
 
-class _Device:
-    """A machine and how long it takes."""
-
-    def __init__(self, name: str) -> None:
-        self.name, self.machine = name, MACHINES[name]
-        self.pack = PACK.get(name, PACK_GPU)
-
-    def rows(self, shape: Shape, longest: float) -> int:
-        """Sequences of the longest length that fit beside the weights."""
-        room = self.machine.memory * 0.9 - shape.parameters * self.machine.number
-        return int(max(1, min(ROWS, room // (longest * shape.cache(self.machine.number)))))
-
-    def generate(self, shape: Shape, tokens: float, context: float, longest: float) -> tuple[float, float]:
-        """FLOPs and seconds of generating `tokens` that see `context` tokens on average."""
-        rows = self.rows(shape, longest)
-        flops = shape.forward(context)
-        moved = shape.parameters * self.machine.number + rows * context * shape.cache(self.machine.number)
-        step = max(rows * flops / (self.machine.flops * READING), moved / (self.machine.bandwidth * MOVING))
-        return tokens * flops, tokens / rows * step
-
-    def read(self, shape: Shape, tokens: float, length: float) -> tuple[float, float]:
-        """FLOPs and seconds of reading texts of `length`: a token sees half of its text."""
-        flops = tokens * shape.forward(length / 2, head=False)
-        return flops, flops / (self.machine.flops * READING)
-
-    def train(self, shape: Shape, tokens: float, length: float, head: bool) -> tuple[float, float]:
-        flops = 3 * tokens * shape.forward(length / 2, head)
-        return flops, flops / (self.machine.flops * TRAINING)
-
-    def decoding_memory(self, shape: Shape, longest: float) -> float:
-        number = self.machine.number
-        return shape.parameters * number + self.rows(shape, longest) * longest * shape.cache(number)
-
-    def reading_memory(self, shape: Shape) -> float:
-        return self.machine.number * (shape.parameters + self.pack * (3 * shape.feed_forward + 4 * shape.hidden))
-
-    def training_memory(self, shape: Shape) -> float:
-        """With activations of every layer; where that is too much, of one, and the others made again."""
-        states, layer = OPTIMIZER * shape.parameters, ACTIVATIONS * self.pack * shape.hidden
-        if states + layer * shape.layers <= self.machine.memory:
-            return states + layer * shape.layers
-        return states + layer + 2 * self.pack * shape.hidden * shape.layers
-
-
 def make_plan(profile: str | Profile, gpu: str | None = None) -> Plan:
     """The plan of a profile, by name or path. ProfileError: no such profile. ValueError: an unknown machine, model or
     problem set.
@@ -335,7 +125,7 @@ def make_plan(profile: str | Profile, gpu: str | None = None) -> Plan:
     gpu = gpu or ("cpu" if max(shape.parameters for shape in shapes.values()) < SMALL else "h100")
     if gpu not in MACHINES:
         raise ValueError(f"plan: unknown machine '{gpu}': {nearest(gpu, MACHINES)}")
-    device = _Device(gpu)
+    device = Device(gpu)
     made = _Stages(p, shapes, device)
     rows = [row for policy in p.policies for row in made.before_rewards(policy)]
     rows += [made.prm(name) for name in made.models]
@@ -353,7 +143,7 @@ class _Set:
 
 
 class _Stages:
-    def __init__(self, profile: Profile, shapes: dict[str, Shape], device: _Device) -> None:
+    def __init__(self, profile: Profile, shapes: dict[str, Shape], device: Device) -> None:
         self.p, self.shapes, self.device = profile, shapes, device
         self.known: dict[tuple[str, str], Lengths] = {}
         # Of each reward model that is trained: the policy that it starts from, its tables of labels, the number of

@@ -2,13 +2,18 @@ import json
 
 import yaml
 
-from asprm import includes
+from asprm.includes import performance
+from asprm.includes.performance import meets, promises
+from asprm.includes.results import ASPECTS, tally
+from asprm.includes.settings import KINDS, deviations, settings
+from asprm.includes.tables import interval, p_value, percent, table
+from asprm.ledger import VERDICTS
 from asprm.profile import load_profile
 from asprm.run import REPOSITORY
 
 
 def test_a_table_escapes_what_would_break_it():
-    assert includes.table(["a", "b"], [("x|y", 1.25), ("two\nlines", 12345)], numbers=[1]).splitlines() == [
+    assert table(["a", "b"], [("x|y", 1.25), ("two\nlines", 12345)], numbers=[1]).splitlines() == [
         "| a | b |",
         "| --- | ---: |",
         "| x\\|y | 1.2 |",
@@ -17,14 +22,14 @@ def test_a_table_escapes_what_would_break_it():
 
 
 def test_numbers_read_as_people_write_them():
-    assert includes.percent(0.5) == "50.0 %"
-    assert includes.interval(-0.012, 0.5) == "−1.2 to +50.0"
-    assert [includes.p_value(p) for p in (0.0004, 0.0321, 1.0)] == ["< .001", "= .032", "= 1.000"]
+    assert percent(0.5) == "50.0 %"
+    assert interval(-0.012, 0.5) == "−1.2 to +50.0"
+    assert [p_value(p) for p in (0.0004, 0.0321, 1.0)] == ["< .001", "= .032", "= 1.000"]
 
 
 def test_every_setting_of_a_profile_is_explained():
     profile = load_profile("smoke")
-    page = includes.settings(type("Run", (), {"profile": profile}))
+    page = settings(type("Run", (), {"profile": profile}))
     for name, section in profile.model_dump(include={"sample", "threshold", "tvd"}).items():
         assert all(f"`{name}.{key}`" in page for key in section)
 
@@ -32,35 +37,35 @@ def test_every_setting_of_a_profile_is_explained():
 def test_every_deviation_is_complete():
     entries = yaml.safe_load((REPOSITORY / "data" / "paper" / "deviations.yml").read_text())
     assert all(set(e) == {"id", "kind", "title", "paper", "here", "effect"} for e in entries)
-    assert all(e["kind"] in includes.KINDS for e in entries)
+    assert all(e["kind"] in KINDS for e in entries)
     assert len({e["id"] for e in entries}) == len(entries)
 
 
 def test_numbers_in_deviations_come_from_the_profile():
     profile = load_profile("smoke")
-    page = includes.deviations(type("Run", (), {"profile": profile}))
+    page = deviations(type("Run", (), {"profile": profile}))
     assert f"N up to {profile.sample.candidates}." in page
     assert "{" not in page
 
 
 def test_the_tally_shows_every_verdict_by_symbol_and_word_and_says_when_there_is_none(tmp_path):
     run = type("Run", (), {"base": tmp_path})
-    assert "not been held against" in includes.tally(run)
-    by = dict.fromkeys(includes.ASPECTS, 0)
-    verdicts = {verdict: by | {"arrow": number} for number, verdict in enumerate(includes.VERDICTS)}
+    assert "not been held against" in tally(run)
+    by = dict.fromkeys(ASPECTS, 0)
+    verdicts = {verdict: by | {"arrow": number} for number, verdict in enumerate(VERDICTS)}
     (tmp_path / "claims").mkdir()
     counts = {"verdicts": verdicts, "claims": 10, "others": {}, "own_sample_too_small": 3}
     (tmp_path / "claims/tally.json").write_text(json.dumps(counts))
-    page = includes.tally(run)
-    for number, (verdict, symbol) in enumerate(includes.VERDICTS.items()):
+    page = tally(run)
+    for number, (verdict, symbol) in enumerate(VERDICTS.items()):
         assert f"| {symbol} {verdict} | {number} | 0 | 0 | 0 |" in page
     assert "Of 10 claims" in page
 
 
 def test_a_missed_target_is_marked(monkeypatch, tmp_path):
-    assert [includes.meets(x, "≥ 3") for x in (2.99, 3.0)] == [False, True]
-    assert [includes.meets(x, "≤ 1.3") for x in (1.31, 1.3)] == [False, True]
-    assert includes.meets(5.0, "—") is None
+    assert [meets(x, "≥ 3") for x in (2.99, 3.0)] == [False, True]
+    assert [meets(x, "≤ 1.3") for x in (1.31, 1.3)] == [False, True]
+    assert meets(5.0, "—") is None
     rows = [
         {"promise": name, "against": "another", "ratio": ratio, "low": 1.0, "high": 1445.0, "target": target}
         | {"repeats": 5, "command": "python benchmarks/x.py", "machine": "a machine"}
@@ -68,8 +73,8 @@ def test_a_missed_target_is_marked(monkeypatch, tmp_path):
     ]
     (tmp_path / "benchmarks/results").mkdir(parents=True)
     (tmp_path / "benchmarks/results/latest.json").write_text(json.dumps(rows))
-    monkeypatch.setattr(includes, "REPOSITORY", tmp_path)
-    lines = includes.promises(None).splitlines()
+    monkeypatch.setattr(performance, "REPOSITORY", tmp_path)
+    lines = promises(None).splitlines()
     marks = {name: next(line for line in lines if name in line) for name in ("kept", "missed", "free")}
     assert "✓" in marks["kept"]
     assert "1 to 1,445" in marks["kept"]

@@ -14,7 +14,8 @@ from asprm import ledger as book
 from asprm import statistics as s
 from asprm.artifacts import write_parquet
 from asprm.claims import Number, load_claims, table
-from asprm.ledger import VERDICTS, Evidence, Row, ledger, side_by_side, tally
+from asprm.evidence import Evidence, gain
+from asprm.ledger import VERDICTS, Row, ledger, side_by_side, tally
 from asprm.measures import Measures
 from asprm.problems import load
 from asprm.run import open_run
@@ -289,7 +290,7 @@ def test_a_pool_counts_a_problem_once(tables):
         for one in load_claims()
         if one.id in ("t3-asprm-M-confidence", "t2-M-gsm8k-bo64")
     )
-    double = book.gain([(a, b), (a, b)], measures)
+    double = gain([(a, b), (a, b)], measures)
     assert double.n == 40
 
 

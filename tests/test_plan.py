@@ -10,9 +10,12 @@ from torch.utils.flop_counter import FlopCounterMode
 from transformers import AutoModelForCausalLM
 
 from asprm import plan
-from asprm.plan import Shape, expected_rollouts, make_plan, shape_of
+from asprm.lengths import LENGTHS, Lengths, lengths_of
+from asprm.machines import ROWS, Device
+from asprm.plan import expected_rollouts, make_plan
 from asprm.profile import load_profile, packaged_profiles
 from asprm.run import REPOSITORY
+from asprm.shapes import Shape, shape_of
 
 TOY = Shape(layers=2, hidden=8, heads=2, kv_heads=1, head=4, feed_forward=16, vocabulary=10)
 
@@ -62,7 +65,7 @@ def test_unknown_names_are_told():
     with pytest.raises(ValueError, match="did you mean 'h100'"):
         make_plan("smoke", "h10")
     with pytest.raises(ValueError, match="did you mean 'gsm8k'"):
-        plan.lengths_of("gsm8", "nowhere")
+        lengths_of("gsm8", "nowhere")
 
 
 def test_early_stopping_by_hand():
@@ -99,7 +102,7 @@ def toy_plan(monkeypatch, **changes):
         sections["reward_models"] = {"ASPRM-M": given["ASPRM-M"]}
         sections["best_of_n"] = p.best_of_n.model_copy(update={"score": only})
         sections["tvd"] = sections["tvd"].model_copy(update={"guide": only})
-    monkeypatch.setitem(plan.LENGTHS, "gsm8k", plan.Lengths("math", 20, 50, "by hand"))
+    monkeypatch.setitem(LENGTHS, "gsm8k", Lengths("math", 20, 50, "by hand"))
     monkeypatch.setattr(plan, "shape_of", lambda path, recipe=None: TOY)
     monkeypatch.setattr(plan, "SOLVED", {"math": 0.5, "code": 0.5})
     made = make_plan(p.model_copy(update=sections | changes), "h100")
@@ -122,8 +125,8 @@ def test_tokens_of_every_stage_by_hand(monkeypatch):
 
 def test_a_mixture_takes_as_much_of_each_table_as_the_smallest_has(monkeypatch):
     p = load_profile("smoke")
-    stages = plan._Stages(p, dict.fromkeys(("M", "D"), TOY), plan._Device("h100"))
-    lengths = {"M": plan.Lengths("math", 10, 20, ""), "D": plan.Lengths("code", 30, 40, "")}
+    stages = plan._Stages(p, dict.fromkeys(("M", "D"), TOY), Device("h100"))
+    lengths = {"M": Lengths("math", 10, 20, ""), "D": Lengths("code", 30, 40, "")}
     monkeypatch.setattr(stages, "sets", lambda policy, part: [plan._Set({"M": 6, "D": 2}[policy], lengths[policy])])
     each, epochs = min(p.rollout.solutions, p.sample.solutions), p.prm.epochs
     for equal, texts in ((False, 6 * 30 + 2 * 70), (True, 2 * 30 + 2 * 70)):
@@ -146,7 +149,7 @@ def test_arithmetic_time_and_memory_by_hand(monkeypatch):
 
 
 def test_a_model_too_large_for_one_device_takes_several():
-    device = plan._Device("h100")
+    device = Device("h100")
     memory = device.training_memory(shape_of("mistralai/Mistral-7B-v0.1"))
     assert 16 * 7.24e9 < memory < 16 * 7.24e9 + 10e9  # activations are made again
     assert device.rows(TOY, 100) == 256
@@ -159,7 +162,7 @@ def test_every_profile_has_a_plan_that_says_what_it_assumes(name):
     assert {"sample", "rollout", "prm", "best_of_n", "tvd"} <= {row.stage for row in made.rows}
     assert all(row.flops > 0 and row.hours > 0 for row in made.rows)
     text = made.text()
-    assert f"{plan.ROWS} texts" in text
+    assert f"{ROWS} texts" in text
     assert all(policy in text for policy in load_profile(name).policies)
 
 
@@ -176,7 +179,7 @@ def test_the_plan_is_near_the_tokens_of_a_finished_run(name):
         pytest.skip(f"the run of profile {name} is of other settings than the profile's")
     rows = pq.read_table(table, columns=["ids", "count"]).to_pylist()
     real = sum(row["count"] * len(row["ids"]) for row in rows)
-    stages = plan._Stages(p, {"M": shape_of("data/policies/M")}, plan._Device("cpu"))
+    stages = plan._Stages(p, {"M": shape_of("data/policies/M")}, Device("cpu"))
     planned = sum(one.count * p.sample.solutions * one.lengths.solution for one in stages.sets("M", "train"))
     assert 0.5 < planned / real < 2
     rollout = run / "rollout" / "M" / f"{p.split.method}.parquet"

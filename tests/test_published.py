@@ -28,6 +28,7 @@ from asprm.conventions import CONVENTIONS, convention_of
 from asprm.engines import Request
 from asprm.engines.local import LocalEngine
 from asprm.guided import TextGuide, decode_all, guide_for
+from asprm.machines import Device
 from asprm.measures import Measures
 from asprm.models import load_tokenizer
 from asprm.problems import Problem
@@ -36,6 +37,7 @@ from asprm.published import QwenPRM, StepTagPRM, Text, TokenScorer, load_reward_
 from asprm.run import open_run
 from asprm.sample import problem_set, sample_all
 from asprm.score import SCHEMA, load_prm, score, score_all, score_table
+from asprm.shapes import shape_of
 from asprm.split import split_table
 from asprm.tvd import guided_decode
 
@@ -447,7 +449,7 @@ def test_published_reward_models_are_neither_trained_nor_paid_for(run_of, monkey
     with pytest.raises(ProfileError, match="prm: 'tagged' is published, so that it is not trained here"):
         run_of("prm", prm="tagged")
     monkeypatch.chdir(claims.root)
-    planned = plan._Stages(claims.profile, {"M": plan.shape_of(str(M))}, plan._Device("cpu"))
+    planned = plan._Stages(claims.profile, {"M": shape_of(str(M))}, Device("cpu"))
     names = {"M by tagged", "M by headed"}
     assert {(row.stage, row.name) for row in planned.uses("M")} == {(x, y) for x in ("best_of_n", "tvd") for y in names}
     assert not {"tagged", "headed"} & set(planned.models)

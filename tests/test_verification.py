@@ -7,8 +7,10 @@ import pandas as pd
 import pytest
 from real_data import FOLDER
 
-from asprm import includes, verification
+from asprm import verification
 from asprm.grading import grade_math
+from asprm.includes import INCLUDES
+from asprm.includes.verification import verification_made, verified
 from asprm.problems.hub import load
 
 
@@ -103,7 +105,7 @@ def in_json(rows):
 
 
 def test_the_committed_figures_hold_what_must_hold():
-    found = includes.verified()
+    found = verified()
     least = {"100 %": 1.0, "all": 1.0, "≥ 99.6 %": 0.996, "≥ 98 %": 0.98}
     assert len(found["held"]) == 9
     for row in found["held"]:
@@ -114,25 +116,25 @@ def test_the_committed_figures_hold_what_must_hold():
 
 
 def test_the_committed_figures_say_what_made_them():
-    found = includes.verified()
+    found = verified()
     assert re.fullmatch("[0-9a-f]{40}", found["commit"])
     assert found["dirty"] is False
     assert set(found["versions"]) >= {"python", *verification.LIBRARIES}
-    page = includes.verification_made(None)
+    page = verification_made(None)
     assert f"Made on {found['date']} with commit `{found['commit'][:10]}` and python " in page
 
 
 def test_the_committed_figures_are_of_these_files():
-    assert includes.verified()["files"] == verification.digests(real_data())
+    assert verified()["files"] == verification.digests(real_data())
 
 
 def test_figures_of_mathematics_can_be_made_again():
     made = verification.held_answers(real_data())
-    assert in_json(made) == includes.verified()["held"][: len(made)]
+    assert in_json(made) == verified()["held"][: len(made)]
 
 
 def test_figures_of_the_marks_can_be_made_again():
-    folder, found = real_data(), includes.verified()
+    folder, found = real_data(), verified()
     assert in_json(verification.marks(folder)) == found["marks"]
     made = verification.mark_types(folder).round(4)
     pd.testing.assert_frame_equal(made, pd.DataFrame(found["mark_types"]), check_dtype=False, atol=1e-4)
@@ -141,7 +143,7 @@ def test_figures_of_the_marks_can_be_made_again():
 def test_tables_of_graders_can_be_made_again():
     """All of ours and of the regular expression; math-verify, which is slow, on one problem's samples."""
     frame = verification.answers(real_data(), slow=lambda form: form == "problem 2")
-    made, kept = verification.summary(frame), pd.DataFrame(includes.verified()["summary"])
+    made, kept = verification.summary(frame), pd.DataFrame(verified()["summary"])
     for column in made.columns:
         if not column.startswith("math_verify"):
             pd.testing.assert_series_equal(made[column], kept[column], check_dtype=False, atol=1e-9)
@@ -150,7 +152,7 @@ def test_tables_of_graders_can_be_made_again():
 
 
 def test_every_part_of_the_page_can_be_written():
-    pages = {name: make(None) for name, make in includes.INCLUDES.items() if name.startswith("verification_")}
+    pages = {name: make(None) for name, make in INCLUDES.items() if name.startswith("verification_")}
     assert "| GSM8K test: the gold solution is right | 100\u00a0% | 1,319 of 1,319 |" in pages["verification_held"]
     assert '<img alt="Decisions by token type beside the paper' in pages["verification_types"]
     assert "| Math Formula | " in pages["verification_types"]

@@ -1,0 +1,61 @@
+"""Includes about speed: the benchmarks beside what is promised, what a GPU was measured at, and where the time of a run
+went.
+"""
+
+import json
+
+from asprm.includes.provenance import manifests, seconds_of
+from asprm.includes.tables import table
+from asprm.run import REPOSITORY, Run
+
+
+def promises(run: Run) -> str:
+    """The last measured rows of every benchmark, beside their targets."""
+    file = REPOSITORY / "benchmarks" / "results" / "latest.json"
+    rows = json.loads(file.read_text()) if file.is_file() else []
+    if not rows:
+        return "*Not measured.* `make bench` measures.\n"
+    marks = {True: "✓", False: "✗", None: ""}
+    shown = []
+    for row in rows:
+        ratio, low, high = (_ratio(row[name]) for name in ("ratio", "low", "high"))
+        met = marks[meets(row["ratio"], row["target"])]
+        shown.append((row["promise"], row["against"], ratio, f"{low} to {high}", row["target"], met))
+    machines = "; ".join(sorted({row["machine"] for row in rows}))
+    commands = ", ".join(f"`{command}`" for command in sorted({row["command"] for row in rows}))
+    return (
+        table(["promise", "against", "ratio", "spread", "target", "met"], shown, numbers=(2,))
+        + f"\nMedians of {min(row['repeats'] for row in rows)} or more paired repeats, with least and greatest, "
+        f"on {machines}. A ✗ stands where the median misses the target. Made by {commands}.\n"
+    )
+
+
+def meets(ratio: float, target: str) -> bool | None:
+    """Whether a ratio keeps a target such as "≥ 3" or "≤ 1.3"; None: the row has none."""
+    sense, _, limit = target.partition(" ")
+    if sense not in ("≥", "≤"):
+        return None
+    return ratio >= float(limit) if sense == "≥" else ratio <= float(limit)
+
+
+def _ratio(x: float) -> str:
+    return f"{x:,.0f}" if x >= 100 else f"{x:.3g}"
+
+
+def gpu(run: Run) -> str:
+    """What was measured on a GPU, or that nothing was."""
+    file = REPOSITORY / "benchmarks" / "results" / "gpu.json"
+    if not file.is_file():
+        return "*Not measured.* No GPU was at hand when this site was built, and nothing is invented.\n"
+    rows = json.loads(file.read_text())
+    return table(list(rows[0]), [tuple(row.values()) for row in rows])
+
+
+def stage_seconds(run: Run) -> str:
+    """Where the time of this run went."""
+    found = manifests(run)
+    seconds = seconds_of(found)
+    stages = dict.fromkeys(m["stage"] for m in found)
+    memory = {stage: max(max(m["peak_memory_mb"].values()) for m in found if m["stage"] == stage) for stage in stages}
+    rows = [(stage, seconds[stage], memory[stage]) for stage in stages]
+    return table(["stage", "seconds", "largest process, MB"], rows, numbers=(1, 2))

@@ -1,0 +1,99 @@
+"""Includes about the results: the landing page's numbers, the pipeline's picture, and how many of the paper's claims
+got which verdict.
+"""
+
+import json
+
+from asprm.best_of_n import comparisons
+from asprm.includes.problems import NAMES
+from asprm.includes.provenance import commits, manifests
+from asprm.includes.tables import interval, p_value, percent, points, table
+from asprm.ledger import VERDICTS
+from asprm.picture import figure
+from asprm.run import Run
+from asprm.statistics import compare
+from asprm.story import story
+
+HEADLINE = "minigsm"  # the family whose test set the landing page reports
+RIVALS = {
+    "single sample": "a single sample",
+    "greedy": "greedy decoding",
+    "majority": "majority vote",
+}
+
+
+def headline(run: Run) -> str:
+    """What Best-of-N and guided decoding gain on the test set of one family, with intervals and tests."""
+    policy, prm, n = run.policy, run.prm, run.profile.sample.candidates
+    scored = run.read(f"best_of_n/{prm}/{policy}-{HEADLINE}")
+    greedy = {row["problem"]: row["correct"] for row in run.read(f"sample/{policy}/{HEADLINE}-greedy").to_pylist()}
+    how = run.profile.best_of_n.aggregate
+    gains = comparisons(scored, how=how, greedy=greedy, seed=run.seed).set_index("against")
+    chosen = gains.iloc[0]["a"]
+    lines = [
+        f"On {len(greedy)} test problems of {NAMES[HEADLINE]}, choosing among {n} samples by the reward model "
+        f"(Best-of-{n}, {how} over the steps) is right for **{percent(chosen)}** of the problems.\n",
+        table(
+            [f"Best-of-{n} against", "accuracy", "gain in points", "95 % interval"],
+            [
+                (shown, percent(row["b"]), points(row["difference"]), interval(row["low"], row["high"]))
+                for row, shown in ((gains.loc[name], shown) for name, shown in RIVALS.items())
+            ],
+            numbers=(1, 2, 3),
+        ),
+        guided(run),
+        f"Profile `{run.profile.name}`, seed {run.seed}, commit {commits(manifests(run))}. A gain whose interval "
+        "excludes 0 is unlikely to be chance. {doc}`../notebooks/07_best_of_n` and {doc}`../notebooks/08_tvd` show all "
+        "of it, for the other test sets too.\n",
+    ]
+    return "\n".join(lines)
+
+
+def guided(run: Run) -> str:
+    """One sentence on guided decoding: the trigger chosen on validation problems, used once on the test problems."""
+    folder = f"tvd/{run.prm}/{run.policy}"
+    trigger = run.read_json(folder)["trigger"]
+    test = run.read(f"{folder}-{HEADLINE}").to_pandas()
+    test = test[test["trigger"] == trigger].set_index("problem")
+    greedy = run.read(f"sample/{run.policy}/{HEADLINE}-greedy").to_pandas().set_index("problem")["correct"]
+    against = compare(test["correct"], greedy.loc[test.index], seed=run.seed)
+    return (
+        f"Guided decoding, with its trigger of {trigger:g} chosen on validation problems, is right for "
+        f"**{percent(against.a)}** of them, against {percent(against.b)} for greedy decoding: "
+        f"{points(against.difference)} points, 95 % interval {interval(against.low, against.high)}. It solves "
+        f"{against.only_a} problems that greedy decoding does not, and fails on {against.only_b} that greedy decoding "
+        f"solves (exact McNemar test, p {p_value(against.p)}). It stepped in at "
+        f"{percent(test['decisions'].sum() / test['tokens'].sum())} of the tokens.\n"
+    )
+
+
+def picture(run: Run) -> str:
+    """The pipeline on solutions of this run. Raw, in a fence that no solution contains."""
+    return f"``````{{raw}} html\n{figure(story(run))}``````\n"
+
+
+ASPECTS = {
+    "arrow": "arrows of its tables",
+    "contrast": "numbers set side by side",
+    "prose": "statements and figures",
+    "level": "levels",
+}
+
+
+def tally(run: Run) -> str:
+    """How many of the paper's claims got which verdict, from the claims chapter; or that it was not run."""
+    file = run.base / "claims" / "tally.json"
+    if not file.is_file():
+        return "*The paper's claims have not been held against this run.*\n"
+    counts = json.loads(file.read_text())
+    rows = [
+        (f"{VERDICTS[verdict]} {verdict}", *(by[aspect] for aspect in ASPECTS))
+        for verdict, by in counts["verdicts"].items()
+    ]
+    return (
+        table(["verdict", *ASPECTS.values()], rows, numbers=range(1, 5))
+        + f"\nOf {counts['claims']} claims of the paper. A level is a number by itself, such as an accuracy, which "
+        "small models on synthetic problems can neither reach nor miss. *Inconclusive* means that the difference could "
+        f"be chance. Of the paper's own arrows, {counts['own_sample_too_small']} mark differences of so few problems "
+        "that no paired test on its own sample could have shown them. {doc}`../notebooks/11_claims` has every one.\n"
+    )
