@@ -13,7 +13,7 @@ import pandas as pd
 from asprm import statistics as s
 from asprm.best_of_n import candidates, chosen
 from asprm.run import Run
-from asprm.sample import GREEDY, problem_set, test_sets
+from asprm.sample import GREEDY, clustered, problem_set, test_sets
 from asprm.split import parse_method
 
 OWN = "own steps"  # in the way of the steps that a reward model learned from
@@ -100,8 +100,8 @@ def paired(run: Run, a: pd.Series, b: pd.Series, name: str) -> s.Comparison:
 
 
 def _clusters(run: Run, name: str, problems: tuple[str, ...]) -> np.ndarray | None:
-    """The skeletons of MiniGSM-P2's problems, as GSM-Symbolic is resampled by template (METHOD, statistics)."""
-    if not name.endswith("-p2"):
+    """The templates of the problems of a set that is resampled by them."""
+    if not clustered(name):
         return None
     templates = {problem.id: problem.template for problem in problem_set(run.profile, name)}
     return np.array([templates[problem] for problem in problems])

@@ -18,10 +18,10 @@ from numpy.typing import NDArray
 from asprm import statistics as s
 from asprm.best_of_n import candidates
 from asprm.claims import Measure, Number
+from asprm.problems import PAPERS
 from asprm.run import Run
-from asprm.sample import problem_set
+from asprm.sample import clustered, problem_set
 
-CLUSTERED = "minigsm-p2"  # as GSM-Symbolic: problems of one template are resampled together
 COLUMNS = {"share", "decision_share", "line_share"}  # of the tables of token types; they have intervals, counts do not
 
 
@@ -47,9 +47,15 @@ class Measures:
         self._types: dict[str, pd.DataFrame] = {}
 
     def outcomes(self, measure: Measure) -> Outcomes:
-        """Per-problem outcomes of a measure of kind greedy, single, bon or tvd. NotRun: a table is missing."""
+        """Per-problem outcomes of a measure of kind greedy, single, bon or tvd. NotRun: a table is missing.
+
+        A run that tests on the set of the paper's that a family stands for is asked about that one.
+        """
         if measure not in self._known:
-            self._known[measure] = getattr(self, f"_{measure.kind}")(measure)
+            papers = PAPERS.get(measure.set)
+            tests = self.run.profile.problems.test
+            asked = measure.model_copy(update={"set": papers}) if papers in tests else measure
+            self._known[measure] = getattr(self, f"_{measure.kind}")(asked)
         return self._known[measure]
 
     def token_share(self, measure: Measure, row: str) -> tuple[s.Interval, str]:
@@ -78,7 +84,9 @@ class Measures:
         return self.token_share(number.measure, next(label for label in reversed(number.row) if label))
 
     def clusters(self, problems: Iterable[str]) -> list[str]:
-        """What is resampled together: the template of a problem of the clustered family, else the problem."""
+        """What is resampled together: the template of a problem that has some of one template beside it, as
+        GSM-Symbolic's have, else the problem.
+        """
         return [self._templates.get(problem, problem) for problem in problems]
 
     def exists(self, name: str) -> bool:
@@ -154,7 +162,8 @@ class Measures:
     @cached_property
     def _templates(self) -> dict[str, str]:
         profile = self.run.profile
-        return {p.id: p.template for p in problem_set(profile, CLUSTERED)} if CLUSTERED in profile.problems.test else {}
+        sets = (problem_set(profile, name) for name in profile.problems.test if clustered(name))
+        return {problem.id: problem.template for some in sets for problem in some}
 
 
 def _stacked(rows: list[pd.Series], artifact: str) -> Outcomes:

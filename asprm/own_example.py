@@ -16,10 +16,9 @@ from typing import Any
 
 from asprm.profile import packaged_profiles
 from asprm.run import Run
-from asprm.sample import problem_set
+from asprm.sample import problem_set, test_sets
 
 PROBLEMS, SOLUTIONS = 6, 4
-FAMILY = "minigsm"
 _LONGEST = 6  # of a list
 _COUNT = re.compile(r"^» \w+: \d+ (of|done)")
 
@@ -61,8 +60,9 @@ def own_pages(run: Run) -> dict[str, str]:
 
 
 def _solutions(run: Run) -> list[dict[str, Any]]:
-    problems = {problem.id: problem for problem in problem_set(run.profile, FAMILY)[:PROBLEMS]}
-    rows = run.read(f"sample/{run.policy}/{FAMILY}", ["problem", "solution", "text", "finished"]).to_pylist()
+    first = test_sets(run.profile, run.domain)[0]
+    problems = {problem.id: problem for problem in problem_set(run.profile, first)[:PROBLEMS]}
+    rows = run.read(f"sample/{run.policy}/{first}", ["problem", "solution", "text", "finished"]).to_pylist()
     return [
         {
             "problem": problems[row["problem"]].prompt,

@@ -12,7 +12,7 @@ import random
 import re
 import shutil
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -308,8 +308,19 @@ def record_quality(path: str | Path, sample, seed: int, count: int = 300, domain
 
 
 def about(path: str | Path) -> dict:
-    """The recipe that made the policy in the folder: settings, seed, device, tokens seen, history of the loss."""
-    return json.loads((Path(path) / RECIPE).read_text())
+    """The recipe that made the policy in the folder: settings, seed, device, tokens seen, history of the loss. Empty
+    where it was not made here, as those of the hub.
+    """
+    file = Path(path) / RECIPE
+    return json.loads(file.read_text()) if file.is_file() else {}
+
+
+def quality(recipes: Mapping[str, Mapping]) -> pd.DataFrame:
+    """What the policies' recipes say of them on validation problems (`record_quality`): columns policy, problems, count
+    and the shares of `held_out`. Policies that were not made here have no rows.
+    """
+    rows = [{"policy": name} | row for name, recipe in recipes.items() for row in recipe.get("held_out", [])]
+    return pd.DataFrame(rows or None, columns=None if rows else ["policy", "problems", "greedy", "pass@16"])
 
 
 def held_out(

@@ -88,6 +88,13 @@ def test_sets(profile: Profile, domain: str) -> list[str]:
     return [name for name in profile.problems.test if domain == domain_of(name)]
 
 
+def clustered(name: str) -> bool:
+    """Whether the problems of a set are instances of few templates, which are then what is resampled: GSM-Symbolic's
+    P2, and MiniGSM-P2 with its skeletons.
+    """
+    return name.endswith("-p2")
+
+
 def rated_sets(profile: Profile, artifact: str, policy: str) -> list[str]:
     """The sets of the policy's candidates that a training of a reward model rates: the test sets and, for the first
     training of one that starts from the policy, the validation set, on which cuts and aggregates are chosen.

@@ -37,6 +37,7 @@ def pages(tmp_path_factory):
         profile=load_profile("smoke"),
         source="smoke",
         policy="M",
+        domain="math",
         prm="ASPRM-M",
         policy_path=lambda: str(M),
         find=lambda name: folder,

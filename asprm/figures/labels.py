@@ -118,8 +118,13 @@ def training_curve(
 
 @styled
 def loss_curves(histories: Mapping[str, tuple[ArrayLike, ArrayLike]]) -> Plot:
-    """Losses against tokens seen, a line per model: (tokens, losses) by name."""
-    plot, (ax,) = new_plot(3.0)
+    """Losses against tokens seen, a line per model: (tokens, losses) by name. Without models the figure says so."""
+    plot, (ax,) = new_plot(3.0 if histories else 0.8)
+    if not histories:
+        plot.alt = "None of the models was made here."
+        ax.set_axis_off()
+        ax.text(0, 0.5, plot.alt, va="center")
+        return plot
     labels, told = [], []
     for color, (name, (tokens, losses)) in zip([BLUE, RED, GREEN, PURPLE, GREY], histories.items(), strict=False):
         tokens, losses = np.asarray(tokens, float), np.asarray(losses, float)

@@ -1,20 +1,12 @@
-"""Includes about the problem families: their names and sizes, how the policies do on them, an example of each, and the
+"""Includes about the problem families: their sizes, how the policies do on them, an example of each, and the
 misconceptions that solutions err by.
 """
 
 from asprm.includes.tables import percent, table
-from asprm.problems import domain_of, programmer
+from asprm.problems import domain_of, programmer, title
 from asprm.problems.student import MISCONCEPTIONS, SLIP
 from asprm.run import Run
 from asprm.sample import problem_set
-
-NAMES = {
-    "minigsm": "MiniGSM",
-    "minimath": "MiniMATH",
-    "minigsm-p2": "MiniGSM-P2",
-    "minicode": "MiniCode",
-    "minicode-new": "MiniCode-New",
-}
 
 
 def families(run: Run) -> str:
@@ -28,7 +20,7 @@ def families(run: Run) -> str:
             greedy = run.read(f"sample/{policy}/{family}-greedy").to_pandas()["correct"]
             sizes = [getattr(counts, part).get(family, "–") for part in ("train", "validation", "test")]
             shares = [greedy.mean(), right.mean().mean(), right.any().mean()]
-            rows.append((NAMES.get(family, family), *sizes, policy, *map(percent, shares)))
+            rows.append((title(family), *sizes, policy, *map(percent, shares)))
     header = ["family", "train", "validation", "test", "policy", "greedy", "single sample", f"pass@{n}"]
     fresh = f" They are numbers {counts.test_from} and following of their families: choices were made on others."
     return (
@@ -54,7 +46,7 @@ def examples(run: Run) -> str:
         truth = f"wrong: the answer is {problem.answer}" if problem.answer else "wrong: it fails the tests"
         verdict = "right" if solution["correct"] else truth
         parts.append(
-            f"**{NAMES.get(family, family)}**\n\n```text\n{problem.prompt}\n```\n\n"
+            f"**{title(family)}**\n\n```text\n{problem.prompt}\n```\n\n"
             f"Policy {policy}'s greedy solution ({verdict}):\n\n"
             f"`````text\n{solution['text'].strip()}\n`````\n"
         )

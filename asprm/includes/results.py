@@ -5,16 +5,16 @@ got which verdict.
 import json
 
 from asprm.best_of_n import comparisons
-from asprm.includes.problems import NAMES
 from asprm.includes.provenance import commits, manifests
 from asprm.includes.tables import interval, p_value, percent, points, table
 from asprm.ledger import VERDICTS
 from asprm.picture import figure
+from asprm.problems import title
 from asprm.run import Run
+from asprm.sample import test_sets
 from asprm.statistics import compare
 from asprm.story import story
 
-HEADLINE = "minigsm"  # the family whose test set the landing page reports
 RIVALS = {
     "single sample": "a single sample",
     "greedy": "greedy decoding",
@@ -23,15 +23,16 @@ RIVALS = {
 
 
 def headline(run: Run) -> str:
-    """What Best-of-N and guided decoding gain on the test set of one family, with intervals and tests."""
+    """What Best-of-N and guided decoding gain on the first test set, with intervals and tests."""
     policy, prm, n = run.policy, run.prm, run.profile.sample.candidates
-    scored = run.read(f"best_of_n/{prm}/{policy}-{HEADLINE}")
-    greedy = {row["problem"]: row["correct"] for row in run.read(f"sample/{policy}/{HEADLINE}-greedy").to_pylist()}
+    first = test_sets(run.profile, run.domain)[0]
+    scored = run.read(f"best_of_n/{prm}/{policy}-{first}")
+    greedy = {row["problem"]: row["correct"] for row in run.read(f"sample/{policy}/{first}-greedy").to_pylist()}
     how = run.profile.best_of_n.aggregate
     gains = comparisons(scored, how=how, greedy=greedy, seed=run.seed).set_index("against")
     chosen = gains.iloc[0]["a"]
     lines = [
-        f"On {len(greedy)} test problems of {NAMES[HEADLINE]}, choosing among {n} samples by the reward model "
+        f"On {len(greedy)} test problems of {title(first)}, choosing among {n} samples by the reward model "
         f"(Best-of-{n}, {how} over the steps) is right for **{percent(chosen)}** of the problems.\n",
         table(
             [f"Best-of-{n} against", "accuracy", "gain in points", "95 % interval"],
@@ -41,7 +42,7 @@ def headline(run: Run) -> str:
             ],
             numbers=(1, 2, 3),
         ),
-        guided(run),
+        guided(run, first),
         f"Profile `{run.profile.name}`, seed {run.seed}, commit {commits(manifests(run))}. A gain whose interval "
         "excludes 0 is unlikely to be chance. {doc}`../notebooks/07_best_of_n` and {doc}`../notebooks/08_tvd` show all "
         "of it, for the other test sets too.\n",
@@ -49,13 +50,13 @@ def headline(run: Run) -> str:
     return "\n".join(lines)
 
 
-def guided(run: Run) -> str:
+def guided(run: Run, name: str) -> str:
     """One sentence on guided decoding: the trigger chosen on validation problems, used once on the test problems."""
     folder = f"tvd/{run.prm}/{run.policy}"
     trigger = run.read_json(folder)["trigger"]
-    test = run.read(f"{folder}-{HEADLINE}").to_pandas()
+    test = run.read(f"{folder}-{name}").to_pandas()
     test = test[test["trigger"] == trigger].set_index("problem")
-    greedy = run.read(f"sample/{run.policy}/{HEADLINE}-greedy").to_pandas().set_index("problem")["correct"]
+    greedy = run.read(f"sample/{run.policy}/{name}-greedy").to_pandas().set_index("problem")["correct"]
     against = compare(test["correct"], greedy.loc[test.index], seed=run.seed)
     return (
         f"Guided decoding, with its trigger of {trigger:g} chosen on validation problems, is right for "

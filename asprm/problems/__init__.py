@@ -40,6 +40,20 @@ DOMAINS: dict[str, Domain] = {  # of each family
     "minicode-new": "code",
 }
 FAMILIES = tuple(DOMAINS)
+TITLES = {  # of families and of the paper's test sets, as pages call them
+    "minigsm": "MiniGSM",
+    "minimath": "MiniMATH",
+    "minigsm-p2": "MiniGSM-P2",
+    "minicode": "MiniCode",
+    "minicode-new": "MiniCode-New",
+    "gsm8k": "GSM8K",
+    "math500": "MATH500",
+    "gsm-symbolic-p2": "GSM-Symbolic P2",
+    "leetcode": "LeetCodeDataset",
+    "livecodebench": "LiveCodeBench",
+}
+PAPERS = dict(zip(FAMILIES, ("gsm8k", "math500", "gsm-symbolic-p2", "leetcode", "livecodebench"), strict=True))
+"""The paper's test set that each family stands for."""
 SPLITS = {"train": range(0, 90), "validation": range(90, 95), "test": range(95, 100)}  # per cent of all texts
 
 
@@ -72,6 +86,11 @@ def domain_of(name: str) -> str:
     if name not in hub.SOURCES:
         raise ValueError(f"no problems called {name!r}; there are {', '.join([*FAMILIES, *hub.SOURCES])}")
     return hub.SOURCES[name].domain
+
+
+def title(name: str) -> str:
+    """How pages call a family or data set: "MiniGSM"."""
+    return TITLES.get(name, name)
 
 
 def scenes(name: str, split: str, count: int, start: int = 0) -> Iterator[tuple[Problem, Scene | minicode.Task]]:
