@@ -19,6 +19,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from asprm.conventions import CONVENTIONS
 
 PACKAGED = Path(__file__).parent / "profiles"
+_BY_NAME = {"policies", "reward_models"}  # sections whose entries are the reader's to name
 
 # The sections that each stage reads: what the workflow watches, so that a changed number reruns what depends on it.
 READS: Mapping[str, tuple[str, ...]] = MappingProxyType(
@@ -437,7 +438,9 @@ def _profile_file(name: str) -> Path:
 
 
 def _read(file: Path, children: tuple[Path, ...] = ()) -> dict[str, Any]:
-    """The file's values over those of the profile that it extends, section by section."""
+    """The file's values over those of the profile that it extends, section by section; a policy or reward model that it
+    sets to null is left out.
+    """
     file = file.resolve()
     if file in children:
         raise ProfileError(f"profile {file}: extends itself")
@@ -456,6 +459,9 @@ def _read(file: Path, children: tuple[Path, ...] = ()) -> dict[str, Any]:
     for key, value in values.items():
         both = isinstance(value, dict) and isinstance(merged.get(key), dict)
         merged[key] = merged[key] | value if both else value
+    for key in _BY_NAME & merged.keys():
+        if isinstance(merged[key], dict):
+            merged[key] = {name: value for name, value in merged[key].items() if value is not None}
     return merged
 
 

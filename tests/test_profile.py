@@ -34,6 +34,26 @@ def test_a_family_of_problems_can_be_left_out(tmp_path):
     assert mine.problems.test == {"minigsm": 5}
 
 
+def test_policies_and_reward_models_can_be_left_out(tmp_path):
+    left_out = """
+        extends: tiny
+        name: mine
+        policies: {L: null, D: null}
+        reward_models: {ASPRM-L: null, ASPRM-D: null, ER-PRM-L: null, ORM-D: null, L-to-M: null, M+C: null, C+M: null}
+        best_of_n: {score: {M: [ASPRM-M, MS-M]}}
+        tvd: {guide: {M: [ASPRM-M]}}
+    """
+    mine, tiny = load_profile(own(tmp_path, left_out)), load_profile("tiny")
+    assert list(mine.policies) == ["M"]
+    assert mine.reward_models == {
+        name: m
+        for name, m in tiny.reward_models.items()
+        if m.base == "M" and m.data[1:] == () and m.data[0].startswith("M/")
+    }
+    with pytest.raises(ProfileError, match=r"reward_models.ASPRM-L.base: unknown policy 'L'"):
+        load_profile(own(tmp_path, "extends: tiny\nname: mine\npolicies: {L: null}\n"))
+
+
 def test_floats_without_a_point_are_floats(tmp_path):
     mine = load_profile(own(tmp_path, "extends: tiny\nname: mine\nprm: {learning_rate: 1e-3}\n"))
     assert mine.prm.learning_rate == 0.001
