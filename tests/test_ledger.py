@@ -17,7 +17,8 @@ from asprm.claims import Number, load_claims, table
 from asprm.evidence import Evidence, gain
 from asprm.ledger import VERDICTS, Row, ledger, side_by_side, tally
 from asprm.measures import Measures
-from asprm.problems import load
+from asprm.problems import FAMILIES, PAPERS, load
+from asprm.problems.hub import SOURCES
 from asprm.run import open_run
 
 PROFILE = """
@@ -116,6 +117,21 @@ def test_a_changed_result_file_changes_the_verdict(tables):
     assert found[40]["test"] == "exact McNemar, 20 against 0"
     assert found[40]["low"] > 30
     assert found[40]["smallest"] == pytest.approx(100 * s.smallest_gain(40, 0.5))
+
+
+def test_a_run_on_the_papers_own_sets_is_held_against_them(tables, tmp_path):
+    file = tmp_path / "papers.yml"
+    file.write_text(PROFILE.replace("minigsm: 40, ", "gsm8k: 40, ").replace("name: ledger", "name: papers"))
+    tables.run = open_run(str(file), stage="claims", quiet=True)
+    tables.greedy(20, of="gsm8k")
+    tables.tvd(40, of="gsm8k")
+    tables.greedy(20, of="minimath")
+    tables.tvd(0, of="minimath")
+    frame = ledger(tables.run)
+    gsm8k, math = (row(tables, f"t1-{name}-M-asprm-L", frame=frame) for name in ("gsm8k", "math500"))
+    assert (gsm8k["verdict"], math["verdict"]) == ("reproduced", "opposite")
+    assert set(PAPERS) == set(FAMILIES)
+    assert set(PAPERS.values()) <= set(SOURCES)
 
 
 def test_levels_are_shown_and_never_judged(tables):

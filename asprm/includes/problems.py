@@ -36,10 +36,12 @@ def _policies(run: Run, family: str) -> list[str]:
 
 
 def examples(run: Run) -> str:
-    """The first test problem of every family with a policy's greedy solution."""
+    """The first test problem of every family that a policy solves, with its greedy solution."""
     parts = []
     for family in run.profile.problems.test:
-        policy = _policies(run, family)[0]
+        policy = next(iter(_policies(run, family)), None)
+        if policy is None:
+            continue
         problem = problem_set(run.profile, family)[0]
         solutions = run.read(f"sample/{policy}/{family}-greedy").to_pylist()
         solution = next(row for row in solutions if row["problem"] == problem.id)
