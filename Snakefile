@@ -15,7 +15,7 @@ SOURCE = Path(workflow.basedir)
 sys.path.insert(0, str(SOURCE))
 from asprm import workflow as study
 from asprm.profile import ProfileError, load_profile
-from asprm.sample import rated_sets, test_sets
+from asprm.sample import knows_truth, rated_sets, test_sets
 from asprm.split import parse_method
 
 GIVEN = str(config.get("profile", "tiny"))
@@ -34,7 +34,7 @@ logger.addFilter(lambda record: not str(record.msg).startswith(CHATTER))
 
 RUN = f"data/runs/{PROFILE.name}"
 POLICIES = list(PROFILE.policies)
-BY_POLICY = ["02_sample", "03_threshold", "04_split", "05_rollout", "06_prm", "07_best_of_n", "08_tvd", "10_tokens", "12_truth"]
+BY_POLICY = ["02_sample", "03_threshold", "04_split", "05_rollout", "06_prm", "07_best_of_n", "08_tvd", "10_tokens"]
 ALONE = ["01_policy", "09_generalize", "11_claims"]
 # Two heavy notebooks go side by side: while one starts, the other computes. An accelerator is not shared.
 HEAVY = workflow.cores if shutil.which("nvidia-smi") else max(1, workflow.cores // 2)
@@ -158,6 +158,7 @@ def decision(policy):
 TRUTH = ["entry", "labels", "first-error", "interventions"]
 CHAPTERS = [executed(chapter) for chapter in ALONE]
 CHAPTERS += [executed(chapter, policy) for chapter in BY_POLICY for policy in POLICIES]
+CHAPTERS += [executed("12_truth", policy) for policy in POLICIES if knows_truth(PROFILE, policy)]
 
 
 # Every notebook is asked for by name: Snakemake leaves a missing file alone where all that was made from it is there.
@@ -265,14 +266,16 @@ for policy in POLICIES:
         shell: OF_POLICY
 
 
-    rule:
-        name: f"truth_{policy}"
-        input: nb=notebook("12_truth"), code=modules("12_truth"), weights=weights(policy),
-               tables=samples(policy, ["train", "validation", *tests(policy)], "") + samples(policy, tests(policy), "-greedy")
-                      + scored(policy) + guided(policy) + labelled(policy) + tables(f"threshold/{policy}.json")
-        output: nb=executed("12_truth", policy), tables=tables(*(f"truth/{policy}-{name}.parquet" for name in TRUTH))
-        params: reads("truth"), policy=policy
-        shell: OF_POLICY
+    if knows_truth(PROFILE, policy):
+
+        rule:
+            name: f"truth_{policy}"
+            input: nb=notebook("12_truth"), code=modules("12_truth"), weights=weights(policy),
+                   tables=samples(policy, ["train", "validation", *tests(policy)], "") + samples(policy, tests(policy), "-greedy")
+                          + scored(policy) + guided(policy) + labelled(policy) + tables(f"threshold/{policy}.json")
+            output: nb=executed("12_truth", policy), tables=tables(*(f"truth/{policy}-{name}.parquet" for name in TRUTH))
+            params: reads("truth"), policy=policy
+            shell: OF_POLICY
 
 
 RESULTS = [path for policy in POLICIES for path in scored(policy) + guided(policy)

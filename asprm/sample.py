@@ -88,6 +88,13 @@ def test_sets(profile: Profile, domain: str) -> list[str]:
     return [name for name in profile.problems.test if domain == domain_of(name)]
 
 
+def knows_truth(profile: Profile, policy: str) -> bool:
+    """Whether the policy learns and is tested on problems made here: it is known where a solution goes wrong."""
+    domain, problems = profile.policies[policy].domain, profile.problems
+    seen = [name for name in (*problems.train, *problems.validation) if domain_of(name) == domain]
+    return all(name in FAMILIES for name in seen) and any(name in FAMILIES for name in test_sets(profile, domain))
+
+
 def clustered(name: str) -> bool:
     """Whether the problems of a set are instances of few templates, which are then what is resampled: GSM-Symbolic's
     P2, and MiniGSM-P2 with its skeletons.

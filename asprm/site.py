@@ -21,8 +21,9 @@ import yaml
 
 from asprm.artifacts import DiskFull, atomic
 from asprm.includes import write_includes
-from asprm.profile import ProfileError
+from asprm.profile import Profile, ProfileError
 from asprm.run import REPOSITORY, BrokenArtifact, MissingArtifact, Run, open_run
+from asprm.sample import knows_truth
 
 HOME = """<!DOCTYPE html>
 <html lang="en">
@@ -31,6 +32,9 @@ HOME = """<!DOCTYPE html>
 <body><p><a href="{page}">{title}</a></p></body>
 </html>
 """
+
+
+_TRUTH = "notebooks/12_truth"  # the one chapter that needs problems whose true solutions are known
 
 
 class SiteError(Exception):
@@ -75,11 +79,11 @@ def stage(run: Run, source: Path, staging: Path) -> None:
     """Lay out what Jupyter Book reads: configuration, pages, executed notebooks, includes. Raises as `build_site`.
 
     A chapter of `_toc.yml` is the first policy's copy of a notebook; its sections, `<notebook>-<policy>`, are those of
-    the other policies, left out where the run's profile has no such policy.
+    the other policies, left out where the run's profile has no such policy or does not know the truth they are about.
     """
     first, *others = run.profile.policies
     toc = yaml.safe_load((source / "_toc.yml").read_text())
-    _leave_out(toc, others)
+    _leave_out(toc, run.profile)
     shutil.rmtree(staging, ignore_errors=True)
     shutil.copytree(source / "book", staging / "book", ignore=shutil.ignore_patterns("generated"))
     (staging / "notebooks").mkdir()
@@ -95,14 +99,18 @@ def stage(run: Run, source: Path, staging: Path) -> None:
     write_includes(run, staging / "book" / "generated")
 
 
-def _leave_out(toc: dict, policies: list[str]) -> None:
-    """Remove the sections of policies that are not among these."""
+def _leave_out(toc: dict, profile: Profile) -> None:
+    """Remove the sections of policies that the profile has not, and what is about a truth that is not known."""
+    first = next(iter(profile.policies))
     for part in toc.get("parts", [toc]):
+        kept = []
         for chapter in part.get("chapters", []):
-            known = [one for one in chapter.get("sections", []) if one["file"].rpartition("-")[2] in policies]
-            chapter.pop("sections", None)
-            if known:
-                chapter["sections"] = known
+            policies = [one for one in profile.policies if chapter["file"] != _TRUTH or knows_truth(profile, one)]
+            sections = [one for one in chapter.pop("sections", []) if one["file"].rpartition("-")[2] in policies]
+            if first in policies:
+                kept.append(chapter | ({"sections": sections} if sections else {}))
+        if kept:
+            part["chapters"] = kept
 
 
 _LABELS = re.compile(r"^\((?P<target>[\w-]+)\)=$", re.MULTILINE)

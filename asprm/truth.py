@@ -77,14 +77,14 @@ def _shared(line: str, true: str) -> int:
 def problems_of(run: Run, name: str) -> dict[str, Problem]:
     """The problems of the policy's set `name`, made anew from their ids. ValueError: ones whose truth is not known."""
     ids = set(run.read(f"sample/{run.policy}/{name}", ["problem"])["problem"].to_pylist())
-    counts: dict[tuple[str, str], int] = {}
+    numbers: dict[tuple[str, str], list[int]] = {}
     for one in ids:
         family, part, number = one.rsplit("-", 2)
         if family not in FAMILIES:
             raise ValueError(f"truth: problem {one!r} is of no synthetic family; where it goes wrong is not known")
-        counts[family, part] = max(counts.get((family, part), 0), int(number) + 1)
-    made = (problem for (family, part), count in sorted(counts.items()) for problem in load(family, part, count))
-    return {problem.id: problem for problem in made if problem.id in ids}
+        numbers.setdefault((family, part), []).append(int(number))
+    ranges = ((*key, max(some) - min(some) + 1, min(some)) for key, some in sorted(numbers.items()))
+    return {problem.id: problem for one in ranges for problem in load(*one) if problem.id in ids}
 
 
 def known_sets(run: Run) -> list[str]:

@@ -8,7 +8,7 @@ from asprm.engines import Sampling, load_engine
 from asprm.problems import load
 from asprm.profile import load_profile
 from asprm.run import open_run
-from asprm.sample import _Item, _sample_chunk, by_set, problem_set, request_seed
+from asprm.sample import _Item, _sample_chunk, by_set, knows_truth, problem_set, request_seed
 from asprm.threshold import fit_threshold
 
 
@@ -77,3 +77,15 @@ def test_the_smoke_study_keeps_the_promise_of_its_threshold(study, monkeypatch):
     for ends, row in zip(run.read("split/M/adaptive")["ends"].to_pylist(), confidences, strict=True):
         assert ends[-1] == len(row)
         assert all(row[end - 1] < tau for end in ends[:-1])
+
+
+def test_truth_is_known_where_all_problems_are_made_here():
+    tiny, paper = load_profile("tiny"), load_profile("paper")
+    assert all(knows_truth(tiny, policy) for policy in tiny.policies)
+    assert not any(knows_truth(paper, policy) for policy in paper.policies)
+
+    def other(**parts):
+        return tiny.model_copy(update={"problems": tiny.problems.model_copy(update=parts)})
+
+    more = other(test={"minigsm": 3, "gsm8k": 3, "leetcode": 2}), other(train={"gsm8k": 3, "minicode": 2})
+    assert [[knows_truth(one, policy) for policy in ("M", "D")] for one in more] == [[True, False], [False, True]]
