@@ -14,6 +14,7 @@ from tiny_models import config
 from transformers import AutoModelForCausalLM
 
 from asprm.guided import decode_all
+from asprm.includes.results import headline
 from asprm.models import TEMPLATES, load_tokenizer, located
 from asprm.policy import train_tokenizer
 from asprm.prm import check_tokens, learn_all
@@ -144,6 +145,10 @@ def test_every_stage_runs_on_stand_ins(profile, monkeypatch, policies):
         assert len(table) == 2
         assert all(0 < score < 1 for row in table["scores"] for score in row)
         assert set(decode_all(run("tvd", policy))) == set(rating.profile.tvd.guide[policy])
+
+    # The landing page reports on the first of the sets that there are.
+    page = headline(run("tvd", policies[0]))
+    assert f"test problems of {'LeetCodeDataset' if policies == ['D'] else 'GSM8K'}" in page
 
     # A reward model starts from the base, at its policy's rate, and reads its policy's tokens.
     last = policies[-1]
