@@ -36,8 +36,9 @@ RUN = f"data/runs/{PROFILE.name}"
 POLICIES = list(PROFILE.policies)
 BY_POLICY = ["02_sample", "03_threshold", "04_split", "05_rollout", "06_prm", "07_best_of_n", "08_tvd", "10_tokens"]
 ALONE = ["01_policy", "09_generalize", "11_claims"]
-# Two heavy notebooks go side by side: while one starts, the other computes. An accelerator is not shared.
-HEAVY = workflow.cores if shutil.which("nvidia-smi") else max(1, workflow.cores // 2)
+# Heavy notebooks of two policies go side by side: while one starts, the other computes. An accelerator is not shared.
+SIDE_BY_SIDE = 1 if shutil.which("nvidia-smi") else min(2, len(POLICIES))
+HEAVY = max(1, workflow.cores // SIDE_BY_SIDE)
 EXECUTE = "{sys.executable} -m asprm.notebook {input.nb} {output.nb} -p profile {NAME}"
 OF_POLICY = EXECUTE + " -p policy {params.policy}"
 
