@@ -253,8 +253,10 @@ def run_rollouts(items, prompts, engine: Engine, sampling: Sampling, rollouts: i
     """
     found = [_steps_of(item, prompt) for item, prompt in zip(items, prompts, strict=True)]
     counted = list(waves(rollouts)) if estimate == "hard" else [rollouts]
-    both = [rollouts, 0], [first := sum(counted[:2]), rollouts - first]
-    plans = both if getattr(engine, "share", False) else (counted, counted)  # for other steps, and for likely ones
+    plans = {True: counted, False: counted}  # sizes asked for one after the other, of likely steps and of others
+    if getattr(engine, "share", False):
+        first = sum(counted[:2])
+        plans = {True: [first, rollouts - first], False: [rollouts]}
 
     def wave(step: _Step) -> list[Request]:
         asked = len(step.outcomes)
