@@ -168,3 +168,7 @@ def test_a_sample_of_each_type_marks_its_token():
     html = figures.token_samples(frame)
     assert re.sub("(<[^>]*>)+", "|", html).endswith("|Noun|0.250|a &lt;⏎|pen|s|")
     assert html.count("<mark") == 1
+
+
+def test_losses_of_no_model_say_so():
+    assert figures.loss_curves({}).alt == "None of the models was made here."

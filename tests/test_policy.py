@@ -137,3 +137,11 @@ def test_copied_tells_a_foreign_name_in_a_program():
     [problem] = load("minicode", "validation", 1)
     assert policy._copied(problem, problem.solution)
     assert not policy._copied(problem, problem.solution.replace("def ", "def zebra_"))
+
+
+def test_a_policy_of_the_hub_has_no_recipe_and_no_quality(tmp_path):
+    assert policy.about("owner/name") == policy.about(tmp_path) == {}
+    assert policy.quality({"M": {}}).empty
+    row = {"problems": "minigsm", "count": 100, "greedy": 0.69, "pass@16": 0.98}
+    found = policy.quality({"M": {"held_out": [row]}, "L": {}})
+    assert found.to_dict("records") == [{"policy": "M", **row}]
