@@ -13,6 +13,7 @@ from snakemake.exceptions import WorkflowError
 
 SOURCE = Path(workflow.basedir)
 sys.path.insert(0, str(SOURCE))
+from asprm import forkserver
 from asprm import workflow as study
 from asprm.profile import ProfileError, load_profile
 from asprm.sample import knows_truth, rated_sets, test_sets
@@ -39,7 +40,7 @@ ALONE = ["01_policy", "09_generalize", "11_claims"]
 # Heavy notebooks of two policies go side by side: while one starts, the other computes. An accelerator is not shared.
 SIDE_BY_SIDE = 1 if shutil.which("nvidia-smi") else min(2, len(POLICIES))
 HEAVY = max(1, workflow.cores // SIDE_BY_SIDE)
-EXECUTE = "{sys.executable} -m asprm.notebook {input.nb} {output.nb} -p profile {NAME}"
+EXECUTE = "{sys.executable} -m asprm.forkserver asprm.notebook {input.nb} {output.nb} -p profile {NAME}"
 OF_POLICY = EXECUTE + " -p policy {params.policy}"
 
 
@@ -160,6 +161,10 @@ TRUTH = ["entry", "labels", "first-error", "interventions"]
 CHAPTERS = [executed(chapter) for chapter in ALONE]
 CHAPTERS += [executed(chapter, policy) for chapter in BY_POLICY for policy in POLICIES]
 CHAPTERS += [executed("12_truth", policy) for policy in POLICIES if knows_truth(PROFILE, policy)]
+
+
+onstart:
+    forkserver.start()
 
 
 # Every notebook is asked for by name: Snakemake leaves a missing file alone where all that was made from it is there.

@@ -10,20 +10,21 @@ import argparse
 import logging
 import os
 import re
+import signal
 import sys
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from asprm import forkserver
+from asprm.forkserver import UNWANTED
 from asprm.profile import ProfileError, nearest, parse
 from asprm.progress import EVERY, MARK, log
 from asprm.run import REPOSITORY
 
-# Where it finds this package, jsonschema takes two seconds to build a grammar of addresses, which no notebook holds.
-_SLOW = "rfc3987_syntax"
 # Python's collector looks at young objects every 700th one: a tenth of the time where pandas makes many.
-_START = f"import gc, sys; sys.modules.setdefault({_SLOW!r}, None); gc.set_threshold(100_000, 50, 50)"
+_START = f"import gc, sys; sys.modules.setdefault({UNWANTED!r}, None); gc.set_threshold(100_000, 50, 50)"
 KERNELSPEC = {"display_name": "Python 3", "language": "python", "name": "python3"}
 
 
@@ -39,7 +40,7 @@ def execute(notebook: Path, out: Path, parameters: Mapping[str, Any], *, cwd: Pa
     # First, since papermill is slow to import and loud about what it does.
     os.environ |= {"ASPRM_BATCH": "1", "HF_HUB_DISABLE_PROGRESS_BARS": "1", "JUPYTER_PREFER_ENV_PATH": "1"}
     os.environ["PYTHONWARNINGS"] = "ignore:IProgress not found"  # progress is a log line here; a page needs no widget
-    sys.modules.setdefault(_SLOW, None)
+    sys.modules.setdefault(UNWANTED, None)
     import nbformat
     import papermill
     from nbclient.exceptions import DeadKernelError
@@ -61,6 +62,7 @@ def execute(notebook: Path, out: Path, parameters: Mapping[str, Any], *, cwd: Pa
             temporary,
             dict(parameters),
             kernel_name="python3",
+            kernel_manager_class=_kernel_manager(),
             cwd=cwd.resolve(),
             progress_bar=False,
             log_output=True,
@@ -118,6 +120,19 @@ def _check_kernel() -> None:
             f"the kernel 'python3' starts {command}, not {sys.executable}\n"
             "  give this environment its own:  python -m ipykernel install --sys-prefix"
         )
+
+
+def _kernel_manager() -> type:
+    """jupyter_client's, whose kernels are forks of the server where there is one."""
+    from jupyter_client.manager import AsyncKernelManager
+
+    class Manager(AsyncKernelManager):
+        def format_kernel_cmd(self, extra_arguments: list[str] | None = None) -> list[str]:
+            command = super().format_kernel_cmd(extra_arguments)
+            module = command.index("-m") + 1
+            return [*command[:module], forkserver.__name__, *command[module:]] if forkserver.known() else command
+
+    return Manager
 
 
 def _listen(name: str) -> None:
@@ -180,4 +195,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
+    # Whoever is stopped ends in order: its kernel with it, and no half-written copy is left.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     sys.exit(main())
