@@ -9,6 +9,7 @@ only later.
 
 from __future__ import annotations
 
+import atexit
 import ctypes
 import gc
 import importlib
@@ -94,8 +95,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
     elif (server := _connect()) is not None:
         return _ask(server, module, rest)
     sys.argv = [module, *rest]
-    runpy.run_module(module, run_name="__main__", alter_sys=True)
+    try:
+        runpy.run_module(module, run_name="__main__", alter_sys=True)
+    except SystemExit as end:
+        _leave.status = end.code if isinstance(end.code, int) else int(end.code is not None)
+        raise
+    _leave.status = 0
     return 0
+
+
+def _leave() -> None:
+    """The last thing that a fork does: to take all libraries apart would take it two seconds."""
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError, ValueError):
+            stream.flush()
+    os._exit(_leave.status)
+
+
+_leave.status = 1
 
 
 def known() -> bool:
@@ -138,6 +155,7 @@ def _ask(server: socket.socket, module: str, arguments: Sequence[str]) -> int:
 
 def _serve(listener: socket.socket, folder: Path) -> dict | None:
     """Answers until standard input ends: None then. Returns in every fork, too, with its job."""
+    atexit.register(_leave)  # the first to be registered is the last to be called
     import_libraries()
     events = selectors.DefaultSelector()
     events.register(listener, selectors.EVENT_READ)
@@ -147,6 +165,7 @@ def _serve(listener: socket.socket, folder: Path) -> dict | None:
         for key, _ in events.select():
             if key.fd == 0:
                 shutil.rmtree(folder, ignore_errors=True)
+                _leave.status = 0
                 return None
             if key.fileobj is listener:
                 waiting, _ = listener.accept()
@@ -186,6 +205,8 @@ def import_libraries() -> None:
         for name in LIBRARIES:
             with suppress(ImportError):
                 importlib.import_module(name)
+    if "pandas" in sys.modules:  # it would print as in a terminal, as wide as that is
+        sys.modules["pandas"].set_option("display.max_columns", 20)
     gc.collect()
     gc.freeze()  # the forks' collectors leave these objects, and the memory that all share, alone
 

@@ -65,6 +65,7 @@ def execute(notebook: Path, out: Path, parameters: Mapping[str, Any], *, cwd: Pa
             kernel_manager_class=_kernel_manager(),
             cwd=cwd.resolve(),
             progress_bar=False,
+            request_save_on_cell_execute=False,  # it is saved at its end, well or not
             log_output=True,
             stderr_file=_MarkedLines(),
             # ipykernel warns of TCP and of being shut down

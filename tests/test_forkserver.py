@@ -96,6 +96,20 @@ def test_a_signal_that_ends_a_job_is_told_as_a_shell_would(server, tmp_path):
     assert ask(tmp_path, server).returncode == 128 + signal.SIGKILL
 
 
+@pytest.mark.parametrize(
+    ("last", "status", "told"),
+    [("pass", 0, ""), ("sys.exit()", 0, ""), ("sys.exit('no')", 1, "no\n"), ("1 / 0", 1, "ZeroDivisionError")],
+)
+def test_a_job_ends_in_order_and_says_how(server, tmp_path, last, status, told):
+    text = "import atexit, sys, threading, time\natexit.register(print, 'closed')\n"
+    text += "threading.Thread(target=lambda: (time.sleep(0.5), print('thread'))).start()\nprint('work')\n"
+    module(tmp_path, text + last)
+    done = ask(tmp_path, server)
+    assert (done.returncode, done.stdout) == (status, "work\nthread\nclosed\n")
+    assert told in done.stderr
+    assert bool(done.stderr) == bool(told)
+
+
 def test_an_address_where_nobody_answers_changes_nothing(tmp_path):
     module(tmp_path, TELLER)
     told = ask(tmp_path, os.environ | {forkserver.ADDRESS: str(tmp_path / "nobody")}, input="")
@@ -136,7 +150,11 @@ def test_jobs_end_with_whoever_started_the_server_and_a_lost_server_is_told(tmp_
 
 
 def test_a_notebook_and_its_kernel_are_forks_with_the_same_copy(server, tmp_path):
-    cells = ["share = 1", "import os, sys\nprint(share, 'torch' in sys.modules)", "import torch\ntorch.arange(3)"]
+    cells = [
+        "share = 1",
+        "import os, sys\nprint(share, 'torch' in sys.modules)",
+        "import pandas\npandas.DataFrame([range(30)])",
+    ]
     notebook = new_notebook(cells=[new_code_cell(source) for source in cells])
     notebook.cells[0].metadata.tags = ["parameters"]
     notebook.metadata.kernelspec = {"display_name": "Python 3", "language": "python", "name": "python3"}
