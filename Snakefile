@@ -319,4 +319,4 @@ rule site:
                         *sorted((SOURCE / "benchmarks" / "results").glob("*.json")))
     output: mark=touch(f"{RUN}/.site"), page=update(f"{RUN}/site/index.html")
     params: PROFILE.model_dump_json()
-    shell: "{sys.executable} -m asprm.site --profile {NAME}"
+    shell: "{sys.executable} -m asprm.forkserver asprm.site --profile {NAME}"

@@ -230,8 +230,9 @@ def training_data(run: Run) -> pd.DataFrame:
         options = {"resamples": run.profile.generalize.resamples, "seed": run.seed}
         ratios = {"steps": ("steps", "count"), "tokens_per_step": ("length", "steps"), "length": ("length", "count")}
         row = {"prm": prm, "data": table, "solutions": len(each)}
-        for name, (above, below) in ratios.items():
-            found = s.bootstrap_ratio(by[above].to_numpy(float), by[below].to_numpy(float), **options)
-            row |= {name: found.value, f"{name}_low": found.low, f"{name}_high": found.high}
+        above, below = (by[list(some)].to_numpy(float) for some in zip(*ratios.values(), strict=True))
+        found = s.bootstrap_ratio(above, below, **options)
+        for name, value, low, high in zip(ratios, *found, strict=True):
+            row |= {name: value, f"{name}_low": low, f"{name}_high": high}
         rows.append(row)
     return pd.DataFrame(rows)

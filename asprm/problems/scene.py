@@ -12,6 +12,7 @@ import random
 import re
 from dataclasses import dataclass, field
 from fractions import Fraction
+from functools import lru_cache
 
 Term = "int | Quantity | str"
 Expression = tuple  # terms and operators in reading order: (q, "*", 3), ("(", a, "+", b, ")", "/", 2)
@@ -19,6 +20,7 @@ Expression = tuple  # terms and operators in reading order: (q, "*", 3), ("(", a
 _TOKEN = re.compile(r"\s*(\d+|[-+*/()])")
 
 
+@lru_cache(maxsize=1 << 16)  # the same sums come again and again while problems are drawn
 def evaluate(text: str) -> Fraction | None:
     """Exact value of an arithmetic expression in + - * / ( ) and whole numbers; None where it is not one.
 
