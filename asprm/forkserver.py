@@ -44,6 +44,7 @@ LIBRARIES = (
     "seaborn",
     "datasets",
     "math_verify",
+    "textblob.en",
     "torch",
     "transformers.trainer",
     "transformers.models.auto.modeling_auto",
