@@ -43,18 +43,26 @@ class Evidence:
 
 
 def level(one: Number, measures: Measures) -> Evidence:
-    """This run's value for a number of the paper."""
+    """This run's value for a number of the paper, and how likely one so far from it is by chance.
+
+    Only where it is the same quantity (`Measures.other_level`) has it a test, against the number as printed, as if that
+    had no error of its own: the problems are the same.
+    """
     if one.measure is None:
         raise NotRun("this study measures no such number")
     if one.measure.kind in ("tokens", "comments"):
         value, name = measures.type_share(one)
         scale = 100 if one.unit == "percent" else 1
-        return Evidence(*(scale * x for x in value), artifact=name)
+        return Evidence(*(scale * x for x in value), artifact=name, why=measures.other_level(one))
     found = measures.outcomes(one.measure)
     mean = s.bootstrap_mean(found.values.mean(0), measures.clusters(found.problems), resamples=_RESAMPLES)
+    p, other = np.nan, measures.other_level(one)
+    if not other:
+        _, p = s.difference_of_shares(mean, s.Interval(*[one.value / 100] * 3))
     return Evidence(
-        *(100 * float(x) for x in mean), len(found.problems), len(found.values), "bootstrap", artifact=found.artifact
-    )
+        *(100 * float(x) for x in mean), len(found.problems), len(found.values), "bootstrap", p,
+        artifact=found.artifact, why=other,
+    )  # fmt: skip
 
 
 def arrow(one: Number, measures: Measures) -> Evidence:

@@ -1,10 +1,11 @@
 """Ledger: each claim of the paper beside this run, with a verdict (stage 11).
 
 One row per number (its level), per arrow, per contrast that a table shows without an arrow, and per statement. Levels
-of 7B models on real problems cannot be met by small ones on synthetic problems; directions can. A direction is
-reproduced only if the estimate lies on the paper's side *and* Holm's adjusted p of its family (a table, the figures,
-the prose) is below `alpha` *and* no two seeds of a reward model disagree in sign. All else says so: opposite,
-inconclusive, not comparable at this scale, not run.
+of 7B models on real problems cannot be met by small ones on synthetic problems; directions can. So a level is judged
+only where a run has the paper's own policies and test sets. A direction is reproduced only if the estimate lies on the
+paper's side *and* Holm's adjusted p of its family (a table, the figures, the prose) is below `alpha` *and* no two seeds
+of a reward model disagree in sign. A level is reproduced if its interval lies within `margin` of the paper's number.
+All else says so: opposite, inconclusive, not comparable at this scale, not run.
 
 Estimates, intervals and tests are those of `asprm.evidence`.
 """
@@ -146,7 +147,7 @@ def _rows(one: Number | Statement, measures: Measures) -> list[Row]:
         over = one.compare.over if one.compare else 0.0
         family = "figures" if one.section.startswith("Figure") else "prose"
         return [Row(one.id, "prose", family, UP, over, _found(prose, one, measures))]
-    rows = [Row(one.id, "level", "", None, 0.0, _found(level, one, measures))]
+    rows = [Row(one.id, "level", f"levels of table {one.table}", SAME, one.value, _found(level, one, measures))]
     if one.arrow:
         rows.append(Row(one.id, "arrow", f"table {one.table}", one.arrow, 0.0, _found(arrow, one, measures)))
     if one.contrast:
@@ -183,12 +184,12 @@ def _verdict(row: Row, p: float, alpha: float, margin: float) -> tuple[str, str]
         return "not run", found
     if found.verdict:
         return found.verdict, found.why
-    if row.aspect == "level":
-        return "not comparable at this scale", "a level of small models on synthetic problems"
+    if row.aspect == "level" and found.why:
+        return "not comparable at this scale", found.why
     if not found.agree:
         return "inconclusive", "seeds disagree in sign"
     if row.direction == SAME and not p < alpha:
-        equal = -margin < found.low and found.high < margin
+        equal = row.over - margin < found.low and found.high < row.over + margin
         within = f"{margin:g} points"
         return ("reproduced", f"within {within}") if equal else ("inconclusive", f"may differ by more than {within}")
     if not p < alpha:
@@ -229,7 +230,7 @@ def _line(row: Row, verdict: str, why: str, p_holm: float, run: Run) -> dict[str
         "where": f"Table {one.table}" if is_number else one.section,
         "says": _says(one, row),
         "paper": _paper(one, row),
-        "direction": row.direction,
+        "direction": None if row.aspect == "level" else row.direction,
         "here": found.value,
         "low": found.low,
         "high": found.high,

@@ -18,9 +18,12 @@ from numpy.typing import NDArray
 from asprm import statistics as s
 from asprm.best_of_n import candidates
 from asprm.claims import Measure, Number
+from asprm.models import located
 from asprm.problems import PAPERS
+from asprm.profile import Profile, load_profile
 from asprm.run import Run
 from asprm.sample import clustered, problem_set
+from asprm.split import parse_method
 
 COLUMNS = {"share", "decision_share", "line_share"}  # of the tables of token types; they have intervals, counts do not
 
@@ -36,6 +39,11 @@ class Outcomes:
     problems: tuple[str, ...]  # (P,)
     values: NDArray[np.float64]  # (R, P)
     artifact: str  # the table that they come from, the first if there are several
+
+
+def _hub_name(profile: Profile, policy: str) -> str | None:
+    """What the policy is, whichever commit of it."""
+    return located(profile.policies[policy].path)[0] if policy in profile.policies else None
 
 
 class Measures:
@@ -57,6 +65,32 @@ class Measures:
             asked = measure.model_copy(update={"set": papers}) if papers in tests else measure
             self._known[measure] = getattr(self, f"_{measure.kind}")(asked)
         return self._known[measure]
+
+    @cached_property
+    def _papers(self) -> Profile:
+        return load_profile("paper")
+
+    def other_level(self, number: Number) -> str:
+        """Why this run's level of a number is another quantity than the paper's; "" if it is the same.
+
+        It is the same for the paper's policies, on all problems of its test set, from as many candidates; a baseline
+        that was made here is another.
+        """
+        measure, profile = number.measure, self.run.profile
+        if measure.kind in ("tokens", "comments"):
+            return "of this run's own samples"
+        model = profile.reward_models.get(measure.prm)
+        policies = {measure.policy, model.base if model and model.base else measure.policy}
+        if others := [name for name in sorted(policies) if _hub_name(profile, name) != _hub_name(self._papers, name)]:
+            return f"a level of other policies than the paper's ({', '.join(others)})"
+        problems = len(self.outcomes(measure).problems)
+        if PAPERS.get(measure.set) not in profile.problems.test or problems != number.n:
+            return f"a level on {problems} problems, not on the paper's {number.n}"
+        if measure.kind == "bon" and max(profile.best_of_n.n) != max(self._papers.best_of_n.n):
+            return f"the best of {max(profile.best_of_n.n)}, not of {max(self._papers.best_of_n.n)}"
+        if model and any(parse_method(table.partition("/")[2]).kind == "line" for table in model.data):
+            return "a level of a baseline that was made here"
+        return ""
 
     def token_share(self, measure: Measure, row: str) -> tuple[s.Interval, str]:
         """A row of a table of token types in one column, and the table's name; a count's interval is the count."""

@@ -31,6 +31,12 @@ policies:
 problems:
   test: {minigsm: 40, minimath: 40, minigsm-p2: 40, minicode: 40, minicode-new: 40}
 """
+PAPERS_OWN = """
+extends: paper
+name: papers
+description: tables made by hand
+problems: {test: {gsm8k: 1319, math500: 500, leetcode: 175}}
+"""
 PROBLEMS = [f"p{i:02d}" for i in range(40)]
 
 
@@ -134,10 +140,43 @@ def test_a_run_on_the_papers_own_sets_is_held_against_them(tables, tmp_path):
     assert set(PAPERS.values()) <= set(SOURCES)
 
 
-def test_levels_are_shown_and_never_judged(tables):
+def test_levels_of_small_policies_are_shown_and_not_judged(tables):
     tables.greedy(20)
     one = row(tables, "t1-gsm8k-M-greedy", "level")
     assert (one["paper"], one["here"], one["verdict"]) == (77.1, 50, "not comparable at this scale")
+    assert one["why"] == "a level of other policies than the paper's (M)"
+
+
+@pytest.mark.parametrize(
+    ("right", "verdict"), [(1015, "inconclusive"), (1017, "inconclusive"), (900, "opposite"), (1150, "opposite")]
+)
+def test_a_level_is_judged_where_a_run_has_the_papers_policy_and_all_its_problems(tables, tmp_path, right, verdict):
+    file = tmp_path / "papers.yml"
+    file.write_text(PAPERS_OWN + "claims: {margin: 0.01}")
+    tables.run = open_run(str(file), stage="claims", quiet=True)
+    tables.greedy(right, of="gsm8k", problems=[f"p{i}" for i in range(1319)])
+    one = row(tables, "t1-gsm8k-M-greedy", "level")
+    assert one["verdict"] == verdict
+    assert one["here"] == pytest.approx(100 * right / 1319)
+    assert pd.isna(one["direction"])
+
+
+def test_a_level_is_reproduced_within_the_margin_and_else_says_why_not(tables, tmp_path):
+    file = tmp_path / "papers.yml"
+    file.write_text(PAPERS_OWN + "claims: {margin: 0.03}")
+    tables.run = open_run(str(file), stage="claims", quiet=True)
+    every = [f"p{i}" for i in range(1319)]
+    tables.greedy(1017, of="gsm8k", problems=every)
+    tables.tvd(1050, of="gsm8k", problems=every)
+    tables.tvd(1000, prm="MS-M", of="gsm8k", problems=every)
+    tables.greedy(200, of="math500")
+    frame = ledger(tables.run)
+    levels = frame[frame["aspect"] == "level"].set_index("id")
+    assert levels.loc["t1-gsm8k-M-greedy", "verdict"] == "reproduced"
+    assert levels.loc["t1-gsm8k-M-asprm-L", ["verdict", "why"]].tolist() == ["reproduced", "within 3 points"]
+    assert levels.loc["t1-math500-M-greedy", "why"] == "a level on 40 problems, not on the paper's 500"
+    baseline = levels.loc["t1-gsm8k-M-ms", ["verdict", "why"]].tolist()
+    assert baseline == ["not comparable at this scale", "a level of a baseline that was made here"]
 
 
 def test_a_table_of_the_paper_has_this_run_beside_it_in_its_own_shape(tables):
