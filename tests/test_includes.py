@@ -5,11 +5,11 @@ import yaml
 from asprm.includes import performance
 from asprm.includes.performance import meets, promises
 from asprm.includes.results import ASPECTS, tally
-from asprm.includes.settings import KINDS, deviations, settings
+from asprm.includes.settings import HOLDS, KINDS, deviations, settings
 from asprm.includes.tables import interval, p_value, percent, table
 from asprm.ledger import VERDICTS
 from asprm.profile import load_profile
-from asprm.run import REPOSITORY
+from asprm.run import REPOSITORY, open_run
 
 
 def test_a_table_escapes_what_would_break_it():
@@ -43,9 +43,21 @@ def test_every_deviation_is_complete():
 
 def test_numbers_in_deviations_come_from_the_profile():
     profile = load_profile("smoke")
-    page = deviations(type("Run", (), {"profile": profile}))
+    page = deviations(open_run("smoke", stage="claims", quiet=True))
     assert f"N up to {profile.sample.candidates}." in page
     assert "{" not in page
+
+
+def test_deviations_of_small_policies_and_problems_are_those_of_runs_that_have_them():
+    made_here, of_the_hub = (deviations(open_run(name, stage="claims", quiet=True)) for name in ("smoke", "paper"))
+    left_out = [one for one in HOLDS if f"(dev-{one})=" not in of_the_hub]
+    assert left_out == list(HOLDS)
+    assert all(f"(dev-{one})=" in made_here for one in HOLDS)
+    assert KINDS["scale"] in made_here
+    assert KINDS["scale"] not in of_the_hub
+    assert KINDS["release"] in of_the_hub
+    entries = yaml.safe_load((REPOSITORY / "data" / "paper" / "deviations.yml").read_text())
+    assert set(HOLDS) <= {entry["id"] for entry in entries}
 
 
 def test_the_tally_shows_every_verdict_by_symbol_and_word_and_says_when_there_is_none(tmp_path):

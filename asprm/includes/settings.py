@@ -2,11 +2,14 @@
 the paper.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import yaml
 
 from asprm.includes.tables import table
+from asprm.policy import about
+from asprm.problems import FAMILIES
 from asprm.profile import Section, load_profile, packaged_profiles
 from asprm.run import REPOSITORY, Run
 
@@ -48,18 +51,41 @@ def _plain(value: Any) -> str:
     return str(value)
 
 
+# What some deviations are of: they are left out where a run is not so.
+HOLDS: dict[str, Callable[[Run], bool]] = {
+    "small-policies": lambda run: any(_made_here(run)),
+    "transplanted-layers": lambda run: any(recipe.get("start") for recipe in _made_here(run)),
+    "synthetic-problems": lambda run: any(name in FAMILIES for name in run.profile.problems.test),
+    "fewer-samples": lambda run: run.profile.sample.solutions < 30,
+    "fewer-candidates": lambda run: run.profile.sample.candidates < 64,
+    "prm-base": lambda run: any(policy.reward_base is None for policy in run.profile.policies.values()),
+    "prm-training": lambda run: any(_made_here(run)),
+    "threshold-share": lambda run: run.profile.threshold.share != 0.02,
+}
+
+
+def _made_here(run: Run) -> list[dict[str, Any]]:
+    """The recipes of those policies that have one: of all that the run makes, or those that come with the study."""
+    policies = run.profile.policies
+    if run.profile.policy.retrain:
+        return [run.profile.recipe(name).model_dump() for name in policies]
+    return [recipe for policy in policies.values() if (recipe := about(REPOSITORY / policy.path))]
+
+
 def deviations(run: Run) -> str:
+    """What this run does otherwise than the paper, from `data/paper/deviations.yml`."""
     entries = yaml.safe_load((REPOSITORY / "data" / "paper" / "deviations.yml").read_text(encoding="utf-8"))
     p = run.profile
     facts = {"p": p, "train": sum(p.problems.train.values()), "triggers": _plain(p.tvd.triggers)}
     parts = []
     for kind, heading in KINDS.items():
-        parts.append(f"## {heading}\n")
-        for entry in entries:
-            if entry["kind"] == kind:
-                words = {key: entry[key].format(**facts) for key in ("paper", "here", "effect")}
-                parts.append(
-                    f"(dev-{entry['id']})=\n### {entry['title']}\n\n"
-                    f"Paper\n: {words['paper']}\n\nHere\n: {words['here']}\n\nExpected effect\n: {words['effect']}\n"
-                )
+        of_kind = [one for one in entries if one["kind"] == kind and HOLDS.get(one["id"], lambda _: True)(run)]
+        if of_kind:
+            parts.append(f"## {heading}\n")
+        for entry in of_kind:
+            words = {key: entry[key].format(**facts) for key in ("paper", "here", "effect")}
+            parts.append(
+                f"(dev-{entry['id']})=\n### {entry['title']}\n\n"
+                f"Paper\n: {words['paper']}\n\nHere\n: {words['here']}\n\nExpected effect\n: {words['effect']}\n"
+            )
     return "\n".join(parts)
