@@ -66,14 +66,19 @@ _started: subprocess.Popen | None = None  # ends when nobody holds it
 def start() -> None:
     """A server for what this process starts from now on; it ends with this process, and its jobs with it.
 
-    Nothing happens where there is no `pidfd_open` to wait for forks with (it is Linux's): jobs import for themselves.
+    Nothing happens where there is no `pidfd_open` to wait for forks with (it is Linux's), or where the folder for
+    temporary files is too deep for the name of a socket: jobs import for themselves.
     """
     global _started
     if not hasattr(os, "pidfd_open"):
         return
     folder = Path(tempfile.mkdtemp(prefix="asprm-"))  # nobody else may look into it
     with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as listener:
-        listener.bind(str(folder / "socket"))
+        try:
+            listener.bind(str(folder / "socket"))
+        except OSError:
+            folder.rmdir()
+            return
         listener.listen()
         _started = subprocess.Popen(
             [sys.executable, "-m", __name__, "--serve", str(listener.fileno()), str(folder)],

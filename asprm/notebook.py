@@ -195,7 +195,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
+def _stop(number: int, _: Any) -> None:
+    """End in order, once: the kernel, too, and no half-written copy is left."""
+    signal.signal(number, signal.SIG_IGN)
+    sys.exit(128 + number)
+
+
 if __name__ == "__main__":
-    # Whoever is stopped ends in order: its kernel with it, and no half-written copy is left.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    signal.signal(signal.SIGTERM, _stop)
     sys.exit(main())

@@ -1,6 +1,7 @@
 """A forked job is what a started process would be: arguments, folder, environment, streams, status, and its end."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -130,14 +131,16 @@ def test_a_job_ends_with_whoever_asked(server, tmp_path, end):
 
 @pytest.mark.parametrize("ends", ["starter", "server"])
 def test_jobs_end_with_whoever_started_the_server_and_a_lost_server_is_told(tmp_path, ends):
-    module(tmp_path, "import os, time; print(os.getpid(), os.getppid(), flush=True); time.sleep(600)")
+    told = "os.getpid(), os.getppid(), os.environ['ASPRM_FORKSERVER']"
+    module(tmp_path, f"import os, time; print({told}, flush=True); time.sleep(600)")
     code = (
         "import subprocess, sys\nfrom asprm import forkserver\nforkserver.start()\n"
         "sys.exit(subprocess.run([sys.executable, '-m', 'asprm.forkserver', 'job']).returncode)"
     )
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
     with subprocess.Popen([sys.executable, "-c", code], cwd=tmp_path, text=True, **pipes) as starter:
-        job, server = map(int, starter.stdout.readline().split())
+        job, server, address = starter.stdout.readline().split()
+        job, server = int(job), int(server)
         assert is_there(job)
         if ends == "starter":
             starter.kill()
@@ -147,6 +150,17 @@ def test_jobs_end_with_whoever_started_the_server_and_a_lost_server_is_told(tmp_
             assert starter.wait() == 1
             assert starter.stderr.read().startswith("job: the fork server is gone, and the job with it")
             eventually(lambda: not is_there(job))
+            shutil.rmtree(Path(address).parent)
+
+
+def test_without_room_for_a_socket_there_is_no_server(tmp_path, monkeypatch):
+    deep = tmp_path / ("deep" * 30)
+    deep.mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(deep))
+    monkeypatch.delenv(forkserver.ADDRESS, raising=False)
+    forkserver.start()
+    assert not forkserver.known()
+    assert not list(deep.iterdir())
 
 
 def test_a_notebook_and_its_kernel_are_forks_with_the_same_copy(server, tmp_path):
