@@ -189,9 +189,10 @@ def _serve(listener: socket.socket, folder: Path) -> dict | None:
                 jobs[waiting] = pid
                 events.register(waiting, selectors.EVENT_READ)
                 events.register(os.pidfd_open(pid), selectors.EVENT_READ, waiting)
-            elif key.fileobj in jobs:  # whoever waited is gone
-                events.unregister(key.fileobj)
-                os.kill(jobs[key.fileobj], signal.SIGTERM)
+            elif key.data is None:  # whoever waited is gone, or has just been answered
+                if key.fileobj in jobs:
+                    events.unregister(key.fileobj)
+                    os.kill(jobs[key.fileobj], signal.SIGTERM)
             else:
                 events.unregister(key.fd)
                 os.close(key.fd)
