@@ -188,10 +188,12 @@ def _verdict(row: Row, p: float, alpha: float, margin: float) -> tuple[str, str]
         return "not comparable at this scale", found.why
     if not found.agree:
         return "inconclusive", "seeds disagree in sign"
-    if row.direction == SAME and not p < alpha:
-        equal = row.over - margin < found.low and found.high < row.over + margin
+    if row.direction == SAME:
         within = f"{margin:g} points"
-        return ("reproduced", f"within {within}") if equal else ("inconclusive", f"may differ by more than {within}")
+        if row.over - margin < found.low and found.high < row.over + margin:
+            return "reproduced", f"within {within}"
+        if not p < alpha:
+            return "inconclusive", f"may differ by more than {within}"
     if not p < alpha:
         return "inconclusive", found.why or "could be chance"
     side = UP if found.value > row.over else DOWN

@@ -271,6 +271,8 @@ def test_equal_needs_a_narrow_interval(tables):
         book._verdict(Row("t5-asprm-L-lcb-tvd", "arrow", "", "same", 0, e), e.p, 0.05, 2)[0] for e in (few, many)
     ]
     assert verdicts == ["inconclusive", "reproduced"]
+    small = Evidence(0.5, 0.2, 0.9, p=0.001)  # surely there, and too small to count
+    assert book._verdict(Row("t5-asprm-L-lcb-tvd", "arrow", "", "same", 0, small), 0.001, 0.05, 2)[0] == "reproduced"
     other = Evidence(3.0, 1, 5, p=0.001)
     assert book._verdict(Row("t5-asprm-L-lcb-tvd", "arrow", "", "same", 0, other), 0.001, 0.05, 2)[0] == "opposite"
 
