@@ -33,7 +33,7 @@ from asprm.models import load_tokenizer
 from asprm.progress import log
 from asprm.run import Run
 from asprm.sample import problem_set, prompts_of
-from asprm.score import ABOUT, check, load_classifier, quiet, this_device
+from asprm.score import ABOUT, check, limits, load_classifier, quiet, this_device
 from asprm.trainer import Example, PackTrainer, Settings, history_of
 
 
@@ -239,9 +239,10 @@ def train(
     model, missing = load_classifier(base, torch.float32, this_device())
     if [name for name in missing if not name.startswith("score.")]:
         raise ValueError(f"prm: {base} lacks weights {missing[:3]}; expected a language model to start from")
+    bounds = limits(model)
     for name, some in (("example", examples), ("validation example", validation)):
         for number, example in enumerate(some):
-            _check(example, model, f"prm: {name} {number}")
+            _check(example, *bounds, f"prm: {name} {number}")
     if not len(examples):
         raise ValueError("prm: no examples to learn from")
     if settings.patience is not None and not validation:
@@ -307,8 +308,8 @@ def _save(model: PreTrainedModel, tokenizer: Any, folder: str | Path, facts: Map
     (folder / ABOUT).write_text(json.dumps(dict(facts), indent=1) + "\n")
 
 
-def _check(example: Example, model: PreTrainedModel, name: str) -> None:
-    check(example, model, name)
+def _check(example: Example, positions: int, vocabulary: int, name: str) -> None:
+    check(example, positions, vocabulary, name)
     labels = np.asarray(example.labels)
     if len(labels) != len(example.ends):
         raise ValueError(f"{name}: {len(labels)} labels for {len(example.ends)} step ends; expected one each")

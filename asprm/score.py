@@ -137,9 +137,10 @@ def logits(
     model: PreTrainedModel, items: Sequence[Item], *, tokens: int | None = None, first: int = 0
 ) -> list[np.ndarray]:
     """The model's outputs at the items' ends, one array (K,) float32 per item. first: the first one's number."""
+    bounds = limits(model)
     texts = []
     for number, item in enumerate(items, first):
-        check(item, model, f"item {number}")
+        check(item, *bounds, f"item {number}")
         texts.append(item.tokens[: len(item.prompt) + int(np.max(item.ends))])
     out: list[np.ndarray] = [np.empty(0, np.float32)] * len(items)
     for group in groups(texts, tokens or reading_size(model.device.type)):
@@ -151,20 +152,25 @@ def logits(
     return out
 
 
-def check(item: Item, model: PreTrainedModel, name: str) -> None:
-    """ValueError: the item cannot be rated by this model, and why."""
+def limits(model: PreTrainedModel) -> tuple[int, int]:
+    """How many positions and tokens the model knows. Ask once, not for every item: configurations take their time."""
+    config = model.config.get_text_config()
+    return config.max_position_embeddings, config.vocab_size
+
+
+def check(item: Item, positions: int, vocabulary: int, name: str) -> None:
+    """ValueError: the item cannot be rated by a model of so many positions and tokens, and why."""
     ends, length = np.asarray(item.ends), len(item.ids)
     if not len(ends) or ends.min() < 1 or ends.max() > length:
         raise ValueError(f"{name}: ends are {ends.tolist()}, expected at least one, each in 1 … {length}, its tokens")
-    config = model.config.get_text_config()
-    total, positions = len(item.prompt) + length, config.max_position_embeddings
+    total = len(item.prompt) + length
     if total > positions:
         raise ValueError(
             f"{name}: {total} tokens with its prompt, but the model has {positions} positions; leave it out"
         )
-    if max(item.ids.max(), max(item.prompt, default=0)) >= config.vocab_size or item.ids.min() < 0:
+    if max(item.ids.max(), np.max(item.prompt, initial=0)) >= vocabulary or item.ids.min() < 0:
         raise ValueError(
-            f"{name}: it has token ids outside the model's vocabulary of {config.vocab_size}; "
+            f"{name}: it has token ids outside the model's vocabulary of {vocabulary}; "
             "were they made by another model's tokenizer?"
         )
 
