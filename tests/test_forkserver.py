@@ -121,11 +121,18 @@ def test_an_address_where_nobody_answers_changes_nothing(tmp_path):
 def test_a_job_ends_with_whoever_asked(server, tmp_path, end):
     module(tmp_path, "import os, time; print(os.getpid(), flush=True); time.sleep(600)")
     command = [sys.executable, "-m", "asprm.forkserver", "job"]
-    asking = subprocess.Popen(command, cwd=tmp_path, env=server, stdout=subprocess.PIPE, text=True)
+    asking = subprocess.Popen(
+        command,
+        cwd=tmp_path,
+        env=server,
+        stdout=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # what runs in the background may ignore it
+    )
     pid = int(asking.stdout.readline())
     assert is_there(pid)
     asking.send_signal(end)
-    asking.wait()
+    asking.wait(timeout=30)
     eventually(lambda: not is_there(pid))
 
 
