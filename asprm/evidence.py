@@ -20,6 +20,7 @@ from asprm import statistics as s
 from asprm.claims import Number, Statement, claim, load_claims, paper
 from asprm.measures import Measures, NotRun, Outcomes
 
+INCOMPARABLE = "not comparable at this scale"  # a verdict without a test
 _RESAMPLES = 4000
 Pairs = Sequence[tuple[Outcomes, Outcomes]]
 
@@ -53,7 +54,8 @@ def level(one: Number, measures: Measures) -> Evidence:
     if one.measure.kind in ("tokens", "comments"):
         value, name = measures.type_share(one)
         scale = 100 if one.unit == "percent" else 1
-        return Evidence(*(scale * x for x in value), artifact=name, why=measures.other_level(one))
+        why = "of this run's own samples"
+        return Evidence(*(scale * x for x in value), artifact=name, verdict=INCOMPARABLE, why=why)
     found = measures.outcomes(one.measure)
     mean = s.bootstrap_mean(found.values.mean(0), measures.clusters(found.problems), resamples=_RESAMPLES)
     p, other = np.nan, measures.other_level(one)
@@ -61,7 +63,7 @@ def level(one: Number, measures: Measures) -> Evidence:
         _, p = s.difference_of_shares(mean, s.Interval(*[one.value / 100] * 3))
     return Evidence(
         *(100 * float(x) for x in mean), len(found.problems), len(found.values), "bootstrap", p,
-        artifact=found.artifact, why=other,
+        artifact=found.artifact, verdict=INCOMPARABLE if other else None, why=other,
     )  # fmt: skip
 
 
@@ -249,7 +251,7 @@ def problems_gained(one: Number) -> int:
 
 
 def _outside(one: Statement, measures: Measures) -> Evidence:
-    return Evidence(np.nan, verdict="not comparable at this scale", why=one.compare.why)
+    return Evidence(np.nan, verdict=INCOMPARABLE, why=one.compare.why)
 
 
 def _later(one: Statement, measures: Measures) -> Evidence:

@@ -25,7 +25,7 @@ import pandas as pd
 from asprm import statistics as s
 from asprm.artifacts import manifest_path
 from asprm.claims import Number, Statement, claim, load_claims, paper, table
-from asprm.evidence import Evidence, arrow, contrast, level, problems_gained, prose
+from asprm.evidence import INCOMPARABLE, Evidence, arrow, contrast, level, problems_gained, prose
 from asprm.measures import Measures, NotRun
 from asprm.run import REPOSITORY, Run
 
@@ -33,7 +33,7 @@ VERDICTS = {  # in a word and a symbol
     "reproduced": "✓",
     "opposite": "✗",
     "inconclusive": "≈",
-    "not comparable at this scale": "∦",
+    INCOMPARABLE: "∦",
     "not run": "∅",
 }
 UP, DOWN, SAME = "up", "down", "same"
@@ -184,8 +184,6 @@ def _verdict(row: Row, p: float, alpha: float, margin: float) -> tuple[str, str]
         return "not run", found
     if found.verdict:
         return found.verdict, found.why
-    if row.aspect == "level" and found.why:
-        return "not comparable at this scale", found.why
     if not found.agree:
         return "inconclusive", "seeds disagree in sign"
     if row.direction == SAME:
@@ -204,7 +202,7 @@ def _all(of: Iterable[str], verdicts: dict[str, tuple[str, float, str]]) -> dict
     """The verdict of a claim that holds only if all of its parts do."""
     parts = {other: verdicts[other] for other in of}
     said = [verdict for verdict, _, _ in parts.values()]
-    for verdict in ("opposite", "not run", "inconclusive", "not comparable at this scale"):
+    for verdict in ("opposite", "not run", "inconclusive", INCOMPARABLE):
         if verdict in said:
             break
     else:

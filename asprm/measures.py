@@ -71,14 +71,12 @@ class Measures:
         return load_profile("paper")
 
     def other_level(self, number: Number) -> str:
-        """Why this run's level of a number is another quantity than the paper's; "" if it is the same.
+        """Why this run's accuracy is another quantity than the paper's number; "" if it is the same.
 
         It is the same for the paper's policies, on all problems of its test set, from as many candidates; a baseline
         that was made here is another.
         """
         measure, profile = number.measure, self.run.profile
-        if measure.kind in ("tokens", "comments"):
-            return "of this run's own samples"
         model = profile.reward_models.get(measure.prm)
         policies = {measure.policy, model.base if model and model.base else measure.policy}
         if others := [name for name in sorted(policies) if _hub_name(profile, name) != _hub_name(self._papers, name)]:
