@@ -51,16 +51,17 @@ def _plain(value: Any) -> str:
     return str(value)
 
 
+_PAPER = load_profile("paper")
 # What some deviations are of: they are left out where a run is not so.
 HOLDS: dict[str, Callable[[Run], bool]] = {
     "small-policies": lambda run: any(_made_here(run)),
     "transplanted-layers": lambda run: any(recipe.get("start") for recipe in _made_here(run)),
     "synthetic-problems": lambda run: any(name in FAMILIES for name in run.profile.problems.test),
-    "fewer-samples": lambda run: run.profile.sample.solutions < 30,
-    "fewer-candidates": lambda run: run.profile.sample.candidates < 64,
+    "fewer-samples": lambda run: run.profile.sample.solutions < _PAPER.sample.solutions,
+    "fewer-candidates": lambda run: run.profile.sample.candidates < _PAPER.sample.candidates,
     "prm-base": lambda run: any(policy.reward_base is None for policy in run.profile.policies.values()),
     "prm-training": lambda run: any(_made_here(run)),
-    "threshold-share": lambda run: run.profile.threshold.share != 0.02,
+    "threshold-share": lambda run: run.profile.threshold.share != _PAPER.threshold.share,
 }
 
 
