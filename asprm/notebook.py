@@ -130,8 +130,9 @@ def _kernel_manager() -> type:
     class Manager(AsyncKernelManager):
         def format_kernel_cmd(self, extra_arguments: list[str] | None = None) -> list[str]:
             command = super().format_kernel_cmd(extra_arguments)
-            module = command.index("-m") + 1
-            return [*command[:module], forkserver.__name__, *command[module:]] if forkserver.known() else command
+            if forkserver.known() and "-m" in command:
+                command.insert(command.index("-m") + 1, forkserver.__name__)
+            return command
 
     return Manager
 
