@@ -12,6 +12,7 @@ whatever its tokenizer. `TokenScorer` makes one of a PRM that is scored at the s
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -53,13 +54,14 @@ class Scorer(Protocol):
         ...
 
 
-class _ByItems:
+class _ByItems(ABC):
     """A `Scorer` that makes an `Item` of each text: where `prm` reads it, and what."""
 
     prm: PRM
 
+    @abstractmethod
     def item(self, text: Text, name: str = "text") -> Item:
-        raise NotImplementedError
+        """What stands for the text."""
 
     def rate(self, texts: Iterable[Text], *, tokens: int | None = None) -> Iterator[np.ndarray]:
         """See `Scorer`. tokens: how many are read in one forward (None: by the device)."""
