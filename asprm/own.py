@@ -60,6 +60,8 @@ class _Group:
     ids: tuple[np.ndarray, ...]
     ends: tuple[np.ndarray, ...]
     correct: tuple[bool, ...]
+    rollouts: int
+    estimate: str
 
 
 def cut_of(row: Mapping[str, Any], encoder: Encoder) -> Cut:
@@ -92,11 +94,13 @@ def label_fields(
             tuple(items[i].ids for i in some),
             tuple(items[i].ends for i in some),
             tuple(correct[i] for i in some),
+            rollouts,
+            estimate,
         )
         for some in together.values()
     ]
     prompts = [group.prompt for group in groups]
-    found = run_rollouts(groups, prompts, engine, sampling, rollouts, estimate, seed)
+    found = run_rollouts(groups, prompts, engine, sampling, seed)
     fields: list[dict[str, Any]] = [{}] * len(items)
     for group, steps in zip(groups, found, strict=True):
         for place, i in enumerate(group.solutions):

@@ -47,7 +47,7 @@ SCHEMA = pa.schema(
         "label": pa.float32(),
     }
 )
-_CHUNK = 32  # problems
+_CHUNK = 256  # solutions
 
 
 def label(right, rollouts, estimate: str, eta: float = 1.0) -> np.ndarray:
@@ -85,12 +85,14 @@ class _Item:
 
 
 class _Together(NamedTuple):
-    """A problem's solutions and where their steps end by any of several methods."""
+    """A problem's solutions, where their steps end by any of several methods, and how these are to be labelled."""
 
     problem: Problem
     ids: Sequence[np.ndarray]
     ends: Sequence[np.ndarray]
     correct: Sequence[bool]
+    rollouts: int  # J
+    estimate: str
 
 
 @dataclass
@@ -101,6 +103,8 @@ class _Step:
     start: int
     prompt: int  # tokens of the context that are the problem's
     problem: Problem
+    rollouts: int
+    early: bool  # a right one ends them
     likely: bool = False  # a right solution begins like this
     right: int = 0
     done: int = 0
@@ -108,14 +112,18 @@ class _Step:
     outcomes: list[tuple[int, int] | None] = field(default_factory=list)  # by number: right or not, tokens
     waits: int = 0  # of those asked for
 
-    def count(self, waves: Sequence[int], *, early: bool) -> None:
+    def waves(self) -> list[int]:
+        """Sizes of the waves that the rollouts are counted in."""
+        return list(waves(self.rollouts)) if self.early else [self.rollouts]
+
+    def count(self) -> None:
         """Sum up the outcomes wave by wave; early: up to the first wave that holds a right one."""
-        for size in waves:
+        for size in self.waves():
             wave = self.outcomes[self.done : self.done + size]
             self.right += sum(right for right, _ in wave)
             self.tokens += sum(tokens for _, tokens in wave)
             self.done += size
-            if early and self.right:
+            if self.early and self.right:
                 return
 
 
@@ -144,7 +152,7 @@ def label_all(run: Run) -> dict[str, int]:
         map_chunks,
         partial(_label_chunk, methods=methods, settings=run.settings, limit=limit, seed=run.seed),
         items,
-        size=_CHUNK,
+        size=max(1, _CHUNK // run.settings.solutions),
         folder=run.work(f"rollout/{run.policy}"),
         key={"settings": settings, "limit": limit, "seed": run.seed, "inputs": run.inputs, "methods": methods},
         setup=partial(load_engine, path),
@@ -206,26 +214,35 @@ def _label_chunk(items: Sequence[_Item], engine: Engine, *, methods, settings, l
     """One row of `SCHEMA`, with the method's name in front, per step of the items' solutions: method by method."""
     prompts = encode_prompts(engine.tokenizer, [item.problem for item in items])
     sampling = Sampling(temperature=settings.temperature, max_new_tokens=limit)
-    estimates = {method: parse_method(method).estimate or settings.estimate for method in methods}
-    parts = []
-    for estimate in dict.fromkeys(estimates.values()):
-        some = [method for method in methods if estimates[method] == estimate]
-        entropy = estimate == "entropy" and estimate != settings.estimate
-        rollouts = settings.entropy_rollouts if entropy else settings.rollouts
-        together = [_Together(item.problem, item.ids, item.all_ends(some), item.correct) for item in items]
-        found = run_rollouts(together, prompts, engine, sampling, rollouts, estimate, seed)
+    by_estimate: dict[str, list[str]] = {}
+    for method in methods:
+        by_estimate.setdefault(parse_method(method).estimate or settings.estimate, []).append(method)
+    # Those of one problem by all estimates stand beside each other, so that a solution is read once.
+    together = [
+        _Together(item.problem, item.ids, item.all_ends(some), item.correct, _rollouts(settings, estimate), estimate)
+        for item in items
+        for estimate, some in by_estimate.items()
+    ]
+    each = len(by_estimate)
+    found = run_rollouts(together, [prompt for prompt in prompts for _ in range(each)], engine, sampling, seed)
+    tables = {}
+    for place, (estimate, some) in enumerate(by_estimate.items()):
         for method in some:
-            how = partial(label, estimate=estimate, eta=settings.eta)
             rows = [
                 row
-                for item, all_, steps in zip(items, together, found, strict=True)
-                for row in _label_item(item, method, all_.ends, steps)
+                for item, asked, steps in zip(items, together[place::each], found[place::each], strict=True)
+                for row in _label_item(item, method, asked.ends, steps)
             ]
             columns = dict(zip(SCHEMA.names, zip(*rows, strict=True), strict=False))
-            columns["label"] = how(columns["right"], columns["rollouts"])
+            columns["label"] = label(columns["right"], columns["rollouts"], estimate, settings.eta)
             table = pa.table({name: list(columns[name]) for name in SCHEMA.names}, schema=SCHEMA)
-            parts.append((methods.index(method), table.add_column(0, "method", pa.array([method] * len(table)))))
-    return pa.concat_tables(table for _, table in sorted(parts, key=lambda part: part[0]))
+            tables[method] = table.add_column(0, "method", pa.array([method] * len(table)))
+    return pa.concat_tables(tables[method] for method in methods)
+
+
+def _rollouts(settings, estimate: str) -> int:
+    """J; ER-PRM's is another where it is not what the run labels by."""
+    return settings.entropy_rollouts if estimate == "entropy" != settings.estimate else settings.rollouts
 
 
 def _label_item(
@@ -246,24 +263,30 @@ def _label_item(
             yield item.problem.id, solution, step, end, char_end, right, run, tokens
 
 
-def run_rollouts(items, prompts, engine: Engine, sampling: Sampling, rollouts: int, estimate: str, seed: int):
+def run_rollouts(items, prompts, engine: Engine, sampling: Sampling, seed: int):
     """For each item a mapping (solution's place, step) -> its `_Step` with all counts; equal prefixes share one.
 
-    items: each with `problem`, `ids` (its solutions), `ends` (where their steps end) and `correct`, as `_Together`.
+    items: each with `problem`, `ids` (its solutions), `ends` (where their steps end), `correct`, `rollouts` and
+    `estimate`, as `_Together`.
     """
     found = [_steps_of(item, prompt) for item, prompt in zip(items, prompts, strict=True)]
-    counted = list(waves(rollouts)) if estimate == "hard" else [rollouts]
-    plans = {True: counted, False: counted}  # sizes asked for one after the other, of likely steps and of others
-    if getattr(engine, "share", False):
-        first = sum(counted[:2])
-        plans = {True: [first, rollouts - first], False: [rollouts]}
+    distinct = {id(step): step for steps in found for step in steps.values()}
+    share = getattr(engine, "share", False)
+
+    def plan(step: _Step) -> list[int]:
+        """Sizes asked for one after the other."""
+        sizes = step.waves()
+        if not share:
+            return sizes
+        first = sum(sizes[:2]) if step.likely else step.rollouts
+        return [first, step.rollouts - first]
 
     def wave(step: _Step) -> list[Request]:
         asked = len(step.outcomes)
-        if asked == rollouts:
+        if asked == step.rollouts:
             return []
-        plan = plans[step.likely]
-        size = plan[sum(asked >= total for total in np.cumsum(plan))]
+        sizes = plan(step)
+        size = sizes[sum(asked >= total for total in np.cumsum(sizes))]
         step.outcomes += [None] * size
         step.waits = size
         prefix = request_seed(seed, step.problem.id, step.context[step.prompt : step.start].tobytes().hex())
@@ -277,15 +300,14 @@ def run_rollouts(items, prompts, engine: Engine, sampling: Sampling, rollouts: i
         right = completion.finished and grade(step.problem, text).correct
         step.outcomes[number] = int(right), len(completion.ids)
         step.waits -= 1
-        settled = estimate == "hard" and any(outcome and outcome[0] for outcome in step.outcomes)
+        settled = step.early and any(outcome and outcome[0] for outcome in step.outcomes)
         return [] if step.waits or settled else wave(step)
 
-    distinct = {id(step): step for steps in found for step in steps.values()}
     first = (request for step in distinct.values() for request in wave(step))
     for _ in engine.stream(first, sampling, follow):
         pass
     for step in distinct.values():
-        step.count(counted, early=estimate == "hard")
+        step.count()
     return found
 
 
@@ -297,7 +319,8 @@ def _steps_of(item, prompt: np.ndarray) -> dict[tuple[int, int], _Step]:
         context = np.concatenate([prompt, ids]).astype(np.int32)
         for number, end in enumerate(ends[:-1].tolist()):
             prefix = ids[:end].tobytes()
-            step = known.setdefault(prefix, _Step(context, len(prompt) + end, len(prompt), item.problem))
+            asked = item.problem, item.rollouts, item.estimate == "hard"
+            step = known.setdefault(prefix, _Step(context, len(prompt) + end, len(prompt), *asked))
             step.likely |= bool(correct)
             steps[place, number] = step
     return steps

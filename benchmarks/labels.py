@@ -45,7 +45,7 @@ def main() -> list:
     size = best_size(engine, sorted(rollouts[: 2 * steps], key=lambda request: request.start))
 
     def waves() -> np.ndarray:
-        found = run_rollouts(items, prompts, engine, SAMPLING, J, "hard", SEED)
+        found = run_rollouts(items, prompts, engine, SAMPLING, SEED)
         return np.array([step.right > 0 for steps in found for step in steps.values()])
 
     def all_of_them() -> np.ndarray:
@@ -101,6 +101,8 @@ def sampled_items(engine) -> tuple[list, list[np.ndarray]]:
                 ids=[x.ids for x in mine],
                 ends=[adaptive(x.confidences, tau) for x in mine],
                 correct=[x.finished and grade(problem, text).correct for x, text in zip(mine, texts, strict=True)],
+                rollouts=J,
+                estimate="hard",
             )
         )
     return items, [asked[i * SOLUTIONS].context for i in range(len(some))]

@@ -73,6 +73,8 @@ def items(count):
             tuple(rng.integers(4, 9, 6).astype(np.int32) for _ in range(2)),
             (np.array([2, 4, 6], np.int32),) * 2,
             (False, True),
+            8,
+            "hard",
         )
         for i in range(count)
     ]
@@ -83,8 +85,8 @@ def items(count):
 def test_stopping_early_gives_the_labels_of_all_rollouts(p):
     some, prompts = items(150)
     early, full = Coin(p), Coin(p)
-    stopped = run_rollouts(some, prompts, early, Sampling(), 8, "hard", seed=3)
-    whole = run_rollouts(some, prompts, full, Sampling(), 8, "soft", seed=3)
+    stopped = run_rollouts(some, prompts, early, Sampling(), seed=3)
+    whole = run_rollouts([item._replace(estimate="soft") for item in some], prompts, full, Sampling(), seed=3)
     for a, b in zip(stopped, whole, strict=True):
         assert a.keys() == b.keys()
         for key in a:
@@ -101,9 +103,9 @@ def test_stopping_early_gives_the_labels_of_all_rollouts(p):
 def test_equal_prefixes_are_labelled_once():
     [item], prompts = items(1)
     ids = np.arange(4, 10, dtype=np.int32)
-    twins = _Together(item.problem, (ids, np.append(ids[:4], [4, 4]).astype(np.int32)), item.ends, item.correct)
+    twins = item._replace(ids=(ids, np.append(ids[:4], [4, 4]).astype(np.int32)))
     engine = Coin(0.0)
-    [steps] = run_rollouts([twins], prompts, engine, Sampling(), 8, "hard", seed=0)
+    [steps] = run_rollouts([twins], prompts, engine, Sampling(), seed=0)
     assert steps[0, 0] is steps[1, 0]
     assert steps[0, 1] is steps[1, 1]
     assert engine.calls == 16
@@ -114,7 +116,7 @@ def test_what_an_engine_that_shares_is_asked_for_at_once_changes_no_count(p):
     some, prompts = items(100)
     waves_of, at_once = Coin(p), Coin(p)
     at_once.share = True
-    a, b = (run_rollouts(some, prompts, engine, Sampling(), 8, "hard", seed=3) for engine in (waves_of, at_once))
+    a, b = (run_rollouts(some, prompts, engine, Sampling(), seed=3) for engine in (waves_of, at_once))
     for one, other in zip(a, b, strict=True):
         for key in one:
             assert (one[key].right, one[key].done, one[key].tokens) == (

@@ -11,6 +11,7 @@ from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -44,7 +45,7 @@ class LocalEngine:
             raise ValueError(f"engine: rows is {rows}, expected at least 1")
         self.tokenizer = tokenizer
         self.executor = load_executor(model)
-        self.rows, self.share = rows or 512, share
+        self.rows, self.share = rows or (1024 if self.executor.device.type == "cpu" else 512), share
         self.eos = _eos(model, tokenizer)
         self._spare: list[Rows] = []  # memory of earlier streams
 
@@ -82,9 +83,9 @@ class LocalEngine:
         first: deque[Request] = deque()
         rest = iter(requests)
         with self.batch(sampling.max_new_tokens) as batch:
-            room = batch.limit  # for requests, of which there are at least as many as rows
+            room = batch.limit  # for requests, of which about as many as there can be rows
             while True:
-                taken = list(_take(first, rest, room))
+                taken = list(_take(first, rest, room, batch.limit if self.share else 0))
                 room -= len(taken)
                 batch.admit(_together(taken) if self.share else [_row([request]) for request in taken])
                 if not batch.live:
@@ -116,8 +117,7 @@ def _together(requests: Sequence[Request]) -> list[Request]:
     """Rows for the requests, one for each prefix."""
     alike: dict[tuple[int, bytes], list[Request]] = {}
     for request in requests:
-        prefix = np.asarray(request.context[: request.start], np.int32).tobytes()
-        alike.setdefault((request.start, prefix), []).append(request)
+        alike.setdefault(_prefix(request), []).append(request)
     return [_row(some) for some in alike.values()]
 
 
@@ -157,12 +157,21 @@ def _step(batch: Batch, sampling: Sampling) -> list[tuple[list[Request], Complet
     return ended
 
 
-def _take(first: deque[Request], rest: Iterator[Request], room: int) -> Iterator[Request]:
-    for _ in range(room):
-        request = first.popleft() if first else next(rest, None)
-        if request is None:
+def _take(first: deque[Request], rest: Iterator[Request], room: int, more: int) -> Iterator[Request]:
+    """The next `room` requests, and up to `more` behind them that continue the last one's prefix: in its row."""
+    last = None
+    while True:
+        if not first:
+            first.extend(islice(rest, 1))
+        if not first or room <= -more or (room <= 0 and not (last and _prefix(first[0]) == _prefix(last))):
             return
-        yield request
+        last = first.popleft()
+        room -= 1
+        yield last
+
+
+def _prefix(request: Request) -> tuple[int, bytes]:
+    return request.start, np.asarray(request.context[: request.start], np.int32).tobytes()
 
 
 def _eos(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase | None) -> list[int]:
