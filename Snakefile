@@ -125,7 +125,7 @@ def tokens(policy):
 
 
 def data_of(policy):
-    """What the reward models that start from the policy learn from: labels, and the samples of whoever wrote them."""
+    """What the reward models trained with the policy learn from: labels, and the samples of whoever wrote them."""
     labels = sorted({table for name in PROFILE.trained_on(policy) for table in PROFILE.reward_models[name].data})
     writers = sorted({table.partition("/")[0] for table in labels})
     return tables(*(f"rollout/{table}.parquet" for table in labels)) + samples_of_training(writers)
@@ -229,7 +229,8 @@ for policy in POLICIES:
 
     rule:
         name: f"prm_{policy}"
-        input: nb=notebook("06_prm"), code=modules("06_prm"), weights=weights(policy), tables=data_of(policy)
+        input: nb=notebook("06_prm"), code=modules("06_prm"), tables=data_of(policy),
+               weights=weights(*{policy, *(PROFILE.reward_models[name].base for name in PROFILE.trained_on(policy))})
         output: nb=executed("06_prm", policy),
                 models=tables(*(f"prm/{name}{end}" for name in trained(*PROFILE.trained_on(policy))
                                 for end in (".manifest.json", "-log.parquet")))

@@ -148,18 +148,19 @@ def watched(run: Run, name: str, tokenizer: Any) -> tuple[list[Example], list[Ex
 
 
 def learn_all(run: Run) -> list[str]:
-    """Train every reward model that starts from the run's policy, with every seed; the artifacts' names.
+    """Train every reward model of the run's policy (`Profile.trained_on`), with every seed; the artifacts' names.
 
-    Writes `prm/<name>/` and `prm/<name>-log`; an experiment trains `run.prm` alone. Several are trained side by
-    side, each in one process with one thread
-    where there is no accelerator: the result does not depend on how many cores there are.
+    Writes `prm/<name>/` and `prm/<name>-log`; an experiment trains `run.prm` alone. Several are trained side by side,
+    each in one process with one thread where there is no accelerator: the result does not depend on how many cores
+    there are.
     """
     names = [run.prm] if run.experiment else run.profile.trained_on(run.policy)
     tasks = [(artifact, name, seed) for name in names for artifact, seed in run.profile.seeds_of(name).items()]
     place = run.work(f"prm/{run.policy}")
     inputs = {table: run.find(f"rollout/{table}.parquet") for _, name, _ in tasks for table in _tables(run, name)}
     digests = {table: known_digest(path) for table, path in inputs.items()}
-    run.policy_path()
+    for base in sorted({run.profile.reward_models[name].base for name in names}):
+        run.policy_path(base)
     histories = map_chunks(
         partial(_learn, run=run, place=place),
         tasks,

@@ -341,8 +341,15 @@ class Profile(Section):
         return list(dict.fromkeys([self.split.method, *named]))
 
     def trained_on(self, policy: str) -> list[str]:
-        """Names of the reward models that start from the policy's weights."""
-        return [name for name, model in self.reward_models.items() if model.base == policy]
+        """Names of the reward models that can be trained once this policy's labels are there: of the policies whose
+        labels they learn from, it is the last one.
+        """
+
+        def last(model: RewardModel) -> str:
+            writers = {table.partition("/")[0] for table in model.data}
+            return [name for name in self.policies if name in writers][-1]
+
+        return [name for name, model in self.reward_models.items() if model.data and last(model) == policy]
 
     def seeds_of(self, name: str) -> dict[str, int]:
         """The trainings of a reward model, artifact's name -> seed: "ASPRM-M" itself, then "ASPRM-M@1", …"""

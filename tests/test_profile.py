@@ -54,6 +54,17 @@ def test_policies_and_reward_models_can_be_left_out(tmp_path):
         load_profile(own(tmp_path, "extends: tiny\nname: mine\npolicies: {L: null}\n"))
 
 
+def test_a_reward_model_is_trained_with_the_last_policy_whose_labels_it_learns_from():
+    tiny = load_profile("tiny")
+    trained = {policy: tiny.trained_on(policy) for policy in tiny.policies}
+    assert sorted(name for names in trained.values() for name in names) == sorted(tiny.reward_models)
+    assert {"ASPRM-M", "MS-M", "sweep-0.02"} <= set(trained["M"])
+    assert "L-to-M" in trained["L"]  # by the weights of M
+    assert {"M+C", "C+M"} <= set(trained["D"])
+    for model in (tiny.reward_models[name] for name in trained["M"]):
+        assert {table.partition("/")[0] for table in model.data} == {"M"}
+
+
 def test_floats_without_a_point_are_floats(tmp_path):
     mine = load_profile(own(tmp_path, "extends: tiny\nname: mine\nprm: {learning_rate: 1e-3}\n"))
     assert mine.prm.learning_rate == 0.001
