@@ -84,11 +84,14 @@ def tests(policy):
 
 
 def urgency(stage, policy):
-    """Priority of a job: the earlier stage first, and of one stage the policy that takes longest."""
+    """Priority of a job: the earlier stage first, and of one stage the policy that takes longest, or for whose reward
+    models most of the scoring waits.
+    """
+    models = trained(*PROFILE.trained_on(policy))
     estimates = [parse_method(method).estimate or PROFILE.rollout.estimate for method in PROFILE.methods(policy)]
     work = {
         "labels": len(estimates) + 100 * sum(one != "hard" for one in estimates),  # other labels need every rollout
-        "prm": len(trained(*PROFILE.trained_on(policy))),
+        "prm": sum(one in models for other in POLICIES for one in raters(other)),
         "best_of_n": len(raters(policy)),
         "tvd": len(PROFILE.tvd.guide[policy]),
     }

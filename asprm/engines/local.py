@@ -74,7 +74,8 @@ class LocalEngine:
     def stream(
         self, requests: Iterable[Request], sampling: Sampling, follow: Follow | None = None
     ) -> Iterator[tuple[Request, Completion]]:
-        """Completions in the order in which they end; requests are pulled only when there is room for them.
+        """Completions in the order in which they end; requests are pulled only when there is room for them, and with
+        the last of them those that follow it and continue the same prefix.
 
         follow: called with each completion, returns further requests, which go to the front of the queue.
         A completion ends with an end-of-text token, after max_new_tokens, or where the model's positions end.
@@ -83,7 +84,7 @@ class LocalEngine:
         first: deque[Request] = deque()
         rest = iter(requests)
         with self.batch(sampling.max_new_tokens) as batch:
-            room = batch.limit  # for requests, of which about as many as there can be rows
+            room = batch.limit  # for requests: each may come to need a row of its own
             while True:
                 taken = list(_take(first, rest, room, batch.limit if self.share else 0))
                 room -= len(taken)
