@@ -44,7 +44,7 @@ SCHEMA = pa.schema(
     }
 )
 _OF = ("prm", "set", "trigger")  # what tells the rows of one problem apart
-_CHUNK = 128  # problems
+_CHUNK = 64  # problems
 
 
 @dataclass(frozen=True)

@@ -39,7 +39,7 @@ SCHEMA = pa.schema(
     }
 )
 GREEDY = "-greedy"
-_CHUNK = 128  # problems
+_CHUNK = 64  # problems
 
 
 @dataclass(frozen=True)
