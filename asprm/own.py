@@ -22,7 +22,7 @@ from asprm.jsonl import take
 from asprm.prm import hold_out
 from asprm.problems import Problem
 from asprm.published import StepTagPRM, Text, TokenScorer
-from asprm.rollout import label, run_rollouts
+from asprm.rollout import Labelling, label, run_rollouts
 from asprm.score import PRM, Item, score
 from asprm.split import adaptive, cut
 from asprm.texts import Encoder, problem_of, steps_in, verdicts
@@ -50,20 +50,6 @@ class Cut:
     ends: np.ndarray
 
 
-@dataclass(frozen=True)
-class _Group:
-    """The solutions of one problem, as `run_rollouts` takes them: equal beginnings are continued once."""
-
-    problem: Problem
-    prompt: np.ndarray
-    solutions: tuple[int, ...]
-    ids: tuple[np.ndarray, ...]
-    ends: tuple[np.ndarray, ...]
-    correct: tuple[bool, ...]
-    rollouts: int
-    estimate: str
-
-
 def cut_of(row: Mapping[str, Any], encoder: Encoder) -> Cut:
     """ValueError: the row has no steps, or nothing to tell right from wrong."""
     finished = bool(row.get("finished", True))
@@ -83,27 +69,26 @@ def label_fields(
     """Labels (K,) of each item's steps with the counts behind them. They do not depend on what else is labelled."""
     graded = verdicts([(item.solution, item.problem) for item in items])
     correct = [bool(one["correct"]) and item.finished for one, item in zip(graded, items, strict=True)]
-    together: dict[tuple, list[int]] = {}
+    # The solutions of one problem together, so that equal beginnings are continued once.
+    by_problem: dict[tuple, list[int]] = {}
     for i, item in enumerate(items):
-        together.setdefault((item.problem, item.prompt.tobytes()), []).append(i)
-    groups = [
-        _Group(
+        by_problem.setdefault((item.problem, item.prompt.tobytes()), []).append(i)
+    together = list(by_problem.values())
+    asked = [
+        Labelling(
             items[some[0]].problem,
-            items[some[0]].prompt,
-            tuple(some),
-            tuple(items[i].ids for i in some),
-            tuple(items[i].ends for i in some),
-            tuple(correct[i] for i in some),
+            [items[i].ids for i in some],
+            [items[i].ends for i in some],
+            [correct[i] for i in some],
             rollouts,
             estimate,
         )
-        for some in together.values()
+        for some in together
     ]
-    prompts = [group.prompt for group in groups]
-    found = run_rollouts(groups, prompts, engine, sampling, seed)
+    found = run_rollouts(asked, [items[some[0]].prompt for some in together], engine, sampling, seed)
     fields: list[dict[str, Any]] = [{}] * len(items)
-    for group, steps in zip(groups, found, strict=True):
-        for place, i in enumerate(group.solutions):
+    for some, steps in zip(together, found, strict=True):
+        for place, i in enumerate(some):
             inner = [steps[place, k] for k in range(len(items[i].ends) - 1)]
             # Nothing is left to continue at the last step: the solution is its own rollout.
             right = np.array([*(step.right for step in inner), int(correct[i])])

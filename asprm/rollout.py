@@ -84,14 +84,16 @@ class _Item:
         return [np.unique(ends) for ends in found]
 
 
-class _Together(NamedTuple):
-    """A problem's solutions, where their steps end by any of several methods, and how these are to be labelled."""
+class Labelling(NamedTuple):
+    """Solutions of one problem whose steps are to be labelled, and how: ids and, in `ends`, the number of tokens up to
+    each step's end, an array per solution; whether each is right; J; the estimate (`label`).
+    """
 
     problem: Problem
     ids: Sequence[np.ndarray]
     ends: Sequence[np.ndarray]
     correct: Sequence[bool]
-    rollouts: int  # J
+    rollouts: int
     estimate: str
 
 
@@ -218,20 +220,20 @@ def _label_chunk(items: Sequence[_Item], engine: Engine, *, methods, settings, l
     for method in methods:
         by_estimate.setdefault(parse_method(method).estimate or settings.estimate, []).append(method)
     # Those of one problem by all estimates stand beside each other, so that a solution is read once.
-    together = [
-        _Together(item.problem, item.ids, item.all_ends(some), item.correct, _rollouts(settings, estimate), estimate)
+    asked = [
+        Labelling(item.problem, item.ids, item.all_ends(some), item.correct, _rollouts(settings, estimate), estimate)
         for item in items
         for estimate, some in by_estimate.items()
     ]
     each = len(by_estimate)
-    found = run_rollouts(together, [prompt for prompt in prompts for _ in range(each)], engine, sampling, seed)
+    found = run_rollouts(asked, [prompt for prompt in prompts for _ in range(each)], engine, sampling, seed)
     tables = {}
     for place, (estimate, some) in enumerate(by_estimate.items()):
         for method in some:
             rows = [
                 row
-                for item, asked, steps in zip(items, together[place::each], found[place::each], strict=True)
-                for row in _label_item(item, method, asked.ends, steps)
+                for item, one, steps in zip(items, asked[place::each], found[place::each], strict=True)
+                for row in _label_item(item, method, one.ends, steps)
             ]
             columns = dict(zip(SCHEMA.names, zip(*rows, strict=True), strict=False))
             columns["label"] = label(columns["right"], columns["rollouts"], estimate, settings.eta)
@@ -241,8 +243,9 @@ def _label_chunk(items: Sequence[_Item], engine: Engine, *, methods, settings, l
 
 
 def _rollouts(settings, estimate: str) -> int:
-    """J; ER-PRM's is another where it is not what the run labels by."""
-    return settings.entropy_rollouts if estimate == "entropy" != settings.estimate else settings.rollouts
+    """J. ER-PRM's is another, but where the run itself labels as ER-PRM does."""
+    er_prm = estimate == "entropy" and settings.estimate != "entropy"
+    return settings.entropy_rollouts if er_prm else settings.rollouts
 
 
 def _label_item(
@@ -263,11 +266,12 @@ def _label_item(
             yield item.problem.id, solution, step, end, char_end, right, run, tokens
 
 
-def run_rollouts(items, prompts, engine: Engine, sampling: Sampling, seed: int):
+def run_rollouts(
+    items: Sequence[Labelling], prompts: Sequence[np.ndarray], engine: Engine, sampling: Sampling, seed: int
+) -> list[dict[tuple[int, int], _Step]]:
     """For each item a mapping (solution's place, step) -> its `_Step` with all counts; equal prefixes share one.
 
-    items: each with `problem`, `ids` (its solutions), `ends` (where their steps end), `correct`, `rollouts` and
-    `estimate`, as `_Together`.
+    prompts: ids of each item's problem, (L,).
     """
     found = [_steps_of(item, prompt) for item, prompt in zip(items, prompts, strict=True)]
     distinct = {id(step): step for steps in found for step in steps.values()}
@@ -311,7 +315,7 @@ def run_rollouts(items, prompts, engine: Engine, sampling: Sampling, seed: int):
     return found
 
 
-def _steps_of(item, prompt: np.ndarray) -> dict[tuple[int, int], _Step]:
+def _steps_of(item: Labelling, prompt: np.ndarray) -> dict[tuple[int, int], _Step]:
     """The prefixes of the item's steps, the last of each solution left out; equal ones are one."""
     known: dict[bytes, _Step] = {}
     steps = {}

@@ -5,8 +5,6 @@ reads its own prefix, and equal prefixes are rolled out again. Its seeds are tho
 the same; grading counts on all sides.
 """
 
-from types import SimpleNamespace
-
 import numpy as np
 from common import (
     MAX_NEW_TOKENS,
@@ -25,7 +23,7 @@ from common import (
 from asprm.engines import Request, Sampling
 from asprm.grading import grade
 from asprm.grading.math import compare_answers
-from asprm.rollout import run_rollouts
+from asprm.rollout import Labelling, run_rollouts
 from asprm.sample import request_seed
 from asprm.split import adaptive
 
@@ -96,11 +94,11 @@ def sampled_items(engine) -> tuple[list, list[np.ndarray]]:
         mine = done[i * SOLUTIONS : (i + 1) * SOLUTIONS]
         texts = [engine.tokenizer.decode(x.ids, skip_special_tokens=True) for x in mine]
         items.append(
-            SimpleNamespace(
-                problem=problem,
-                ids=[x.ids for x in mine],
-                ends=[adaptive(x.confidences, tau) for x in mine],
-                correct=[x.finished and grade(problem, text).correct for x, text in zip(mine, texts, strict=True)],
+            Labelling(
+                problem,
+                [x.ids for x in mine],
+                [adaptive(x.confidences, tau) for x in mine],
+                [x.finished and grade(problem, text).correct for x, text in zip(mine, texts, strict=True)],
                 rollouts=J,
                 estimate="hard",
             )

@@ -10,7 +10,7 @@ from asprm import rollout
 from asprm.engines import Completion, Sampling, load_engine
 from asprm.problems import load
 from asprm.profile import load_profile
-from asprm.rollout import _Item, _Together, label, run_rollouts, waves
+from asprm.rollout import Labelling, _Item, label, run_rollouts, waves
 from asprm.statistics import expected_rollouts
 
 
@@ -68,7 +68,7 @@ def items(count):
     rng = np.random.default_rng(0)
     prompt = np.array([1, 2, 3], np.int32)
     some = [
-        _Together(
+        Labelling(
             Problem(f"p{i}", "math", "?", "42"),
             tuple(rng.integers(4, 9, 6).astype(np.int32) for _ in range(2)),
             (np.array([2, 4, 6], np.int32),) * 2,
