@@ -61,11 +61,16 @@ def examples(labels: pa.Table, samples: pa.Table, prompts: Mapping[str, np.ndarr
     return out
 
 
-def data_of(run: Run, name: str, tokenizer: Any) -> list[tuple[pa.Table, pa.Table, dict[str, np.ndarray]]]:
+def tokenizer_of(run: Run, name: str) -> Any:
+    """The tokenizer whose ids the reward model `name` reads: that of the policy it starts from."""
+    return load_tokenizer(run.policy_path(run.profile.reward_models[name].base))
+
+
+def data_of(run: Run, name: str) -> list[tuple[pa.Table, pa.Table, dict[str, np.ndarray]]]:
     """What the reward model `name` learns from: per table of its `data`, labels and samples in the tokens of its base,
     and the prompts by problem. With `equal`, each has as many solutions as the smallest, drawn by the training's seed.
     """
-    model = run.profile.reward_models[name]
+    model, tokenizer = run.profile.reward_models[name], tokenizer_of(run, name)
     found = []
     for table in model.data:
         policy, _, method = table.partition("/")
@@ -114,9 +119,9 @@ def learn(run: Run, name: str, seed: int, folder: Path, work: Path) -> pd.DataFr
     out to watch: of solutions of one problem, one tells what the others are.
     """
     policy = run.profile.reward_models[name].base
-    base, tokenizer = run.reward_base(policy), load_tokenizer(run.policy_path(policy))
+    base, tokenizer = run.reward_base(policy), tokenizer_of(run, name)
     check_tokens(load_tokenizer(base), tokenizer, base)
-    train_examples, validation = watched(run, name, tokenizer)
+    train_examples, validation = watched(run, name)
     about = {"reward_model": name, "data": list(run.profile.reward_models[name].data), "solutions": len(train_examples)}
     options = {"validation": validation, "seed": seed, "work": work, "about": about, "tokenizer": tokenizer}
     return train(base, train_examples, settings_of(run.profile.training(name)), folder, **options)
@@ -133,11 +138,11 @@ def check_tokens(base: Any, policy: Any, name: str) -> None:
         )
 
 
-def watched(run: Run, name: str, tokenizer: Any) -> tuple[list[Example], list[Example]]:
+def watched(run: Run, name: str) -> tuple[list[Example], list[Example]]:
     """The examples of the reward model `name`: to learn from, and of the problems that are held out."""
     learned, held = [], []
     longest = run.profile.training(name).max_tokens or math.inf
-    for labels, samples, prompts in data_of(run, name, tokenizer):
+    for labels, samples, prompts in data_of(run, name):
         for part, some in zip(hold_out(labels, share=0.1, seed=run.profile.prm.seed), (learned, held), strict=True):
             found = examples(part, samples, prompts)
             short = [one for one in found if len(one.prompt) + len(one.ids) <= longest]

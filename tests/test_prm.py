@@ -369,8 +369,20 @@ def test_equal_tables_have_as_many_solutions_as_the_smallest(study, monkeypatch)
     name = next((name for name, model in run.profile.reward_models.items() if model.equal), None)
     if name is None:
         pytest.skip("no reward model of the profile takes equal amounts")
-    tokenizer = AutoTokenizer.from_pretrained(run.policy_path(run.profile.reward_models[name].base))
     counts = [labels.group_by(["problem", "solution"]).aggregate([]).num_rows
-              for labels, *_ in module.data_of(run, name, tokenizer)]  # fmt: skip
+              for labels, *_ in module.data_of(run, name)]  # fmt: skip
     assert len(set(counts)) == 1
     assert counts[0] > 0
+
+
+def test_solutions_of_another_policy_are_read_in_the_tokens_of_the_model_s_own(study, monkeypatch):
+    monkeypatch.setenv("ASPRM_HOME", str(study))
+    models = load_profile("smoke").reward_models
+    name = "L-to-M"
+    assert (models[name].base, models[name].data) == ("M", ("L/adaptive",))
+    run = open_run("smoke", stage="prm", parameters={"policy": "L", "prm": name}, quiet=True)
+    own = AutoTokenizer.from_pretrained(run.policy_path("M"))
+    texts = {own.decode(x.ids, skip_special_tokens=True) for some in module.watched(run, name) for x in some}
+    samples = run.read("sample/L/train", ["text"])["text"].to_pylist()
+    assert texts
+    assert texts <= set(samples)
