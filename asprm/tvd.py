@@ -224,19 +224,19 @@ def _hesitate(
     batch: Batch, texts: Sequence[_Text], width: int, where: Callable[[np.ndarray], bool] | None
 ) -> tuple[np.ndarray, np.ndarray]:
     """Each row's most probable token and its probability; rows that newly fall below their trigger begin to wait."""
-    probabilities = batch.step()[0].softmax(-1)
+    probabilities = batch.step().softmax(-1)
     confidences, tokens = probabilities.max(-1)
     both = torch.stack([tokens.int(), confidences.view(torch.int32)]).cpu().numpy()
     tokens, confidences = both[0], both[1].view(np.float32)
     triggers = np.array([text.trigger for text in texts], np.float32)
     unsure = [row for row in np.flatnonzero(confidences < triggers) if texts[row].waits is None]
     if where is not None:
-        unsure = [row for row in unsure if where(batch.ids[row, : batch.state[3, row]])]
+        unsure = [row for row in unsure if where(batch.ids[row, : batch.state[2, row]])]
     if unsure:
         # A stable sort, so that of equally probable tokens the lower id comes first, as it does in argmax.
         best = probabilities[unsure].sort(descending=True, stable=True)
         for row, values, ids in zip(unsure, best.values[:, :width].cpu(), best.indices[:, :width].cpu(), strict=True):
-            texts[row].waits = _Decision(int(batch.state[3, row]), ids.numpy().astype(np.int32), values.numpy())
+            texts[row].waits = _Decision(int(batch.state[2, row]), ids.numpy().astype(np.int32), values.numpy())
     return tokens, confidences
 
 
@@ -291,7 +291,7 @@ def _choose(
 def _ids(batch: Batch, row: int) -> np.ndarray:
     """The row's prompt and what follows it so far."""
     request = batch.live[row]
-    return np.concatenate([request.context[: request.start], batch.ids[row, : batch.state[3, row]]])
+    return np.concatenate([request.context[: request.start], batch.ids[row, : batch.state[2, row]]])
 
 
 class _Scorer:

@@ -236,9 +236,51 @@ def test_requests_that_share_rows_get_what_they_get_alone(model, rows, temperatu
         assert a.finished == b.finished
         np.testing.assert_allclose(a.confidences, b.confidences, rtol=1e-5)
     if rows == 64:
-        tokens = {(r.context[: r.start].tobytes(), x.ids[:n].tobytes()) for r, x in zip(some, alone, strict=True)
-                  for n in range(len(x.ids))}  # fmt: skip
-        assert sum(stepped) == len(tokens)  # no text is stepped twice
+        assert sum(stepped) == len(texts(some, alone))
+
+
+def texts(requests: list[Request], done: list) -> set[bytes]:
+    """Every text that a token was drawn after: each needs one step, and no more."""
+    return {
+        np.append(request.context[: request.start], completion.ids[:n]).astype(np.int32).tobytes()
+        for request, completion in zip(requests, done, strict=True)
+        for n in range(len(completion.ids))
+    }
+
+
+@pytest.mark.parametrize("longest", [3, 8, 30])
+@pytest.mark.parametrize("rows", [1, 4, 256])
+@pytest.mark.parametrize("temperature", [0.0, 0.2, 1.0])
+def test_requests_that_continue_what_others_write_join_them_and_get_what_they_get_alone(
+    model, rows, longest, temperature
+):
+    sampling = Sampling(temperature=temperature, max_new_tokens=longest)
+    solutions = [
+        np.append(prompt, done.ids).astype(np.int32)
+        for prompt in contexts(4, 9)
+        for done in LocalEngine(model, None).generate(
+            [Request(prompt, len(prompt), seed) for seed in range(4)],
+            Sampling(temperature=temperature, max_new_tokens=20),
+        )
+    ]
+    some = [Request(x, start, 7 * seed) for x in solutions for start in range(4, len(x) + 1, 3) for seed in range(3)]
+    alone = LocalEngine(model, None, share=False).generate(some, sampling)
+    together, stepped = LocalEngine(model, None, rows=rows), []
+    step = together.executor.step
+    together.executor.step = lambda rows, tokens, *rest: stepped.append(len(tokens)) or step(rows, tokens, *rest)
+    for a, b in zip(together.generate(some, sampling), alone, strict=True):
+        assert a.ids.tolist() == b.ids.tolist()
+        assert a.finished == b.finished
+        np.testing.assert_allclose(a.confidences, b.confidences, rtol=1e-4)
+    if rows == 256:
+        assert sum(stepped) == len(texts(some, alone))
+
+
+def test_a_waiting_request_that_cannot_be_continued_is_an_error(model):
+    (context,) = contexts(5)
+    requests = [Request(context, 3, 0), Request(context, 6, 1)]
+    with pytest.raises(ValueError, match="starts at 6 in a context of 5 tokens"):
+        LocalEngine(model, None).generate(requests, GREEDY)
 
 
 def test_ends(model):

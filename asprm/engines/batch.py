@@ -24,9 +24,9 @@ class Batch:
 
     limit: how many are to be admitted; forks may go beyond it, and make the arrays longer.
     live: the requests being decoded. holes: rows that have ended, still among them until `admit`.
-    state: (4, limit) int64: pending token, length before it, seed, number of new tokens. ids, confidences: (limit,
-    max_new_tokens), the new tokens. A completion ends with an id in `eos`, after max_new_tokens, or where the model's
-    positions end.
+    state: (3, limit) int64: pending token, length before it, number of new tokens. stop: (limit,), the length, prefix
+    included, with which a row ends. ids, confidences: (limit, at least max_new_tokens), the new tokens. A completion
+    ends with an id in `eos`, after max_new_tokens, or where the model's positions end.
     """
 
     def __init__(
@@ -36,7 +36,7 @@ class Batch:
         self.eos, self.max_new_tokens = np.array(eos, np.int64), max_new_tokens
         self.live: list[Request] = []
         self.holes: list[int] = []
-        self.state = np.zeros((4, limit), np.int64)
+        self.state = np.zeros((3, limit), np.int64)
         self.stop = np.zeros(limit, np.int64)
         self.ids = np.zeros((limit, max_new_tokens), np.int32)
         self.confidences = np.zeros((limit, max_new_tokens), np.float32)
@@ -69,11 +69,19 @@ class Batch:
             row = len(self.live)
             self.live.append(request)
         self.rows.copy(row, self.prefixes.rows, source, known)
-        self.state[:, row] = request.context[known], known, int64(request.seed), 0
-        self.stop[row] = min(self.max_new_tokens, self.executor.positions - request.start)
+        self.state[:, row] = request.context[known], known, 0
+        self.stop[row] = self.end(request)
 
-    def fork(self, source: Request, request: Request, token: int, confidence: float) -> None:
-        """A row for `request` that holds what the row of `source` holds, but for its newest token."""
+    def check(self, request: Request) -> None:
+        """ValueError: a prefix that cannot be continued."""
+        _checked(request, self.executor.positions)
+
+    def end(self, request: Request) -> int:
+        """The length, prefix included, at which the request is cut off."""
+        return min(request.start + self.max_new_tokens, self.executor.positions)
+
+    def fork(self, source: Request, request: Request, token: int, confidence: float) -> int:
+        """A row for `request` that holds what the row of `source` holds, but for its newest token: where it is now."""
         origin = next(row for row, other in enumerate(self.live) if other is source)
         if not self.holes:
             size = len(self.live) + 1
@@ -86,9 +94,10 @@ class Batch:
         row = self._shift(self.holes.pop(), int(self.state[1, origin]))  # moves rows, but none of this length
         self._move(origin, row)
         self.live[row] = request
-        newest = self.state[3, row] - 1
+        newest = self.state[2, row] - 1
         self.ids[row, newest] = self.state[0, row] = token
         self.confidences[row, newest] = confidence
+        return row
 
     def _lengthen(self, size: int) -> None:
         more = size - len(self.stop)
@@ -101,14 +110,14 @@ class Batch:
         with which the text ends (`ending`). The first ends the row only where all do.
         """
         tokens = list(tokens)
-        last = self.state[3, row] + 1 == self.stop[row]
+        last = self.state[1, row] + 2 == self.stop[row]
         going = [] if last else [token for token in tokens if token not in self.eos]
         kept = going[0] if going else tokens[0]
         return kept, going[1:], [token for token in tokens if token != kept and token not in going]
 
     def ending(self, row: int, token: int, confidence: float) -> Completion:
         """What the row's completion is if `token` comes next and is its last."""
-        length = self.state[3, row]
+        length = self.state[2, row]
         ids, confidences = (
             np.append(self.ids[row, :length], token),
             np.append(self.confidences[row, :length], confidence),
@@ -145,32 +154,34 @@ class Batch:
                 array[hole] = array[source]
             self.live[hole] = self.live[source]
 
-    def step(self) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """The model's outputs after each row's pending token, (B, V) float32, and the rows' seeds and token numbers.
+    def step(self) -> torch.Tensor:
+        """The model's outputs after each row's pending token, (B, V) float32.
 
         Nothing changes until `advance`: a row that is not advanced gives the same outputs again.
         """
-        state = self.state[:, : len(self.live)]
+        state = self.state[:2, : len(self.live)]
         self.rows.reserve(len(self.live), int(state[1].max()) + 1)
-        tokens, lengths, seeds, drawn = torch.from_numpy(state).to(self.executor.device, non_blocking=True)
-        return self.executor.step(self.rows, tokens, lengths, state[1]), seeds, drawn
+        tokens, lengths = torch.from_numpy(state).to(self.executor.device, non_blocking=True)
+        return self.executor.step(self.rows, tokens, lengths, state[1])
 
     def advance(
         self, rows: np.ndarray, tokens: np.ndarray, confidences: np.ndarray
     ) -> list[tuple[Request, Completion]]:
         """Append a token to each of `rows`; the requests that ended, whose rows become holes."""
-        place = self.state[3, rows]
+        place = self.state[2, rows]
+        if len(place) and (more := int(place.max()) + 1 - self.ids.shape[1]) > 0:
+            more = max(more, self.max_new_tokens // 2)
+            self.ids, self.confidences = (np.pad(x, [(0, 0), (0, more)]) for x in (self.ids, self.confidences))
         self.ids[rows, place] = self.state[0, rows] = tokens
         self.confidences[rows, place] = confidences
-        self.state[1, rows] += 1
-        self.state[3, rows] += 1
+        self.state[1:, rows] += 1
         finished = np.isin(tokens, self.eos)
-        ended = np.flatnonzero(finished | (self.state[3, rows] == self.stop[rows]))
+        ended = np.flatnonzero(finished | (self.state[1, rows] + 1 == self.stop[rows]))
         self.holes += rows[ended].tolist()
         return [(self.live[rows[i]], self._completion(rows[i], bool(finished[i]))) for i in ended]
 
     def _completion(self, row: int, finished: bool) -> Completion:
-        length = self.state[3, row]
+        length = self.state[2, row]
         return Completion(self.ids[row, :length].copy(), self.confidences[row, :length].copy(), finished)
 
 

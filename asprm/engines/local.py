@@ -2,7 +2,8 @@
 
 A fixed number of requests is decoded side by side (asprm.engines.batch), a token each per step; the accelerator is
 waited for once per step. Requests that continue the same prefix (the samples of a problem, the rollouts of a step) are
-one row until they draw different tokens: a policy that is sure of most tokens is asked a half or a third as often.
+one row until they draw different tokens, and those whose prefix such a row is about to write (the rollouts of a later
+step) join it there: a policy that is sure of most tokens is asked a third as often or less.
 """
 
 from __future__ import annotations
@@ -75,7 +76,7 @@ class LocalEngine:
         self, requests: Iterable[Request], sampling: Sampling, follow: Follow | None = None
     ) -> Iterator[tuple[Request, Completion]]:
         """Completions in the order in which they end; requests are pulled only when there is room for them, and with
-        the last of them those that follow it and continue the same prefix.
+        the last of them those that follow it and whose prefix begins with its own.
 
         follow: called with each completion, returns further requests, which go to the front of the queue.
         A completion ends with an end-of-text token, after max_new_tokens, or where the model's positions end.
@@ -84,19 +85,22 @@ class LocalEngine:
         first: deque[Request] = deque()
         rest = iter(requests)
         with self.batch(sampling.max_new_tokens) as batch:
-            room = batch.limit  # for requests: each may come to need a row of its own
             while True:
-                taken = list(_take(first, rest, room, batch.limit if self.share else 0))
-                room -= len(taken)
+                groups = [row.key for row in batch.live]
+                room = batch.limit - sum(len(group.drawing) for group in groups)  # each may come to need its own row
+                most = 2 * batch.limit - sum(len(group) for group in groups) if self.share else room
+                taken = list(_take(first, rest, room, most))
+                for request in taken:
+                    batch.check(request)
                 batch.admit(_together(taken) if self.share else [_row([request]) for request in taken])
                 if not batch.live:
                     return
-                for requests, completion in _step(batch, sampling):
-                    room += len(requests)
-                    for request in requests:
-                        if follow is not None:
-                            first.extendleft(reversed(list(follow(request, completion) or ())))
-                        yield request, completion
+                ended, left = _step(batch, sampling)
+                first.extendleft(reversed(left))
+                for request, completion in ended:
+                    if follow is not None:
+                        first.extendleft(reversed(list(follow(request, completion) or ())))
+                    yield request, completion
 
     @contextmanager
     def batch(self, max_new_tokens: int) -> Iterator[Batch]:
@@ -109,70 +113,183 @@ class LocalEngine:
             self._spare += [read, rows]
 
 
-def _row(requests: list[Request]) -> Request:
-    """One row for requests of the same prefix: they are its key."""
-    return replace(requests[0], key=requests)
+class _Group:
+    """The requests of a row, whose key this is.
+
+    drawing: those that draw its tokens, and their seeds and starts, (K,) int64. waiting: those of which the row has so
+    far written a part of the prefix; for each context those that have it. Both in the order of `start`.
+    """
+
+    def __init__(self, drawing: list[Request], waiting: list[list[Request]]) -> None:
+        self.draw(drawing)
+        self.waiting = waiting
+
+    def __len__(self) -> int:
+        return len(self.drawing) + sum(map(len, self.waiting))
+
+    def draw(self, drawing: list[Request]) -> None:
+        """Let these draw."""
+        self.drawing = drawing
+        self.seeds = np.array([int64(request.seed) for request in drawing], np.int64)
+        self.starts = np.array([request.start for request in drawing], np.int64)
+
+    def go_on(self, part: _Group) -> None:
+        """With these of its requests."""
+        self.drawing, self.seeds, self.starts, self.waiting = part.drawing, part.seeds, part.starts, part.waiting
+
+    def holds(self, length: int, token: int) -> bool:
+        """Whether all that wait go on with a row that has `length` tokens and writes `token` next."""
+        return all(some[0].context[length] == token for some in self.waiting)
+
+    def part(self, length: int, going: dict[int, list[Request]]) -> tuple[dict[int, _Group], list[Request]]:
+        """Groups for those that go on with each token after `length`, and who waited for a text that nobody writes."""
+        waiting: dict[int, list[list[Request]]] = {token: [] for token in going}
+        left: list[Request] = []
+        for some in self.waiting:
+            token = int(some[0].context[length])
+            if token in waiting:
+                waiting[token].append(some)
+            else:
+                left += some
+        return {token: _Group(drawing, waiting[token]) for token, drawing in going.items()}, left
+
+    def join(self, length: int) -> None:
+        """Let those draw whose prefix is written at this length."""
+        new = [request for some in self.waiting for request in some if request.start == length]
+        if new:
+            self.draw(self.drawing + new)
+            self.waiting = [later for some in self.waiting if (later := [x for x in some if x.start > length])]
+
+
+def _row(requests: Sequence[Request]) -> Request:
+    """One row for requests of which the first one's prefix begins all others'."""
+    first = requests[0]
+    later: dict[int, list[Request]] = {}
+    for request in requests:
+        if request.start > first.start:
+            later.setdefault(id(request.context), []).append(request)
+    drawing = [request for request in requests if request.start == first.start]
+    return replace(first, key=_Group(drawing, list(later.values())))
 
 
 def _together(requests: Sequence[Request]) -> list[Request]:
-    """Rows for the requests, one for each prefix."""
-    alike: dict[tuple[int, bytes], list[Request]] = {}
-    for request in requests:
-        alike.setdefault(_prefix(request), []).append(request)
-    return [_row(some) for some in alike.values()]
+    """Rows for the requests: one for all whose prefix begins with its own."""
+    alike: list[list[Request]] = []
+    shortest = None
+    for prefix, request in sorted(((_prefix(request), request) for request in requests), key=lambda pair: pair[0]):
+        if shortest is None or not prefix.startswith(shortest):
+            shortest = prefix
+            alike.append([])
+        alike[-1].append(request)
+    return [_row(some) for some in alike]
 
 
-def _step(batch: Batch, sampling: Sampling) -> list[tuple[list[Request], Completion]]:
-    """A token for every request of every row; those that ended, and with what.
+def _step(batch: Batch, sampling: Sampling) -> tuple[list[tuple[Request, Completion]], list[Request]]:
+    """A token for every request of every row: those that ended, with what, and those for which no row waits any more.
 
     A row goes on with the requests that drew one token, and a fork of it with those that drew another.
     """
-    rows = list(batch.live)
-    sizes = np.array([len(row.key) for row in rows])
+    groups: list[_Group] = [row.key for row in batch.live]
+    lengths = batch.state[1, : len(groups)] + 1
+    tokens, confidences, parting = _draw(batch, groups, lengths, sampling)
+    parting |= np.isin(tokens[:, 0], batch.eos) | (lengths + 1 == batch.stop[: len(groups)])
+    for i, group in enumerate(groups):
+        if group.waiting and not parting[i]:
+            parting[i] = not group.holds(lengths[i], tokens[i, 0])
+    chosen = np.zeros(len(groups), int)  # whose token the row goes on with
+    ended: list[tuple[Request, Completion]] = []
+    left: list[Request] = []
+    forks, over = [], []
+    for i in np.flatnonzero(parting).tolist():
+        row, group = batch.live[i], groups[i]
+        drawn, going = _part(batch, i, tokens[i].tolist(), confidences[i], ended)
+        parts, lost = group.part(int(lengths[i]), going)
+        left += lost
+        if parts:
+            kept, *others = parts
+            group.go_on(parts[kept])
+            chosen[i], batch.stop[i] = drawn[kept], batch.end(group.drawing[0])
+            forks += [(row, replace(row, key=parts[token]), token, confidences[i, drawn[token]]) for token in others]
+        else:
+            group.go_on(_Group([], []))
+            over.append(i)
+    rows = np.setdiff1d(np.arange(len(groups)), over)
+    batch.advance(rows, tokens[rows, chosen[rows]], confidences[rows, chosen[rows]])
+    batch.holes += over
+    for group, length in zip(groups, lengths.tolist(), strict=True):
+        if group.waiting:
+            group.join(length + 1)
+    for source, request, token, confidence in forks:
+        row = batch.fork(source, request, token, confidence)
+        batch.stop[row] = batch.end(request.key.drawing[0])
+        request.key.join(int(batch.state[1, row]) + 1)
+    return ended, left
+
+
+def _part(
+    batch: Batch, row: int, tokens: Sequence[int], confidences: np.ndarray, ended: list[tuple[Request, Completion]]
+) -> tuple[dict[int, int], dict[int, list[Request]]]:
+    """For each token that a row's requests drew who drew it first, and who goes on with it; the others to `ended`."""
+    drawn: dict[int, int] = {}
+    going: dict[int, list[Request]] = {}
+    endings: dict[int, Completion] = {}
+    own = batch.live[row]
+    for j, (token, request) in enumerate(zip(tokens, own.key.drawing, strict=False)):
+        drawn.setdefault(token, j)
+        if token not in batch.eos and batch.end(request) > batch.state[1, row] + 2:
+            going.setdefault(token, []).append(request)
+            continue
+        if token not in endings:
+            endings[token] = batch.ending(row, token, confidences[j])
+        ended.append((request, _without(endings[token], request.start - own.start)))
+    return drawn, going
+
+
+def _draw(
+    batch: Batch, groups: Sequence[_Group], lengths: np.ndarray, sampling: Sampling
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """What each row's requests draw: tokens and confidences, (B, most requests of a row); whether not all the same."""
+    sizes = np.array([len(group.seeds) for group in groups])
     drawn = np.arange(sizes.max()) < sizes[:, None]
-    seeds = np.zeros(drawn.shape, np.int64)
-    seeds[drawn] = [int64(request.seed) for row in rows for request in row.key]
-    outputs, _, counts = batch.step()
-    found = draw(outputs, torch.from_numpy(seeds).to(outputs.device), counts[:, None], sampling)
+    seeds, counts = both = np.zeros((2, *drawn.shape), np.int64)
+    seeds[drawn] = np.concatenate([group.seeds for group in groups])
+    counts[drawn] = np.repeat(lengths, sizes) - np.concatenate([group.starts for group in groups])
+    outputs = batch.step()
+    found = draw(outputs, *torch.from_numpy(both).to(outputs.device, non_blocking=True), sampling)
     # One transfer for both, which is the step's only wait for the accelerator.
     both = torch.stack([found[0].int(), found[1].view(torch.int32)]).cpu().numpy()
     tokens, confidences = both[0], both[1].view(np.float32)
-    chosen = np.zeros(len(rows), int)  # whose token the row goes on with
-    ended, forks = [], []
-    for i in np.flatnonzero(((tokens != tokens[:, :1]) & drawn).any(1)).tolist():
-        parts: dict[int, list[int]] = {}
-        for j, token in enumerate(tokens[i, : sizes[i]].tolist()):
-            parts.setdefault(token, []).append(j)
-        kept, forked, ending = batch.part(i, parts)
-        requests, chosen[i] = list(rows[i].key), parts[kept][0]
-        rows[i].key[:] = (requests[j] for j in parts[kept])
-        for token in forked:
-            forks.append((rows[i], _row([requests[j] for j in parts[token]]), token, confidences[i, parts[token][0]]))
-        for token in ending:
-            end = batch.ending(i, token, confidences[i, parts[token][0]])
-            ended.append(([requests[j] for j in parts[token]], end))
-    index = np.arange(len(rows))
-    ended += [(row.key, end) for row, end in batch.advance(index, tokens[index, chosen], confidences[index, chosen])]
-    for fork in forks:
-        batch.fork(*fork)
-    return ended
+    return tokens, confidences, ((tokens != tokens[:, :1]) & drawn).any(1)
 
 
-def _take(first: deque[Request], rest: Iterator[Request], room: int, more: int) -> Iterator[Request]:
-    """The next `room` requests, and up to `more` behind them that continue the last one's prefix: in its row."""
-    last = None
-    while True:
+def _without(completion: Completion, known: int) -> Completion:
+    """The completion without so many of its first tokens."""
+    if not known:
+        return completion
+    return Completion(completion.ids[known:], completion.confidences[known:], completion.finished)
+
+
+def _take(first: deque[Request], rest: Iterator[Request], room: int, most: int) -> Iterator[Request]:
+    """The next `room` requests, and behind each those whose prefix begins like its own: in its row. `most` in all."""
+    begun = None  # the prefix of the last one that begins a row
+    while most > 0:
         if not first:
             first.extend(islice(rest, 1))
-        if not first or room <= -more or (room <= 0 and not (last and _prefix(first[0]) == _prefix(last))):
+        if not first:
             return
-        last = first.popleft()
-        room -= 1
-        yield last
+        prefix = _prefix(first[0])
+        same = begun is not None and prefix.startswith(begun)
+        if room <= 0 and not same:
+            return
+        if not same:
+            begun = prefix
+        room -= prefix == begun
+        most -= 1
+        yield first.popleft()
 
 
-def _prefix(request: Request) -> tuple[int, bytes]:
-    return request.start, np.asarray(request.context[: request.start], np.int32).tobytes()
+def _prefix(request: Request) -> bytes:
+    return np.asarray(request.context[: request.start], np.int32).tobytes()
 
 
 def _eos(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase | None) -> list[int]:
