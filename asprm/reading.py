@@ -74,7 +74,7 @@ def states(model: PreTrainedModel, packed: Any, at: np.ndarray | None = None) ->
             shape,
             layer.input_layernorm.variance_epsilon,
         )
-    return backbone.norm(x)[torch.from_numpy(place)] if at is not None else backbone.norm(x)
+    return backbone.norm(x).index_select(0, torch.from_numpy(place)) if at is not None else backbone.norm(x)
 
 
 @dataclass(frozen=True, eq=False)
@@ -144,8 +144,8 @@ def _bucket(
     hidden = column > position[:, :, None]
     if window is not None:
         hidden |= (column <= position[:, :, None] - window) & filled[:, :, None]
-    hidden = torch.from_numpy(hidden)[:, :, None].expand(-1, -1, groups, -1)
-    mask = torch.zeros(hidden.shape).masked_fill_(hidden, float("-inf")).flatten(1, 2)
+    mask = torch.from_numpy(np.where(hidden, np.float32("-inf"), np.float32(0)))
+    mask = mask[:, :, None].expand(-1, -1, groups, -1).flatten(1, 2)
     kept = np.flatnonzero(filled)
     return _Bucket(
         (len(pieces), most, longest),
@@ -165,7 +165,7 @@ class _Layer(torch.autograd.Function):
         projected = h1 @ qkv.t()
         _rotate(projected[:, : (heads + kv_heads) * dim].unflatten(1, (-1, dim)), *angles)
         seen, kept = _attend(projected, plan, len(x) if rows is None else len(rows), shape)
-        y = (x if rows is None else x[rows]).addmm(seen, out.t())
+        y = (x if rows is None else x.index_select(0, rows)).addmm(seen, out.t())
         scale2 = _scale(y, epsilon)
         h2 = (y * scale2).mul_(after)
         gate, up = (h2 @ gate_up.t()).chunk(2, dim=1)
@@ -211,7 +211,7 @@ def _result(x, before, qkv, out, after, gate_up, down, angles, plan, rows, shape
         torch.mm((block * _scale(block, epsilon)).mul_(before), qkv.t(), out=room)
     _rotate(projected[:, : (heads + kv_heads) * dim].unflatten(1, (-1, dim)), *angles)
     seen, _ = _attend(projected, plan, len(x) if rows is None else len(rows), shape)
-    x = x if rows is None else x[rows]
+    x = x if rows is None else x.index_select(0, rows)
     result = torch.empty_like(x)
     for block, attended, room in zip(x.split(_BLOCK), seen.split(_BLOCK), result.split(_BLOCK), strict=True):
         y = block.addmm(attended, out.t())
@@ -248,11 +248,13 @@ def _attend(projected: torch.Tensor, plan: list[_Bucket], count: int, shape: tup
     heads, _, dim = shape
     seen, kept = projected.new_empty(count, heads * dim), []
     for bucket in plan:
-        query = _stack(projected[:, : heads * dim][bucket.queries], bucket.size[0], shape)
-        key, value = _keys(projected[:, heads * dim :][bucket.keys], bucket.size[0], shape)
+        query = _stack(projected[:, : heads * dim].index_select(0, bucket.queries), bucket.size[0], shape)
+        key, value = _keys(projected[:, heads * dim :].index_select(0, bucket.keys), bucket.size[0], shape)
         weights = torch.baddbmm(_mask(bucket, shape), query, key.transpose(1, 2), alpha=dim**-0.5).softmax(-1)
         result = _unstack(torch.bmm(weights, value), bucket.size[0], shape)
-        seen[bucket.out] = result if len(bucket.filled) == len(result) else result[bucket.filled]
+        if len(bucket.filled) < len(result):
+            result = result.index_select(0, bucket.filled)
+        seen.index_copy_(0, bucket.out, result)
         kept.append((query, key, value, weights))
     return seen, kept
 
@@ -264,14 +266,15 @@ def _attend_back(d_seen: torch.Tensor, kept: list, plan: list[_Bucket], count: i
     for bucket, (query, key, value, weights) in zip(plan, kept, strict=True):
         size = bucket.size[0]
         d_result = d_seen.new_zeros(len(bucket.queries), heads * dim)
-        d_result[bucket.filled] = d_seen[bucket.out]
+        d_result.index_copy_(0, bucket.filled, d_seen.index_select(0, bucket.out))
         d_result = _stack(d_result, size, shape)
         d_value = torch.bmm(weights.transpose(1, 2), d_result)
         d_scores = torch._softmax_backward_data(
             torch.bmm(d_result, value.transpose(1, 2)), weights, -1, weights.dtype
         ).mul_(dim**-0.5)
         d_query = _unstack(torch.bmm(d_scores, key), size, shape)
-        d_projected[:, : heads * dim][bucket.queries[bucket.filled]] = d_query[bucket.filled]
+        some = bucket.filled
+        d_projected[:, : heads * dim].index_copy_(0, bucket.queries[some], d_query.index_select(0, some))
         d_keys = torch.stack([torch.bmm(d_scores.transpose(1, 2), query), d_value], 1)  # (B · kv, 2, m, dim)
         d_keys = d_keys.unflatten(0, (size, kv_heads)).permute(0, 3, 2, 1, 4).flatten(2).flatten(0, 1)
         d_projected[:, heads * dim :].index_add_(0, bucket.keys, d_keys)

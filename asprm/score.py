@@ -315,16 +315,32 @@ def _rated(
     if len(splits) == 1:
         [(position, split)] = splits.items()
         return {position: score_table(prm, batch, split, problems)}
-    ends = [[np.asarray(row.values) for row in table["ends"]] for table in splits.values()]
-    union = [np.unique(np.concatenate(some)) for some in zip(*ends, strict=True)]
-    columns = [*batch.select(["problem", "solution"]).columns, pa.array(union, pa.list_(pa.int32()))]
-    table = score_table(prm, batch, pa.table(columns, names=["problem", "solution", "ends"]), problems)
-    scores = [np.asarray(row.values) for row in table["scores"]]
-    out, place = {}, table.schema.get_field_index("scores")
-    for position, own in zip(splits, ends, strict=True):
-        found = [row[np.searchsorted(every, some)] for row, every, some in zip(scores, union, own, strict=True)]
-        out[position] = table.set_column(place, SCHEMA.field("scores"), pa.array(found, pa.list_(pa.float32())))
+    places = {position: _places(table["ends"]) for position, table in splits.items()}
+    union = np.unique(np.concatenate(list(places.values())))
+    ends = _lists(union, (union & _END).astype(np.int32), len(batch))
+    table = score_table(prm, batch, batch.select(["problem", "solution"]).append_column("ends", ends), problems)
+    scores = table["scores"].combine_chunks().flatten().to_numpy()
+    out, column = {}, table.schema.get_field_index("scores")
+    for position, some in places.items():
+        found = _lists(some, scores[np.searchsorted(union, some)], len(batch))
+        out[position] = table.set_column(column, SCHEMA.field("scores"), found)
     return out
+
+
+_END = 2**32 - 1
+
+
+def _places(ends: pa.ChunkedArray) -> np.ndarray:
+    """Every end of every row as one number, row · 2³² + end, (N,) int64."""
+    column = ends.combine_chunks()
+    row = np.repeat(np.arange(len(column)), column.value_lengths().to_numpy())
+    return row << 32 | column.flatten().to_numpy().astype(np.int64)
+
+
+def _lists(places: np.ndarray, values: np.ndarray, rows: int) -> pa.ListArray:
+    """The values at `places`, a list for every row."""
+    offsets = np.searchsorted(places >> 32, np.arange(rows + 1))
+    return pa.ListArray.from_arrays(pa.array(offsets, pa.int32()), pa.array(values))
 
 
 def _sigmoid(x: np.ndarray) -> np.ndarray:
