@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial, reduce
-from itertools import product
+from itertools import islice, product
 from typing import Any
 
 import numpy as np
@@ -28,9 +28,9 @@ from asprm.problems import Problem
 from asprm.published import Scorer, StepTagPRM, Text, TokenScorer, load_reward_model, scorer_for
 from asprm.run import Run
 from asprm.sample import greedy_verdicts, problem_set, test_sets
-from asprm.score import PRM
+from asprm.score import PRM, check, limits
 from asprm.statistics import bootstrap_mean, bootstrap_ratio, compare
-from asprm.tvd import Walk, decode_together, guided_decode
+from asprm.tvd import Asked, Walk, decode_together, guided_decode
 
 SCHEMA = pa.schema(
     {
@@ -115,7 +115,7 @@ class Guides:
         self.engine = load_engine(policy)
         self.models, self.domain, self.ready = models, domain, {}
 
-    def of(self, name: str) -> Executor | TextGuide:
+    def of(self, name: str) -> Guide:
         if name not in self.ready:
             self.ready[name] = guide_for(load_reward_model(*self.models[name]), self.engine)
         return self.ready[name]
@@ -129,16 +129,18 @@ class Guides:
         return self.engine.tokenizer.decode(ids, skip_special_tokens=True).count("```") % 2 == 1
 
 
-def guide_for(prm: PRM | StepTagPRM, engine: LocalEngine, template: str | None = None) -> Executor | TextGuide:
-    """What `guided_decode` asks of a reward model, whichever kind: one that reads the policy's tokens reads on in its
-    cache, any other one the text with each candidate appended. template: as `asprm.published.scorer_for` takes it.
+def guide_for(prm: PRM | StepTagPRM, engine: LocalEngine, template: str | None = None) -> Guide:
+    """What `guided_decode` asks of a reward model, whichever kind. One that reads the policy's tokens, or others and is
+    scored at the last one, reads on in its cache; any other one reads the text with each candidate appended.
+    template: as `asprm.published.scorer_for` takes it.
     """
     scorer = scorer_for(prm, engine.tokenizer, template)
     if isinstance(scorer, PRM):
         if prm.model.config.vocab_size == engine.executor.config.vocab_size:
             return load_executor(prm.model)
         scorer = TokenScorer(prm, template)  # it lacks weights of tokens that the policy may consider
-    return TextGuide(scorer, engine.tokenizer)
+    kind = TokenGuide if isinstance(scorer, TokenScorer) else TextGuide
+    return kind(scorer, engine.tokenizer)
 
 
 class TextGuide:
@@ -151,17 +153,44 @@ class TextGuide:
     def __init__(self, scorer: Scorer, tokenizer: Any) -> None:
         self.scorer, self.tokenizer = scorer, tokenizer
 
-    def rate(self, asked: Sequence[tuple[Request, np.ndarray, np.ndarray]]) -> list[np.ndarray]:
-        """Scores (M,) float32 per decision: (prompt's request, ids of the solution so far (T,), candidates (M,))."""
-        rows = [np.append(ids, one) for _, ids, candidates in asked for one in candidates]
-        problems = [request.key.prompt for request, _, candidates in asked for _ in candidates]
-        spelled = self.tokenizer.batch_decode(rows, skip_special_tokens=True)
-        texts = [
-            Text(problem, text, [len(text)], finished=row[-1] == self.tokenizer.eos_token_id)
-            for problem, text, row in zip(problems, spelled, rows, strict=True)
-        ]
-        found = np.concatenate(list(self.scorer.rate(texts)))
+    def rate(self, asked: Asked) -> list[np.ndarray]:
+        """Scores (M,) float32 per decision."""
+        found = np.concatenate(list(self.scorer.rate(_texts(asked, self.tokenizer))))
         return np.split(found, np.cumsum([len(candidates) for *_, candidates in asked])[:-1])
+
+
+class TokenGuide:
+    """A `Translator` (`asprm.tvd`) of a PRM that is scored at its own tokens: what `TextGuide` gives, read on.
+
+    tokenizer: the policy's. A request's key is its problem.
+    """
+
+    def __init__(self, scorer: TokenScorer, tokenizer: Any) -> None:
+        self.scorer, self.tokenizer = scorer, tokenizer
+        self.executor, self.limits = load_executor(scorer.prm.model), limits(scorer.prm.model)
+
+    def translate(self, asked: Asked) -> list[list[np.ndarray]]:
+        """The ids (L,) int32 of each decision's candidates. ValueError: the PRM cannot read them."""
+        items = []
+        for number, text in enumerate(_texts(asked, self.tokenizer)):
+            items.append(self.scorer.item(text))
+            check(items[-1], *self.limits, f"text {number}")
+        ids = iter(item.tokens for item in items)
+        return [list(islice(ids, len(candidates))) for *_, candidates in asked]
+
+
+Guide = Executor | TokenGuide | TextGuide
+
+
+def _texts(asked: Asked, tokenizer: Any) -> list[Text]:
+    """What each decision's candidates make of its text, to be rated at its end."""
+    rows = [np.append(ids, one) for _, ids, candidates in asked for one in candidates]
+    problems = [request.key.prompt for request, _, candidates in asked for _ in candidates]
+    spelled = tokenizer.batch_decode(rows, skip_special_tokens=True)
+    return [
+        Text(problem, text, [len(text)], finished=row[-1] == tokenizer.eos_token_id)
+        for problem, text, row in zip(problems, spelled, rows, strict=True)
+    ]
 
 
 def _decode_chunk(items: Sequence[_Item], guides: Guides, *, candidates: int, max_new_tokens: int) -> pa.Table:

@@ -16,8 +16,7 @@ import pyarrow as pa
 from asprm.align import Speller
 from asprm.best_of_n import aggregate
 from asprm.engines import Engine, Request, Sampling
-from asprm.engines.executor import Executor
-from asprm.guided import TextGuide
+from asprm.guided import Guide
 from asprm.jsonl import take
 from asprm.prm import hold_out
 from asprm.problems import Problem
@@ -142,7 +141,7 @@ def asked_of(row: Mapping[str, Any], encoder: Encoder) -> tuple[Problem, np.ndar
 def decode_fields(
     items: Sequence[tuple[Problem, np.ndarray]],
     engine: Engine,
-    guide: Executor | TextGuide,
+    guide: Guide,
     *,
     trigger: float,
     candidates: int,

@@ -106,7 +106,7 @@ def pack(sequences: Sequence[np.ndarray], shortest: int = _SHORTEST, grain: int 
         raise ValueError("pack: expected at least one sequence, and at least one token in each")
     order = in_order(sequences)
     ordered = [sequences[i] for i in order]
-    common = [0, *(_common(a, b) for a, b in pairwise(ordered))]
+    common = [0, *(common_length(a, b) for a, b in pairwise(ordered))]
     pieces: list[tuple[int, int, int]] = []  # of which ordered sequence, from, to
     chains: list[tuple[int, ...]] = []
     chain_of: list[tuple[int, ...]] = [()] * len(ordered)
@@ -165,7 +165,7 @@ def groups(sequences: Sequence[np.ndarray], size: int) -> Iterator[list[int]]:
     group: list[int] = []
     held, last = 0, np.empty(0, np.int32)
     for i in in_order(sequences):
-        cost = len(sequences[i]) - _common(last, sequences[i])  # what it adds to a pack of those before it
+        cost = len(sequences[i]) - common_length(last, sequences[i])  # what it adds to a pack of those before it
         if group and held + cost > size:
             yield group
             group, held = [], 0
@@ -176,8 +176,8 @@ def groups(sequences: Sequence[np.ndarray], size: int) -> Iterator[list[int]]:
         yield group
 
 
-def _common(a: np.ndarray, b: np.ndarray) -> int:
-    """Length of the common beginning."""
+def common_length(a: np.ndarray, b: np.ndarray) -> int:
+    """Length of the two sequences' common beginning."""
     size = min(len(a), len(b))
     differ = a[:size] != b[:size]
     return int(differ.argmax()) if differ.any() else size

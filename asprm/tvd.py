@@ -5,8 +5,9 @@ to the prefix, and the best-scored one is emitted: s_i = argmax_m R(q, s_<i, s_i
 and the end of text is a candidate like any other.
 
 Problems are decoded side by side. The policy has its cache; the PRM has one of its own, which catches up with a row's
-text only when a decision comes, and the M candidates are scored in the same forward on that one prefix. A row that
-waits for the PRM stands still, so that several decisions are made together.
+text only when a decision comes, and the M candidates are scored in the same forward on that one prefix. A PRM that
+reads other tokens than the policy's has its cache, too: what it reads anew are the last tokens, which a candidate may
+change. A row that waits for the PRM stands still, so that several decisions are made together.
 
 Nothing is drawn at random: a problem's decodings by several PRMs, or at several triggers, are one text until they
 choose different tokens. `decode_together` makes them one row until then.
@@ -28,6 +29,7 @@ from asprm.engines.batch import Batch
 from asprm.engines.executor import Executor, load_executor
 from asprm.engines.local import LocalEngine
 from asprm.engines.rows import Rows
+from asprm.packed import common_length
 
 _SHARE = 16  # one in this many rows waits before the PRM is asked
 
@@ -68,16 +70,30 @@ class Walk:
             raise ValueError(f"tvd: trigger is {self.trigger}, expected a probability in [0, 1]")
 
 
+Asked = Sequence[
+    tuple[Request, np.ndarray, np.ndarray]
+]  # the prompt's request, the solution's ids (T,), candidates (M,)
+
+
 class Rater(Protocol):
     """A reward model that rates candidates by what they spell, whatever its tokenizer."""
 
-    def rate(self, asked: Sequence[tuple[Request, np.ndarray, np.ndarray]]) -> list[np.ndarray]:
-        """Scores (M,) in [0, 1] per decision: (prompt's request, ids of the solution so far (T,), candidates (M,))."""
+    def rate(self, asked: Asked) -> list[np.ndarray]:
+        """Scores (M,) in [0, 1] per decision."""
+
+
+class Translator(Protocol):
+    """A PRM that is scored at its last token, and reads other tokens than the policy's."""
+
+    executor: Executor
+
+    def translate(self, asked: Asked) -> list[list[np.ndarray]]:
+        """The ids (L,) int32 that it reads, prompt and all, for each decision's candidates, each appended."""
 
 
 def guided_decode(
     engine: LocalEngine,
-    prm: PreTrainedModel | Executor | Rater,
+    prm: PreTrainedModel | Executor | Translator | Rater,
     requests: Iterable[Request],
     *,
     trigger: float,
@@ -89,7 +105,7 @@ def guided_decode(
 
     prm: a token classification model with one label over the policy's own vocabulary; its sigmoid at a token is the
     score of the text up to there. Its executor (`load_executor`) does as well, and need not be made at every call. A
-    `Rater` serves a reward model that reads other tokens.
+    `Translator` or a `Rater` serves a reward model that reads other tokens.
     requests: prompts; seeds play no part. trigger: in [0, 1]; 0 is greedy decoding. where: told the solution's ids so
     far, says whether the PRM may step in there (None: everywhere).
     ValueError: a trigger or number of candidates out of range, a PRM of another kind or vocabulary, a decision beyond
@@ -109,7 +125,7 @@ def guided_decode(
 
 def decode_together(
     engine: LocalEngine,
-    guides: Mapping[str, PreTrainedModel | Executor | Rater],
+    guides: Mapping[str, PreTrainedModel | Executor | Translator | Rater],
     requests: Iterable[tuple[Request, Sequence[Walk]]],
     *,
     candidates: int = 8,
@@ -297,44 +313,84 @@ def _ids(batch: Batch, row: int) -> np.ndarray:
 class _Scorer:
     """The PRM with a cache row for every text that has come to a decision."""
 
-    def __init__(self, prm: PreTrainedModel | Executor, vocabulary: int) -> None:
+    def __init__(self, prm: PreTrainedModel | Executor | Translator, vocabulary: int) -> None:
+        self.translate = getattr(prm, "translate", None)
+        if self.translate:
+            prm = prm.executor
         self.executor = prm if isinstance(prm, Executor) else load_executor(prm)
         config = self.executor.config
         if config.num_labels != 1:
             raise ValueError(f"tvd: the PRM has {config.num_labels} labels, expected a head with one")
-        if config.vocab_size != vocabulary:
+        if not self.translate and config.vocab_size != vocabulary:
             raise ValueError(
                 f"tvd: the PRM has a vocabulary of {config.vocab_size} tokens and the policy one of {vocabulary}; "
                 "expected a PRM that reads the policy's tokens"
             )
         self.rows = Rows(self.executor.shape)
-        self.held: dict[_Text, tuple[int, int]] = {}  # its row, and how many tokens that holds
+        self.held: dict[_Text, tuple[int, np.ndarray]] = {}  # its row, and the ids that this holds
         self.free: list[int] = []
 
     def rate(self, texts: Sequence[_Text], ids: Sequence[np.ndarray]) -> list[tuple[np.ndarray, int]]:
         """For each text that waits, after its `ids`: its candidates' scores (M,), and which is the best."""
-        longest = max(map(len, ids))
+        known, ends = self._parted(texts, ids)
+        longest = max(len(seen) + max(map(len, some)) - 1 for seen, some in zip(known, ends, strict=True))
         if longest >= self.executor.positions:
             raise ValueError(
                 f"tvd: a decision comes after {longest} tokens, but the PRM has {self.executor.positions} positions; "
                 "lower max_new_tokens or take a PRM with more"
             )
-        places = [self.held[text] if text in self.held else (self._take(), 0) for text in texts]
-        branches = [text.waits.candidates for text in texts]
-        chunks = [seen[read:] for (_, read), seen in zip(places, ids, strict=True)]
-        index, starts = zip(*places, strict=True)
-        logits = torch.stack(self.executor.read(self.rows, index, starts, chunks, branches))[..., 0]
-        self.held |= {text: (row, len(seen)) for text, row, seen in zip(texts, index, ids, strict=True)}
-        best = logits.cpu().numpy().argmax(-1)  # the first of equals
-        return list(zip(logits.sigmoid().cpu().numpy(), best, strict=True))
+        nothing = np.empty(0, np.int32)
+        index, held = zip(*(self.held.get(text) or (self._take(), nothing) for text in texts), strict=True)
+        starts = [common_length(before, seen) for before, seen in zip(held, known, strict=True)]
+        chunks = [seen[start:] for seen, start in zip(known, starts, strict=True)]
+        # What ends in one token is a branch of the text's own row; what ends in several is read in a fork of it.
+        single = [[end[0] for end in some if len(end) == 1] for some in ends]
+        outputs = self.executor.read(self.rows, index, starts, chunks, [np.array(x, np.int32) for x in single])
+        longer = [(row, len(seen), end) for row, seen, some in zip(index, known, ends, strict=True)
+                  for end in some if len(end) > 1]  # fmt: skip
+        outputs += self._read_forks(longer)
+        self.held |= {text: (row, seen) for text, row, seen in zip(texts, index, known, strict=True)}
+        found = torch.cat([x for x in outputs if len(x)])[:, 0]
+        # Those of a single token came first: back to the candidates' order.
+        order = np.argsort([len(end) > 1 for some in ends for end in some], kind="stable").argsort()
+        cuts = np.cumsum([len(some) for some in ends])[:-1]
+        logits, scores = (np.split(x.cpu().numpy()[order], cuts) for x in (found, found.sigmoid()))
+        return [(mine, int(some.argmax())) for mine, some in zip(scores, logits, strict=True)]  # the first of equals
+
+    def _parted(
+        self, texts: Sequence[_Text], ids: Sequence[np.ndarray]
+    ) -> tuple[list[np.ndarray], list[list[np.ndarray]]]:
+        """For each text what the PRM reads whichever candidate follows (L,), and what with each, a token at least."""
+        if not self.translate:
+            return list(ids), [list(text.waits.candidates[:, None]) for text in texts]
+        asked = [(x.request, seen[x.request.start :], x.waits.candidates) for x, seen in zip(texts, ids, strict=True)]
+        known, ends = [], []
+        for candidates in self.translate(asked):
+            shared = min(common_length(candidates[0], one) for one in candidates)
+            shared = min(shared, *(len(one) - 1 for one in candidates))
+            known.append(candidates[0][:shared])
+            ends.append([one[shared:] for one in candidates])
+        return known, ends
+
+    def _read_forks(self, asked: Sequence[tuple[int, int, np.ndarray]]) -> list[torch.Tensor]:
+        """The output after `end` where it follows the first `length` tokens of `row`: (row, length, end) each."""
+        if not asked:
+            return []
+        taken = [self._take() for _ in asked]
+        for place, (row, length, _) in zip(taken, asked, strict=True):
+            self.rows.copy(place, self.rows, row, length)
+        _, starts, ends = zip(*asked, strict=True)
+        found = self.executor.read(self.rows, taken, starts, [end[:-1] for end in ends], [end[-1:] for end in ends])
+        self.free += taken
+        return found
 
     def fork(self, text: _Text, other: _Text) -> None:
         """The other text begins as this one does."""
         if text in self.held:
-            source, read = self.held[text]
+            source, ids = self.held[text]
             row = self._take()
-            self.rows.copy(row, self.rows, source, read)
-            self.held[other] = row, read
+            self.rows.copy(row, self.rows, source, len(ids))
+            self.held[other] = row, ids
 
     def release(self, text: _Text) -> None:
         if text in self.held:

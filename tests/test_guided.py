@@ -6,7 +6,7 @@ from conftest import REPOSITORY
 from transformers import AutoModelForTokenClassification
 
 from asprm.engines import Request, load_engine
-from asprm.guided import Decision, Guides, TextGuide, against_greedy, by_trigger, telling_decision
+from asprm.guided import Decision, Guides, TextGuide, TokenGuide, against_greedy, by_trigger, telling_decision
 from asprm.models import load_tokenizer
 from asprm.policy import encode_prompts
 from asprm.problems import domain_of, load
@@ -110,6 +110,32 @@ def test_a_rater_of_texts_gives_the_tokens_of_the_prm_with_its_cache(tmp_path):
     assert compared > 10
 
 
+@pytest.mark.parametrize(
+    ("policy", "family", "foreign", "count"), [("M", "minigsm", "D", 140), ("D", "minicode", "L", 60)]
+)
+def test_a_prm_of_other_tokens_that_reads_on_gives_what_it_gives_reading_anew(tmp_path, policy, family, foreign, count):
+    engine = load_engine(REPOSITORY / "data" / "policies" / policy)
+    scorer = TokenScorer(load_prm(reward_model(tmp_path, foreign, 0)))
+    scorer.prm.model.score.weight.data.mul_(0.05)  # or scores would be 1, and tie where the outputs do not
+    problems = load(family, "validation", count)
+    prompts = encode_prompts(engine.tokenizer, problems)
+    requests = [Request(ids, len(ids), 0, problem) for ids, problem in zip(prompts, problems, strict=True)]
+    options = {"trigger": 0.7, "candidates": 4, "max_new_tokens": 90}
+    on, anew = (
+        {
+            request.key.id: found
+            for request, found in guided_decode(engine, kind(scorer, engine.tokenizer), requests, **options)
+        }
+        for kind in (TokenGuide, TextGuide)
+    )
+    for problem in problems:
+        one, other = on[problem.id], anew[problem.id]
+        assert one.ids.tolist() == other.ids.tolist()
+        assert one.candidates.tolist() == other.candidates.tolist()
+        np.testing.assert_allclose(one.scores, other.scores, atol=1e-4)
+    assert sum(len(one.changed) for one in on.values()) > count // 2
+
+
 def test_guided_decoding_steps_in_only_where_it_may():
     policy = REPOSITORY / "data" / "policies" / "M"
     engine = load_engine(policy)
@@ -152,7 +178,7 @@ def test_walks_taken_together_are_those_taken_alone(tmp_path, policy, family, fo
     path = REPOSITORY / "data" / "policies" / policy
     guides = Guides(str(path), models, domain_of(family))
     of = {name: guides.of(name) for name in models}
-    assert [hasattr(guide, "rate") for guide in of.values()] == [False, False, False, True]
+    assert [isinstance(guide, TokenGuide) for guide in of.values()] == [False, False, False, True]
     problems = load(family, "validation", 12 if policy == "M" else 6)
     prompts = encode_prompts(guides.engine.tokenizer, problems)
     requests = [Request(ids, len(ids), 0, problem) for ids, problem in zip(prompts, problems, strict=True)]

@@ -27,7 +27,7 @@ from asprm.claims import Measure
 from asprm.conventions import CONVENTIONS, convention_of
 from asprm.engines import Request
 from asprm.engines.local import LocalEngine
-from asprm.guided import TextGuide, decode_all, guide_for
+from asprm.guided import TextGuide, TokenGuide, decode_all, guide_for
 from asprm.machines import Device
 from asprm.measures import Measures
 from asprm.models import load_tokenizer
@@ -313,7 +313,7 @@ def test_a_reward_model_is_loaded_by_its_kind_and_read_as_its_tokens_ask(tmp_pat
     assert load_reward_model(tmp_path / "tagged").convention is CONVENTIONS["asprm"]
 
 
-def test_a_prm_that_lacks_tokens_of_the_policy_guides_it_by_text(tmp_path):
+def test_a_prm_that_lacks_tokens_of_the_policy_guides_it_by_what_they_spell(tmp_path):
     words = tokenizer()
     write_policy(tmp_path, vocab_size=SIZE)
     AutoModelForTokenClassification.from_pretrained(tmp_path, num_labels=1).save_pretrained(tmp_path)
@@ -321,7 +321,7 @@ def test_a_prm_that_lacks_tokens_of_the_policy_guides_it_by_text(tmp_path):
     prm = load_prm(tmp_path)
     for size, by_text in ((SIZE, False), (SIZE + 3, True)):
         engine = LocalEngine(AutoModelForCausalLM.from_config(config("llama", vocab_size=size)), words)
-        assert isinstance(guide_for(prm, engine), TextGuide) == by_text
+        assert isinstance(guide_for(prm, engine), TokenGuide) == by_text
 
 
 def test_best_of_n_takes_a_scorer(convention):
