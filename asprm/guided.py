@@ -28,7 +28,7 @@ from asprm.problems import Problem
 from asprm.published import Scorer, StepTagPRM, Text, TokenScorer, load_reward_model, scorer_for
 from asprm.run import Run
 from asprm.sample import greedy_verdicts, problem_set, test_sets
-from asprm.score import PRM, check, limits
+from asprm.score import PRM, Item, check, limits
 from asprm.statistics import bootstrap_mean, bootstrap_ratio, compare
 from asprm.tvd import Asked, Walk, decode_together, guided_decode
 
@@ -171,12 +171,11 @@ class TokenGuide:
 
     def translate(self, asked: Asked) -> list[list[np.ndarray]]:
         """The ids (L,) int32 of each decision's candidates. ValueError: the PRM cannot read them."""
-        items = []
-        for number, text in enumerate(_texts(asked, self.tokenizer)):
-            items.append(self.scorer.item(text))
-            check(items[-1], *self.limits, f"text {number}")
-        ids = iter(item.tokens for item in items)
-        return [list(islice(ids, len(candidates))) for *_, candidates in asked]
+        found = self.scorer.whole(_texts(asked, self.tokenizer))
+        for number, ids in enumerate(found):
+            check(Item(ids[:0], ids, [len(ids)]), *self.limits, f"text {number}")
+        each = iter(found)
+        return [list(islice(each, len(candidates))) for *_, candidates in asked]
 
 
 Guide = Executor | TokenGuide | TextGuide

@@ -202,6 +202,17 @@ class TokenScorer(_ByItems):
             return Item(prompt[:-1], prompt[-1:], ends)
         return Item(prompt, ids, ends)
 
+    def whole(self, texts: Sequence[Text]) -> list[np.ndarray]:
+        """What is read of texts that are rated at their ends alone, prompt and all: the items' tokens, (L,) int32."""
+        tokenizer = self.prm.tokenizer
+        problems = dict.fromkeys(text.problem for text in texts)
+        prompts = {problem: self.encoder.prompt({"problem": problem}) for problem in problems}
+        encoded = tokenizer([text.solution for text in texts], add_special_tokens=False)["input_ids"]
+        return [
+            np.append(prompts[text.problem], [*ids, tokenizer.eos_token_id] if text.finished else ids).astype(np.int32)
+            for text, ids in zip(texts, encoded, strict=True)
+        ]
+
 
 def load_reward_model(
     path: str | Path, convention: str | None = None, *, device: str | torch.device | None = None

@@ -294,6 +294,17 @@ def test_a_prm_without_tags_is_a_scorer_too(tmp_path):
     assert [own.convert_ids_to_tokens(x.tokens)[3:] for x in empty] == [["\n"], ["\n", "</s>"]]
     assert [len(x.prompt) + x.ends[0] for x in empty] == [4, 5]
 
+    # Rated at their ends alone, all are read as they are one by one.
+    texts = [
+        Text(problem, SOLUTION[:end], [end], finished)
+        for problem in (PROBLEM, "how good ?")
+        for end in range(len(SOLUTION))
+        for finished in (False, True)
+    ]
+    for text, ids in zip(texts, scorer.whole(texts), strict=True):
+        np.testing.assert_array_equal(ids, scorer.item(text).tokens)
+        assert ids.dtype == np.int32
+
 
 def test_a_reward_model_is_loaded_by_its_kind_and_read_as_its_tokens_ask(tmp_path, monkeypatch):
     model("+").save_pretrained(tmp_path / "tagged")
