@@ -86,6 +86,15 @@ def test_figure_renders_says_what_it_shows_and_can_be_read(name):
     check_plot(draw(), words)
 
 
+def test_the_chosen_trigger_stands_clear_of_the_title():
+    frame = tvd_frame()
+    plot = figures.tvd_triggers(frame, Interval(0.5, 0.4, 0.6), frame["trigger"].min(), title="validation")
+    plot.draw_without_rendering()
+    boxes = [plot.findobj(lambda x, said=said: getattr(x, "get_text", str)() == said)[0].get_window_extent()
+             for said in ("validation", "chosen on validation")]  # fmt: skip
+    assert not boxes[0].overlaps(boxes[1])
+
+
 def test_a_figure_shows_itself_with_its_sentence():
     plot = FIGURES["sweep"][0]()
     plot.alt = 'less < more & "quoted"'

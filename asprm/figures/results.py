@@ -121,7 +121,7 @@ def tvd_triggers(frame: pd.DataFrame, greedy: Interval, chosen: float | None = N
         main.text(chosen, 1.01, "chosen on validation", color=GREEN, ha="center", va="bottom", fontsize=9,
                   transform=main.get_xaxis_transform())  # fmt: skip
     main.set(ylabel="problems solved")
-    main.set_title(title)
+    main.set_title(title, pad=None if chosen is None else 20)  # above what is chosen
     main.set_xlim(x.min() - 0.02, x.max() + 0.02)
     below.set(
         xlabel="trigger: step in where the top-1 probability is lower", ylabel="tokens stepped in", ylim=(0, None)
