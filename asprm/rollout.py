@@ -47,7 +47,7 @@ SCHEMA = pa.schema(
         "label": pa.float32(),
     }
 )
-_CHUNK = 256  # solutions
+_CHUNK = 128  # solutions
 
 
 def label(right, rollouts, estimate: str, eta: float = 1.0) -> np.ndarray:
