@@ -70,9 +70,8 @@ class Walk:
             raise ValueError(f"tvd: trigger is {self.trigger}, expected a probability in [0, 1]")
 
 
-Asked = Sequence[
-    tuple[Request, np.ndarray, np.ndarray]
-]  # the prompt's request, the solution's ids (T,), candidates (M,)
+# Decisions: the prompt's request, the solution's ids so far (T,), candidates (M,).
+Asked = Sequence[tuple[Request, np.ndarray, np.ndarray]]
 
 
 class Rater(Protocol):

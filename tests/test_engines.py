@@ -227,16 +227,27 @@ def test_requests_that_share_rows_get_what_they_get_alone(model, rows, temperatu
     sampling = Sampling(temperature=temperature, max_new_tokens=30)
     some = [Request(x, start, seed) for seed, x in itertools.product(range(9), contexts(4, 9, 12)) for start in (3, 4)]
     alone = LocalEngine(model, None, rows=rows, share=False).generate(some, sampling)
-    stepped = []
-    together = LocalEngine(model, None, rows=rows)
-    step = together.executor.step
-    together.executor.step = lambda rows, tokens, *rest: stepped.append(len(tokens)) or step(rows, tokens, *rest)
-    for a, b in zip(together.generate(some, sampling), alone, strict=True):
+    stepped = shared_equals(alone, LocalEngine(model, None, rows=rows), some, sampling)
+    if rows == 64:
+        assert stepped == len(texts(some, alone))
+
+
+def shared_equals(alone: list, engine: LocalEngine, requests: list[Request], sampling: Sampling) -> int:
+    """Hold what the engine gives against what each request gets alone; how many rows it stepped for that."""
+    stepped = row_steps(engine)
+    for a, b in zip(engine.generate(requests, sampling), alone, strict=True):
         assert a.ids.tolist() == b.ids.tolist()
         assert a.finished == b.finished
-        np.testing.assert_allclose(a.confidences, b.confidences, rtol=1e-5)
-    if rows == 64:
-        assert sum(stepped) == len(texts(some, alone))
+        np.testing.assert_allclose(a.confidences, b.confidences, rtol=1e-4)
+    return sum(stepped)
+
+
+def row_steps(engine: LocalEngine) -> list[int]:
+    """The rows of each step that the engine takes from now on."""
+    stepped: list[int] = []
+    step = engine.executor.step
+    engine.executor.step = lambda rows, tokens, *more: stepped.append(len(tokens)) or step(rows, tokens, *more)
+    return stepped
 
 
 def texts(requests: list[Request], done: list) -> set[bytes]:
@@ -265,15 +276,9 @@ def test_requests_that_continue_what_others_write_join_them_and_get_what_they_ge
     ]
     some = [Request(x, start, 7 * seed) for x in solutions for start in range(4, len(x) + 1, 3) for seed in range(3)]
     alone = LocalEngine(model, None, share=False).generate(some, sampling)
-    together, stepped = LocalEngine(model, None, rows=rows), []
-    step = together.executor.step
-    together.executor.step = lambda rows, tokens, *rest: stepped.append(len(tokens)) or step(rows, tokens, *rest)
-    for a, b in zip(together.generate(some, sampling), alone, strict=True):
-        assert a.ids.tolist() == b.ids.tolist()
-        assert a.finished == b.finished
-        np.testing.assert_allclose(a.confidences, b.confidences, rtol=1e-4)
+    stepped = shared_equals(alone, LocalEngine(model, None, rows=rows), some, sampling)
     if rows == 256:
-        assert sum(stepped) == len(texts(some, alone))
+        assert stepped == len(texts(some, alone))
 
 
 def test_a_waiting_request_that_cannot_be_continued_is_an_error(model):
@@ -357,12 +362,9 @@ def test_requests_are_pulled_lazily_and_completions_are_not_kept(model):
     assert sum(ref() is not None for ref in kept) <= 2 * 3
 
 
-def test_requests_of_one_prefix_are_one_row_though_more_than_there_is_room_for(model, monkeypatch):
-    engine, steps = LocalEngine(model, None, rows=3), []
-    step = engine.executor.step
-    monkeypatch.setattr(
-        engine.executor, "step", lambda rows, tokens, *more: steps.append(len(tokens)) or step(rows, tokens, *more)
-    )
+def test_requests_of_one_prefix_are_one_row_though_more_than_there_is_room_for(model):
+    engine = LocalEngine(model, None, rows=3)
+    steps = row_steps(engine)
     requests = [Request(context, len(context), i) for context in contexts(4, 6, 9, 5) for i in range(5)]
     done = engine.generate(requests, GREEDY)
     assert sum(steps) == sum(len(completion.ids) for completion in done[::5])
