@@ -9,6 +9,7 @@ structure. Serves any `transformers` model that takes its attention from `Attent
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -60,13 +61,14 @@ class Segments:
             return None
         key = (segment, window, like.dtype)
         if key not in self._made:
-            column = torch.arange(seen, device=like.device)
-            position = column[seen - own :, None]
-            hidden = column > position
-            if narrow:
-                hidden |= column <= position - window
-            mask = torch.zeros(own, seen, dtype=like.dtype, device=like.device)
-            self._made[key] = mask.masked_fill_(hidden, float("-inf"))
+            with torch.inference_mode(False):  # whoever comes next may want gradients
+                column = torch.arange(seen, device=like.device)
+                position = column[seen - own :, None]
+                hidden = column > position
+                if narrow:
+                    hidden |= column <= position - window
+                mask = torch.zeros(own, seen, dtype=like.dtype, device=like.device)
+                self._made[key] = mask.masked_fill_(hidden, float("-inf"))
         return self._made[key]
 
     def flat(self, device: torch.device) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, int, int]:
@@ -77,8 +79,9 @@ class Segments:
             starts = np.cumsum([0, *self.lengths])
             seen = [np.concatenate([np.arange(starts[i], starts[i + 1]) for i in chain]) for chain in self.chains]
             ends = np.cumsum([0, *map(len, seen)])
-            index, queries, keys = (torch.from_numpy(x).to(device) for x in (np.concatenate(seen), starts, ends))
-            self._made["flat"] = index, queries.int(), keys.int(), max(self.lengths), max(map(len, seen))
+            with torch.inference_mode(False):
+                index, queries, keys = (torch.from_numpy(x).to(device) for x in (np.concatenate(seen), starts, ends))
+                self._made["flat"] = index, queries.int(), keys.int(), max(self.lengths), max(map(len, seen))
         return self._made["flat"]
 
 
@@ -305,6 +308,9 @@ def _ragged(
 ) -> torch.Tensor:
     """One kernel for all segments; the last query of a segment sees its last key."""
     index, queries, keys, most_queries, most_keys = segments.flat(query.device)
+    # Torch before 2.12 groups heads unasked.
+    asked = "enable_gqa" in inspect.signature(varlen_attn).parameters
+    groups = {"enable_gqa": query.shape[1] != key.shape[1]} if asked else {}
     seen = varlen_attn(
         query[0].transpose(0, 1),
         key[0].transpose(0, 1)[index],
@@ -315,7 +321,7 @@ def _ragged(
         most_keys,
         scale=scale,
         window_size=(-1 if window is None else window - 1, 0),
-        enable_gqa=query.shape[1] != key.shape[1],
+        **groups,
     )
     return seen[None]
 

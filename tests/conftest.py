@@ -1,4 +1,4 @@
-"""What several test modules share: the smoke study, run once."""
+"""What several test modules share: the smoke study, run once; the devices to test on."""
 
 import os
 import subprocess
@@ -6,10 +6,19 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
 pytest.register_assert_rewrite("plots")  # so that a figure that fails shows its values
 
 REPOSITORY = Path(__file__).resolve().parent.parent
+DEVICES = ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
+
+
+@pytest.fixture(params=DEVICES)
+def device(request):
+    """Each device that is here, in turn, as the one where new tensors and models are made."""
+    with torch.device(request.param):
+        yield torch.device(request.param)
 
 
 def snakemake(*arguments: str, source: Path = REPOSITORY, home: Path | None = None) -> subprocess.CompletedProcess:

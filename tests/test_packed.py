@@ -19,7 +19,7 @@ def model(kind: str):
 
 
 def alone(plain, text):
-    return plain.base_model(torch.from_numpy(text.astype(np.int64))[None]).last_hidden_state[0]
+    return plain.base_model(torch.from_numpy(text.astype(np.int64))[None].to(plain.device)).last_hidden_state[0]
 
 
 def test_a_tree_by_hand():
@@ -68,6 +68,7 @@ def test_a_group_holds_so_many_distinct_tokens_or_one_sequence(sequences, size):
     assert list(groups([], size)) == []
 
 
+@pytest.mark.usefixtures("device")
 @pytest.mark.parametrize("kind", ["mistral", "mistral-window", "llama", "qwen2", "gemma2"])
 @pytest.mark.parametrize("shortest", [1, 8, 1000])
 def test_a_pack_gives_what_each_sequence_gives_alone(kind, shortest):
@@ -103,6 +104,7 @@ def test_an_accelerators_kernel_is_asked_for_the_same(kind, monkeypatch):
     torch.testing.assert_close(read(packing, packed), plain, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.usefixtures("device")
 def test_gradients_are_those_of_the_sequences_alone():
     plain, packing = model("mistral"), use_packs(model("mistral"))
     sequences = some_texts(6)
@@ -114,6 +116,39 @@ def test_gradients_are_those_of_the_sequences_alone():
     for (name, a), b in zip(plain.base_model.named_parameters(), packing.base_model.parameters(), strict=True):
         error = (b.grad - a.grad).abs().max() / a.grad.abs().max()
         assert error < 1e-4, f"{name}: {error}"
+
+
+@pytest.mark.usefixtures("device")
+@pytest.mark.parametrize("kind", ["mistral", "qwen2"])
+@pytest.mark.parametrize("bf16", [False, True])
+def test_a_pack_that_was_read_without_gradients_can_be_learned_from(kind, bf16):
+    packing, packed = use_packs(model(kind)), pack(some_texts(6))
+    with torch.autocast(packing.device.type, torch.bfloat16, enabled=bf16):
+        with torch.inference_mode():
+            before = read(packing, packed).clone()
+        states = read(packing, packed)
+    torch.testing.assert_close(states, before)
+    states.float().square().sum().backward()
+    assert all(x.grad.abs().sum() > 0 for x in packing.base_model.parameters())
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here: its kernel cannot be asked")
+@pytest.mark.parametrize("kind", ["mistral", "mistral-window", "llama"])
+def test_an_accelerators_kernel_gives_in_bf16_what_plain_attention_gives(kind, monkeypatch):
+    packing, packed = use_packs(model(kind).cuda()), pack(some_texts(12))
+    weight = torch.randn(32, device="cuda")
+
+    def found():
+        packing.zero_grad()
+        with torch.autocast("cuda", torch.bfloat16):
+            states = read(packing, packed)
+        (states.float() @ weight).tanh().sum().backward()
+        return [states.detach().float(), *(x.grad.clone() for x in packing.base_model.parameters())]
+
+    fast = found()
+    monkeypatch.setattr(module, "varlen_attn", None)
+    for a, b in zip(fast, found(), strict=True):
+        assert (a - b).norm() < 0.03 * b.norm()
 
 
 def test_a_model_with_other_attention_is_refused():

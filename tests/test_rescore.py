@@ -10,8 +10,6 @@ from asprm.engines import Request, Sampling
 from asprm.engines.local import LocalEngine
 from asprm.rescore import confidences, reader
 
-DEVICES = ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
-
 
 def random_model(kind):
     torch.manual_seed(0)
@@ -39,7 +37,6 @@ def one_by_one(model, prompts, solutions):
     return out
 
 
-@pytest.mark.parametrize("device", DEVICES)
 @pytest.mark.parametrize("kind", [*KINDS, "gpt2"])
 def test_confidences_are_those_of_a_plain_forward(kind, device):
     model = random_model(kind).to(device)
