@@ -172,7 +172,7 @@ def learn_all(run: Run) -> list[str]:
         size=1,
         folder=place / "histories",
         key={"settings": run.profile.reads("prm"), "tasks": tasks, "labels": digests, "inputs": run.inputs},
-        workers=1 if this_device() == "cuda" else min(run.workers, len(tasks)),
+        workers=min(run.workers, len(tasks)),
         label=f"reward models of {run.policy}",
     )
     for (artifact, *_), history in zip(tasks, histories, strict=True):

@@ -167,10 +167,16 @@ class Run:
 
     @property
     def workers(self) -> int:
-        """Processes that a heavy stage may start: the profile's, or one for each core that this job may use."""
+        """Processes that a heavy stage may start: the profile's; or one where a GPU computes, of which each would want
+        all; or one for each core that this job may use.
+        """
+        import torch
+
+        if self.profile.workers or torch.cuda.is_available():
+            return self.profile.workers or 1
         # Snakemake tells a job its share of the cores by this variable.
         given = os.environ.get("OMP_NUM_THREADS", "")
-        return self.profile.workers or (int(given) if given.isdecimal() else None) or os.cpu_count() or 1
+        return (int(given) if given.isdecimal() else None) or os.cpu_count() or 1
 
     @property
     def base(self) -> Path:

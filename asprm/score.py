@@ -242,7 +242,7 @@ def score_all(run: Run) -> list[str]:
         folder=run.work(f"best_of_n/{policy}"),
         key={"tasks": tasks, "settings": profile.reads("best_of_n"), "inputs": run.inputs},
         setup=partial(_Candidates, run),
-        workers=run.workers if this_device() == "cpu" else 1,
+        workers=run.workers,
         label=f"scores of {policy}",
     )
     written = []

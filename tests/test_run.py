@@ -7,6 +7,7 @@ from types import SimpleNamespace
 import numpy as np
 import pyarrow as pa
 import pytest
+import torch
 
 from asprm.artifacts import DiskFull, digest
 from asprm.profile import ProfileError, load_profile
@@ -59,7 +60,11 @@ def test_workers_and_methods_are_no_experiment():
 @pytest.mark.parametrize(("given", "workers"), [("3", 3), ("", os.cpu_count()), ("0", os.cpu_count())])
 def test_workers_are_the_profiles_or_the_jobs_cores(monkeypatch, given, workers):
     monkeypatch.setenv("OMP_NUM_THREADS", given)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     assert run().workers == workers
+    assert run(workers=5).workers == 5
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)  # of which every worker would want all
+    assert run().workers == 1
     assert run(workers=5).workers == 5
 
 
