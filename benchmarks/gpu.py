@@ -3,17 +3,17 @@
     python benchmarks/gpu.py        writes benchmarks/results/gpu.json, which the performance page shows
 
 Models: the shipped policies, and a randomly initialised Mistral of 7 billion parameters (speed needs no weights that
-know anything). Limits are of this device as it measures: bytes a second of a copy, operations a second of a large
-product. A step of generation reads all weights once; reading and training are bound by two and six operations per
-parameter and token. Nothing is written where there is no GPU.
+know anything); the PRMs are of the same shapes. Limits are of this device as it measures: bytes a second of a copy,
+operations a second of a large product. A step of generation reads all weights and what the cache holds once; reading
+and training are bound by two and six operations per parameter and token. Nothing is written where there is no GPU.
 """
 
 import copy
+import gc
 import json
-import math
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -21,12 +21,14 @@ import torch
 from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForTokenClassification, PreTrainedModel
 
 from asprm.engines import Request, Sampling
+from asprm.engines.executor import load_executor
 from asprm.engines.local import LocalEngine
 from asprm.packed import pack, read, use_packs
 from asprm.tvd import guided_decode
 
 ROOT = Path(__file__).resolve().parent.parent
 OUT = ROOT / "benchmarks/results/gpu.json"
+CANDIDATES, SHARE = 8, 0.02  # of guided decoding: candidates of a decision, decisions a token
 BILLIONS = {
     "hidden_size": 4096, "intermediate_size": 14336, "num_hidden_layers": 32, "num_attention_heads": 32,
     "num_key_value_heads": 8, "vocab_size": 32000, "max_position_embeddings": 4096, "sliding_window": None,
@@ -38,33 +40,47 @@ def main() -> None:
         sys.exit("no GPU here: nothing is measured, and the page goes on saying so")
     device, dtype = torch.device("cuda"), torch.bfloat16
     ceiling = ceilings(device, dtype)
-    rows = []
-    configs = {path.name: AutoConfig.from_pretrained(path) for path in sorted((ROOT / "data/policies").iterdir())}
-    for name, config in (configs | {"random 7B": AutoConfig.for_model("mistral", **BILLIONS)}).items():
-        rows += measured(name, config, device, dtype, ceiling)
-        torch.cuda.empty_cache()
-    OUT.write_text(json.dumps(rows, indent=1) + "\n")
-    for row in rows:
-        print(row)
+    shipped = sorted((ROOT / "data/policies").iterdir())
+    models = [("random 7B", AutoConfig.for_model("mistral", **BILLIONS), None, (256, 32))]
+    models += [(f"policy {x.name}", AutoConfig.from_pretrained(x), x, (256,)) for x in shipped]
+    found = {
+        "gpu": torch.cuda.get_device_name(),
+        "torch": torch.__version__,
+        "command": "python benchmarks/gpu.py",
+        "bytes_per_second": ceiling[0],
+        "operations_per_second": ceiling[1],
+        "rows": [],
+    }
+    for name, config, path, requests in models:
+        for row in measured(name, config, device, dtype, ceiling, path=path, requests=requests):
+            print(row, flush=True)
+            found["rows"].append(row)
+            OUT.write_text(json.dumps(found, indent=1) + "\n")
 
 
 def ceilings(device: torch.device, dtype: torch.dtype, size: int = 8192) -> tuple[float, float]:
     """Bytes a second that a copy moves, operations a second of a square product."""
     a = torch.randn(size, size, device=device, dtype=dtype)
-    moved, done = seconds(a.clone, device), seconds(lambda: a @ a, device)
-    return 2 * a.numel() * a.element_size() / moved, 2 * size**3 / done
+    moved, done = (np.median(seconds(work, device, 5)) for work in (a.clone, lambda: a @ a))
+    return float(2 * a.numel() * a.element_size() / moved), float(2 * size**3 / done)
 
 
-def seconds(work: Callable[[], object], device: torch.device, repeats: int = 5) -> float:
-    """Median of the repeats, after one that warms up."""
-    taken = []
-    for _ in range(repeats + 1):
-        start = time.perf_counter()
-        work()
-        if device.type == "cuda":
-            torch.cuda.synchronize()
-        taken.append(time.perf_counter() - start)
-    return float(np.median(taken[1:]))
+def seconds(work: Callable[[], object], device: torch.device, repeats: int) -> np.ndarray:
+    """Of each repeat, after one that warms up: libraries choose kernels, and steps are captured."""
+    return np.array([timed(work, device) for _ in range(repeats + 1)][1:])
+
+
+def paired(work: Callable[[], object], plain: Callable[[], object], device: torch.device, repeats: int) -> np.ndarray:
+    """How many times as long the work takes as what it is held against, turn by turn."""
+    return np.array([timed(work, device) / timed(plain, device) for _ in range(repeats + 1)][1:])
+
+
+def timed(work: Callable[[], object], device: torch.device) -> float:
+    start = time.perf_counter()
+    work()
+    if device.type == "cuda":
+        torch.cuda.synchronize()
+    return time.perf_counter() - start
 
 
 def measured(
@@ -74,60 +90,120 @@ def measured(
     dtype: torch.dtype,
     ceiling: tuple[float, float],
     *,
-    requests: int = 256,
+    path: Path | None = None,
+    requests: Sequence[int] = (256, 32),
     prompt: int = 64,
     new: int = 128,
     repeats: int = 3,
-) -> list[dict]:
-    """Rows of what a model of this configuration, randomly initialised, does a second, and at most could."""
+) -> Iterator[dict]:
+    """Rows of what a model of this configuration does a second, and at most could.
+
+    path: where its weights are; None: they are random. requests: of `prompt` and `new` tokens each, decoded at once.
+    """
     rng = np.random.default_rng(0)
-    bandwidth, operations = ceiling
+    operations = ceiling[1]
     config.eos_token_id = None  # so that every request runs to its full length
-    with torch.device(device):
-        policy = AutoModelForCausalLM.from_config(config, dtype=dtype, attn_implementation="sdpa")
-    engine = LocalEngine(policy, None, rows=requests)
-    some = [Request(rng.integers(3, config.vocab_size, prompt), prompt, i) for i in range(requests)]
+    policy, prm = causal(config, device, dtype, path), classifier(config, device, dtype)
     weights = sum(x.numel() for x in policy.parameters())
-    size = weights * policy.dtype.itemsize
-    found = []
+    if not config.tie_word_embeddings:  # of these a token reads one row
+        weights -= policy.get_input_embeddings().weight.numel()
 
-    def row(what: str, value: float, limit: float, unit: str = "tokens/s") -> None:
-        share = value / limit if limit and math.isfinite(limit) else math.nan
-        found.append({"model": name, "what": what, "value": round(value, 3), "unit": unit,
-                      "limit": round(limit, 3), "share of limit": round(share, 3)})  # fmt: skip
+    def row(what: str, values: np.ndarray, limit: float, unit: str = "tokens/s") -> dict:
+        value, low, high = (float(f(values)) for f in (np.median, np.min, np.max))
+        share = value / limit if unit == "tokens/s" else limit / value
+        numbers = {"value": value, "low": low, "high": high, "limit": limit, "share of limit": share}
+        rounded = {key: float(f"{x:.4g}") for key, x in numbers.items()}
+        return {"model": name, "what": what, "unit": unit} | rounded | {"repeats": repeats}
 
-    def greedy() -> object:
-        return engine.generate(some, Sampling(0, max_new_tokens=new))
+    for count in requests:
+        some = [Request(rng.integers(3, config.vocab_size, prompt), prompt, i) for i in range(count)]
+        for what, *rest in decoding(policy, prm, some, new, weights, ceiling, repeats):
+            yield row(f"{what}, {count} at once", *rest)
+    del policy
+    gc.collect()
+    if device.type == "cuda":
+        torch.cuda.empty_cache()
 
-    taken = seconds(lambda: engine.generate(some, Sampling(1.0, max_new_tokens=new)), device, repeats)
-    row("rollouts", requests * new / taken, requests * min(bandwidth / size, operations / (2 * weights * requests)))
-
-    prm = classifier(config, device, dtype)
-    packed = pack(
-        [np.append(x.context, rng.integers(3, config.vocab_size, new)) for x in some[: max(1, requests // 8)]]
-    )
+    packed = pack([rng.integers(3, config.vocab_size, prompt + new) for _ in range(max(2, requests[0] // 16))])
     tokens, ends = packed.ids.shape[1], np.array([places[-1] for places in packed.places])
 
     @torch.inference_mode()
     def scoring() -> object:
         return prm.score(read(prm, packed, ends))
 
-    row("PRM scoring", tokens / seconds(scoring, device, repeats), operations / (2 * weights))
-
-    trigger = float(np.quantile(np.concatenate([x.confidences for x in greedy()]), 0.02))
-    plain = seconds(greedy, device, repeats)
-    guided = seconds(
-        lambda: list(guided_decode(engine, prm, some, trigger=trigger, max_new_tokens=new)), device, repeats
-    )
-    row("TVD at 2 % decisions, against greedy", guided / plain, 1.0, "× the time")
+    yield row("PRM scoring", tokens / seconds(scoring, device, repeats), operations / (2 * weights))
 
     def training() -> None:
         prm.zero_grad()
         prm.score(read(prm, packed, ends)).float().square().mean().backward()
 
     prm.train()
-    row("PRM training, forward and backward", tokens / seconds(training, device, repeats), operations / (6 * weights))
-    return found
+    rate = tokens / seconds(training, device, repeats)
+    yield row("PRM training, forward and backward", rate, operations / (6 * weights))
+
+
+def decoding(
+    policy: PreTrainedModel,
+    prm: PreTrainedModel,
+    some: Sequence[Request],
+    new: int,
+    weights: int,
+    ceiling: tuple[float, float],
+    repeats: int,
+) -> Iterator[tuple]:
+    """What was measured with the requests side by side: values, limit, unit. weights: how many a token reads."""
+    device, count, prompt = policy.device, len(some), some[0].start
+    bandwidth, operations = ceiling
+    engine, guide = LocalEngine(policy, None, rows=count), load_executor(prm)
+    shape = engine.executor.shape
+    cache = shape.layers * shape.width * shape.dtype.itemsize * count * (prompt + new / 2)  # bytes, on average
+    step = max((weights * shape.dtype.itemsize + cache) / bandwidth, 2 * weights * count / operations)
+    least = new * step + 2 * weights * count * prompt / operations  # seconds
+    sampling, greedy = Sampling(1.0, max_new_tokens=new), Sampling(0, max_new_tokens=new)
+
+    taken = seconds(lambda: engine.generate(some, sampling), device, repeats)
+    yield "rollouts", count * new / taken, count * new / least
+    graphs, engine.executor.graphs = engine.executor.graphs, None
+    taken = seconds(lambda: engine.generate(some, sampling), device, repeats)
+    yield "the same without CUDA graphs", count * new / taken, count * new / least
+    engine.executor.graphs = graphs
+    taken = seconds(lambda: generate(policy, some, new), device, repeats)
+    yield "the same by transformers.generate", count * new / taken, count * new / least
+
+    confidences = np.concatenate([x.confidences for x in engine.generate(some, greedy)])
+    options = {"trigger": float(np.quantile(confidences, SHARE)), "candidates": CANDIDATES, "max_new_tokens": new}
+    ratios = paired(
+        lambda: list(guided_decode(engine, guide, some, **options)),
+        lambda: engine.generate(some, greedy),
+        device,
+        repeats,
+    )
+    # The PRM reads every text once, and the candidates.
+    reading = 2 * weights * count * (prompt + new + CANDIDATES * SHARE * new) / operations
+    yield (
+        "TVD at 2 % decisions",
+        ratios,
+        1 + reading / (new * step + 2 * weights * count * prompt / operations),
+        "× greedy",
+    )
+
+
+@torch.inference_mode()
+def generate(policy: PreTrainedModel, some: Sequence[Request], new: int) -> torch.Tensor:
+    ids = torch.from_numpy(np.stack([request.context for request in some])).to(policy.device)
+    options = {"do_sample": True, "top_k": 0, "max_new_tokens": new, "pad_token_id": 0}
+    return policy.generate(ids, attention_mask=torch.ones_like(ids), **options)
+
+
+def causal(config: AutoConfig, device: torch.device, dtype: torch.dtype, path: Path | None) -> PreTrainedModel:
+    """The language model in a folder, or one of random weights; either goes on for ever."""
+    if path is not None:
+        model = AutoModelForCausalLM.from_pretrained(path, config=config, dtype=dtype).to(device)
+    else:
+        with torch.device(device):
+            model = AutoModelForCausalLM.from_config(config, dtype=dtype, attn_implementation="sdpa")
+    model.generation_config.eos_token_id = None
+    return model.eval()
 
 
 def classifier(config: AutoConfig, device: torch.device, dtype: torch.dtype) -> PreTrainedModel:

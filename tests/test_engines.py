@@ -19,7 +19,7 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
-from asprm.engines import Request, Sampling, load_engine
+from asprm.engines import Request, Sampling, lean, load_engine, local
 from asprm.engines.executor import Executor, load_executor, packs
 from asprm.engines.lean import LeanExecutor
 from asprm.engines.local import LocalEngine
@@ -62,7 +62,7 @@ def tiny(kind: str = "mistral", seed: int = 0):
     return AutoModelForCausalLM.from_config(config(kind)).eval()
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def model():
     return tiny()
 
@@ -91,10 +91,10 @@ def python_uniform(seed: int, count: int) -> float:
 
 
 def plain_draw(logits: torch.Tensor, seed: int, count: int, sampling: Sampling) -> tuple[int, float]:
-    confidences = logits.double().softmax(-1).numpy()
+    confidences = logits.double().softmax(-1).cpu().numpy()
     if sampling.temperature == 0:
         return int(confidences.argmax()), confidences.max()
-    p = (logits.double() / sampling.temperature).softmax(-1).numpy()
+    p = (logits.double() / sampling.temperature).softmax(-1).cpu().numpy()
     if sampling.top_k:
         p = np.where(p >= np.sort(p)[-min(sampling.top_k, len(p))], p, 0)
     order = np.argsort(-p, kind="stable")
@@ -117,6 +117,7 @@ def reference(model, request: Request, sampling: Sampling) -> tuple[list[int], l
     return out, confidences, False
 
 
+@pytest.mark.usefixtures("device")
 @pytest.mark.parametrize("sampling", [GREEDY, SAMPLED], ids=["greedy", "sampled"])
 @pytest.mark.parametrize("kind", KINDS)
 def test_equals_plain_decoding_token_for_token(kind, sampling):
@@ -142,9 +143,11 @@ def test_llama_and_mistral_get_the_lean_executor_and_the_generic_one_agrees(monk
         assert a.ids.tolist() == b.ids.tolist()
 
 
+@pytest.mark.usefixtures("device")
 @pytest.mark.parametrize("kind", ["mistral", "mistral-window", "llama", "gpt_neox"])
 @pytest.mark.parametrize("head", ["language", "score"])
-def test_chunks_steps_and_branches_equal_plain_forwards(kind, head):
+def test_chunks_steps_and_branches_equal_plain_forwards(kind, head, monkeypatch):
+    monkeypatch.setattr(lean, "_PADDED", 16)
     torch.manual_seed(3)
     plain = {
         "language": lambda: AutoModelForCausalLM.from_config(config(kind)),
@@ -152,6 +155,9 @@ def test_chunks_steps_and_branches_equal_plain_forwards(kind, head):
     }[head]().eval()
     texts = contexts(9, 14, 6)
     executors = [Executor(plain), load_executor(plain)]
+    if kind != "gpt_neox":
+        executors.append(LeanExecutor(plain))
+        executors[-1].together = not executors[-1].together  # as on the other kind of device
     alternatives = [np.array(ids, np.int32) for ids in ([5, 6, 5], [7], [])]
 
     @torch.inference_mode()
@@ -174,7 +180,7 @@ def test_chunks_steps_and_branches_equal_plain_forwards(kind, head):
             state = torch.tensor([[0, 8], [0, length]])
             text = {2: texts[2], 3: texts[0][:4]}[source]
             torch.testing.assert_close(
-                executor.step(rows, *state, state[1].numpy())[1], last([*text, 8]), rtol=1e-5, atol=1e-5
+                executor.step(rows, *state, state[1].cpu().numpy())[1], last([*text, 8]), rtol=1e-5, atol=1e-5
             )
 
 
@@ -186,6 +192,7 @@ def test_the_lean_executor_shares_its_weights_with_the_model():
     assert torch.equal(model(torch.tensor([[5, 6, 7]])).logits, before)
 
 
+@pytest.mark.usefixtures("device")
 @pytest.mark.parametrize("sampling", [GREEDY, SAMPLED], ids=["greedy", "sampled"])
 def test_tokens_do_not_depend_on_the_batch(model, sampling):
     crowd = [Request(c, len(c), seed) for seed, c in enumerate(contexts(*range(1, 51)))]
@@ -221,6 +228,7 @@ def test_equal_requests_give_equal_completions_and_other_seeds_others(model):
     assert len({tuple(x.ids) for x in done}) == 5
 
 
+@pytest.mark.usefixtures("device")
 @pytest.mark.parametrize("temperature", [0.0, 0.15, 1.0])  # all stay together, they part late, they part at once
 @pytest.mark.parametrize("rows", [3, 64])
 def test_requests_that_share_rows_get_what_they_get_alone(model, rows, temperature):
@@ -259,6 +267,7 @@ def texts(requests: list[Request], done: list) -> set[bytes]:
     }
 
 
+@pytest.mark.usefixtures("device")
 @pytest.mark.parametrize("longest", [3, 8, 30])
 @pytest.mark.parametrize("rows", [1, 4, 256])
 @pytest.mark.parametrize("temperature", [0.0, 0.2, 1.0])
@@ -279,6 +288,18 @@ def test_requests_that_continue_what_others_write_join_them_and_get_what_they_ge
     stepped = shared_equals(alone, LocalEngine(model, None, rows=rows), some, sampling)
     if rows == 256:
         assert stepped == len(texts(some, alone))
+
+
+def test_all_room_is_there_again_at_the_end(model, monkeypatch):
+    rooms, take = [], local._take
+    monkeypatch.setattr(local, "_take", lambda *x: rooms.append(x[2:]) or take(*x))
+    (solution,) = contexts(30)
+    requests = [Request(solution, start, seed) for start in range(2, 31, 2) for seed in range(4)]
+    for engine in (LocalEngine(model, None, rows=20), LocalEngine(model, None, rows=20, share=False)):
+        engine.generate(requests, SAMPLED)
+        assert rooms[0] == rooms[-1] == (20, 40 if engine.share else 20)
+        assert min(rooms)[0] <= 0
+        rooms.clear()
 
 
 def test_a_waiting_request_that_cannot_be_continued_is_an_error(model):
@@ -370,6 +391,7 @@ def test_requests_of_one_prefix_are_one_row_though_more_than_there_is_room_for(m
     assert sum(steps) == sum(len(completion.ids) for completion in done[::5])
 
 
+@pytest.mark.usefixtures("device")
 def test_many_contexts_pass_through_few_rows(model):
     engine = LocalEngine(model, None, rows=2)
     requests = [Request(c, len(c), i) for i, c in enumerate(contexts(*range(1, 40)))] * 2
@@ -420,7 +442,7 @@ def test_draws_follow_the_distribution():
 
 def test_packs_keep_the_order_and_the_limit():
     assert packs([3, 3, 3, 9, 1], limit=6) == [[0, 1], [2], [3], [4]]
-    assert packs([]) == []
+    assert packs([], limit=6) == []
 
 
 def test_models_that_cannot_be_driven_are_refused():
@@ -429,6 +451,19 @@ def test_models_that_cannot_be_driven_are_refused():
         LocalEngine(BloomForCausalLM(BloomConfig(vocab_size=40, hidden_size=32, n_layer=1, n_head=4)), None)
     with pytest.raises(ValueError, match="rows is 0"):
         LocalEngine(tiny(), None, rows=0)
+
+
+def test_a_reward_model_in_bf16_may_score_a_token_at_zero():
+    torch.manual_seed(0)
+    prm = AutoModelForTokenClassification.from_config(config("mistral", num_labels=1)).eval()
+    ids = torch.arange(1, 97)[None] % VOCABULARY
+    with torch.no_grad():
+        states = prm.model(ids[:, :16]).last_hidden_state[0, [7, 15]]  # whichever is looked at last
+        weight = prm.score.weight[0]
+        weight -= weight @ torch.linalg.pinv(states) @ states
+        prm.score.bias.zero_()
+        assert (states @ weight).abs().max() < 1e-5
+    load_executor(prm.to(torch.bfloat16))
 
 
 def test_load_engine_reads_a_folder(tmp_path, model):

@@ -68,13 +68,14 @@ def reference(model, prm, request, trigger, candidates, max_new_tokens):
             logits = prm(texts).logits[:, -1, 0]
             token = int(best[logits.argmax()])
             decisions.append(len(out))
-            scores.append(logits.sigmoid().numpy())
+            scores.append(logits.sigmoid().cpu().numpy())
             if token != best[0]:
                 changed.append(len(out))
         out.append(token)
     return out, decisions, changed, np.array(scores)
 
 
+@pytest.mark.usefixtures("device")
 @pytest.mark.parametrize(
     ("kind", "trigger", "candidates", "count"),
     [

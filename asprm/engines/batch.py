@@ -49,7 +49,9 @@ class Batch:
     def admit(self, requests: list[Request]) -> None:
         """Put requests into the holes and behind the last row; close the holes that remain."""
         appended = max(0, len(requests) - len(self.holes))
-        self.rows.reserve(len(self.live) + appended, max((request.start for request in requests), default=0))
+        # What a captured step reads is not to move: there rows get their whole length at once.
+        lengths = [self.end(request) if self.executor.graphs else request.start for request in requests]
+        self.rows.reserve(len(self.live) + appended, max(lengths, default=0))
         for i in range(0, len(requests), self.prefixes.limit):
             group = requests[i : i + self.prefixes.limit]
             sources = self.prefixes.find(group)

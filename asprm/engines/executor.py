@@ -10,15 +10,20 @@ PRM: a PRM is the same backbone with a head of one output.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 
 import numpy as np
 import torch
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from transformers import PreTrainedModel
 from transformers.cache_utils import DynamicCache, DynamicLayer
 
+from asprm.engines.graphs import Graphs
 from asprm.engines.rows import Rows, RowsCache, Shape
 
-_PACK = 2048  # tokens read in one forward: enough to keep the cores busy, few enough to stay in their caches
+# Tokens read in one forward: enough to keep the cores busy, few enough to stay in a CPU's caches.
+_PACK, _PACK_ACCELERATED = 2048, 16384
+_KEPT = 0.9  # of the accelerator's free memory, for the cache
 
 
 class Piece:
@@ -58,6 +63,8 @@ class Executor:
         if kinds - {"full_attention", "sliding_attention"}:
             raise ValueError(f"executor: {type(model).__name__} has layers of kind {sorted(kinds)}, expected attention")
         self.windows = {kind: window if kind == "sliding_attention" else self.positions for kind in sorted(kinds)}
+        self.pack = _PACK if self.device.type == "cpu" else _PACK_ACCELERATED
+        self.graphs = Graphs() if self.device.type == "cuda" else None
 
     @torch.inference_mode()
     def _shape(self) -> Shape:
@@ -72,14 +79,34 @@ class Executor:
         ((heads, key_dim, value_dim, dtype),) = layers
         return Shape(len(cache.layers), heads, key_dim, value_dim, dtype, self.device)
 
+    def fitting(self, length: int, held: int = 0) -> int:
+        """How many rows of `length` tokens a GPU's memory holds, at least one; a CPU is taken to hold any number.
+
+        held: bytes that will be given back. Half of what is free is left for forks, and for the cache of who guides.
+        """
+        if self.device.type != "cuda":
+            return 2**31
+        free, _ = torch.cuda.mem_get_info(self.device)
+        free += torch.cuda.memory_reserved(self.device) - torch.cuda.memory_allocated(self.device) + held
+        row = self.shape.layers * self.shape.width * self.shape.dtype.itemsize * length
+        return max(1, int(_KEPT * free / 2) // row)
+
     @torch.inference_mode()
     def step(self, rows: Rows, tokens: torch.Tensor, lengths: torch.Tensor, known: np.ndarray) -> torch.Tensor:
         """Append one token to each of the first B rows: the model's output for it, (B, V) float32.
 
         tokens, lengths: (B,) int64, the token and the row's length before it. known: lengths again, in host memory, so
-        that the accelerator need not be asked.
+        that the accelerator need not be asked. On CUDA the next step overwrites what this one returned.
         """
-        count, columns = len(tokens), rows.visible(int(known.max()) + 1)
+        longest = int(known.max()) + 1
+        if self.graphs is not None:
+            with self._kernels():
+                return self.graphs.step(self._step, rows, tokens, lengths, longest)
+        return self._step(rows, tokens, lengths, rows.visible(longest))
+
+    def _step(self, rows: Rows, tokens: torch.Tensor, lengths: torch.Tensor, columns: int) -> torch.Tensor:
+        """`step`, which reads the first `columns` columns."""
+        count = len(tokens)
         at = torch.arange(count, device=self.device) * rows.length + lengths
         mask = self._mask(lengths[:, None], lengths[:, None], columns)
         return self._forward(rows, slice(0, count), at, columns, tokens[:, None], lengths[:, None], mask)[:, 0]
@@ -104,8 +131,9 @@ class Executor:
         rows.reserve(rows.count, max((x.start + len(x.ids) for x in pieces), default=0))
         outputs = [torch.empty(0)] * len(pieces)
         wanted = [i for i, piece in enumerate(pieces) if len(piece.ids)]
-        for pack in packs([len(pieces[i].ids) for i in wanted]):
-            found = self._read(rows, [pieces[wanted[i]] for i in pack])
+        for pack in packs([len(pieces[i].ids) for i in wanted], self.pack):
+            with self._kernels():
+                found = self._read(rows, [pieces[wanted[i]] for i in pack])
             for i, output in zip(pack, found, strict=True):
                 outputs[wanted[i]] = output
         return None if branches is None else outputs
@@ -126,6 +154,14 @@ class Executor:
         mask = self._mask(positions, own, rows.visible(columns))
         output = self._forward(rows, which, at, rows.visible(columns), ids, positions, mask)
         return [output[i, len(piece.chunk) : len(piece.ids)] for i, piece in enumerate(pieces)]
+
+    def _kernels(self) -> AbstractContextManager:
+        """On CUDA, attention by other kernels than cuDNN's: these are planned, even compiled, for each new shape, which
+        took 0.07 to 1.4 seconds on an H100.
+        """
+        if self.device.type != "cuda":
+            return nullcontext()
+        return sdpa_kernel([SDPBackend.FLASH_ATTENTION, SDPBackend.EFFICIENT_ATTENTION, SDPBackend.MATH])
 
     def _mask(
         self, positions: torch.Tensor, columns: torch.Tensor, visible: int
@@ -182,17 +218,21 @@ _UNFIT = (
 
 @torch.inference_mode()
 def _error(executor: Executor) -> float:
-    """The largest difference between reading, then stepping, and a plain forward, relative to the largest output."""
-    size = min(executor.positions, 8)
+    """The largest difference between reading, then stepping, and a plain forward, relative to the largest output.
+
+    Of several tokens: a PRM's only output may be close to zero after one.
+    """
+    size = min(executor.positions, 16)
     ids = np.arange(1, size + 1) % executor.config.vocab_size
-    plain = executor.model(torch.from_numpy(ids)[None].to(executor.device)).logits[0, -1].float()
+    plain = executor.model(torch.from_numpy(ids)[None].to(executor.device)).logits[0, size // 2 :].float()
     rows = Rows(executor.shape)
     rows.reserve(1, size)
     executor.read(rows, [0], [0], [ids[: size // 2]])
+    found = torch.empty_like(plain)
     for length in range(size // 2, size):
         state = torch.tensor([[ids[length]], [length]], device=executor.device)
-        output = executor.step(rows, *state, np.array([length]))[0]
-    return float((output - plain).abs().max() / plain.abs().max().clamp(min=1e-6))
+        found[length - size // 2] = executor.step(rows, *state, np.array([length]))[0]
+    return float((found - plain).abs().max() / plain.abs().max().clamp(min=1e-6))
 
 
 def additive_mask(
@@ -209,7 +249,7 @@ def additive_mask(
     return mask.masked_fill_(~seen, torch.finfo(dtype).min)
 
 
-def packs(sizes: Sequence[int], limit: int = _PACK) -> list[list[int]]:
+def packs(sizes: Sequence[int], limit: int) -> list[list[int]]:
     """Indices of consecutive items whose sizes together stay within `limit` (an item above it stands alone)."""
     out: list[list[int]] = []
     room = 0

@@ -26,11 +26,14 @@ from asprm.engines.rows import Rows
 from asprm.engines.sampling import draw
 from asprm.models import load_tokenizer, load_weights
 
+_PROMPT = 512  # tokens: of few problems' texts are more
+
 
 class LocalEngine:
     """An `Engine` (see asprm.engines) over a transformers causal language model.
 
-    rows: requests decoded side by side. executor: runs the model; guided decoding drives it directly.
+    rows: requests decoded side by side, fewer where a GPU's memory holds fewer. executor: runs the model; guided
+    decoding drives it directly.
     eos: ids that end a completion. share: requests are one row while their tokens are the same, which changes none.
     """
 
@@ -84,18 +87,22 @@ class LocalEngine:
         """
         first: deque[Request] = deque()
         rest = iter(requests)
+        made, waiting = 0, 0  # requests in the making, and those of them that wait for their prefix
         with self.batch(sampling.max_new_tokens) as batch:
             while True:
-                groups = [row.key for row in batch.live]
-                room = batch.limit - sum(len(group.drawing) for group in groups)  # each may come to need its own row
-                most = 2 * batch.limit - sum(len(group) for group in groups) if self.share else room
-                taken = list(_take(first, rest, room, most))
+                room = batch.limit - (made - waiting)  # each that draws may come to need its own row
+                taken = list(_take(first, rest, room, 2 * batch.limit - made if self.share else room))
                 for request in taken:
                     batch.check(request)
-                batch.admit(_together(taken) if self.share else [_row([request]) for request in taken])
+                rows = _together(taken) if self.share else [_row([request]) for request in taken]
+                made += len(taken)
+                waiting += len(taken) - sum(len(row.key.drawing) for row in rows)
+                batch.admit(rows)
                 if not batch.live:
                     return
-                ended, left = _step(batch, sampling)
+                ended, left, joined = _step(batch, sampling)
+                made -= len(ended) + len(left)
+                waiting -= joined + len(left)
                 first.extendleft(reversed(left))
                 for request, completion in ended:
                     if follow is not None:
@@ -106,9 +113,11 @@ class LocalEngine:
     def batch(self, max_new_tokens: int) -> Iterator[Batch]:
         """Rows to decode in, for `stream` and for those who choose tokens themselves (guided decoding)."""
         rows, read = (self._spare.pop() if self._spare else Rows(self.executor.shape) for _ in range(2))
-        prefixes = Prefixes(self.executor, read, limit=max(1, self.rows // 4))
+        length = min(_PROMPT + max_new_tokens, self.executor.positions)
+        limit = min(self.rows, self.executor.fitting(length, rows.store.nbytes + read.store.nbytes))
+        prefixes = Prefixes(self.executor, read, limit=max(1, limit // 4))
         try:
-            yield Batch(self.executor, rows, prefixes, limit=self.rows, eos=self.eos, max_new_tokens=max_new_tokens)
+            yield Batch(self.executor, rows, prefixes, limit=limit, eos=self.eos, max_new_tokens=max_new_tokens)
         finally:
             self._spare += [read, rows]
 
@@ -123,9 +132,6 @@ class _Group:
     def __init__(self, drawing: list[Request], waiting: list[list[Request]]) -> None:
         self.draw(drawing)
         self.waiting = waiting
-
-    def __len__(self) -> int:
-        return len(self.drawing) + sum(map(len, self.waiting))
 
     def draw(self, drawing: list[Request]) -> None:
         """Let these draw."""
@@ -153,12 +159,13 @@ class _Group:
                 left += some
         return {token: _Group(drawing, waiting[token]) for token, drawing in going.items()}, left
 
-    def join(self, length: int) -> None:
-        """Let those draw whose prefix is written at this length."""
+    def join(self, length: int) -> int:
+        """Let those draw whose prefix is written at this length: how many these are."""
         new = [request for some in self.waiting for request in some if request.start == length]
         if new:
             self.draw(self.drawing + new)
             self.waiting = [later for some in self.waiting if (later := [x for x in some if x.start > length])]
+        return len(new)
 
 
 def _row(requests: Sequence[Request]) -> Request:
@@ -184,8 +191,9 @@ def _together(requests: Sequence[Request]) -> list[Request]:
     return [_row(some) for some in alike]
 
 
-def _step(batch: Batch, sampling: Sampling) -> tuple[list[tuple[Request, Completion]], list[Request]]:
-    """A token for every request of every row: those that ended, with what, and those for which no row waits any more.
+def _step(batch: Batch, sampling: Sampling) -> tuple[list[tuple[Request, Completion]], list[Request], int]:
+    """A token for every request of every row: those that ended, with what; those for whose prefix no row is left; how
+    many begin to draw.
 
     A row goes on with the requests that drew one token, and a fork of it with those that drew another.
     """
@@ -216,14 +224,12 @@ def _step(batch: Batch, sampling: Sampling) -> tuple[list[tuple[Request, Complet
     rows = np.setdiff1d(np.arange(len(groups)), over)
     batch.advance(rows, tokens[rows, chosen[rows]], confidences[rows, chosen[rows]])
     batch.holes += over
-    for group, length in zip(groups, lengths.tolist(), strict=True):
-        if group.waiting:
-            group.join(length + 1)
+    joined = sum(g.join(length + 1) for g, length in zip(groups, lengths.tolist(), strict=True) if g.waiting)
     for source, request, token, confidence in forks:
         row = batch.fork(source, request, token, confidence)
         batch.stop[row] = batch.end(request.key.drawing[0])
-        request.key.join(int(batch.state[1, row]) + 1)
-    return ended, left
+        joined += request.key.join(int(batch.state[1, row]) + 1)
+    return ended, left, joined
 
 
 def _part(
@@ -255,7 +261,7 @@ def _draw(
     seeds[drawn] = np.concatenate([group.seeds for group in groups])
     counts[drawn] = np.repeat(lengths, sizes) - np.concatenate([group.starts for group in groups])
     outputs = batch.step()
-    found = draw(outputs, *torch.from_numpy(both).to(outputs.device, non_blocking=True), sampling)
+    found = draw(outputs, *torch.from_numpy(both), sampling)
     # One transfer for both, which is the step's only wait for the accelerator.
     both = torch.stack([found[0].int(), found[1].view(torch.int32)]).cpu().numpy()
     tokens, confidences = both[0], both[1].view(np.float32)

@@ -35,9 +35,9 @@ def draw(
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Tokens: ids int64 and confidences float32, both of the shape of `seeds`.
 
-    logits: (B, V) float32. seeds, counts: (B,) int64, or (B, K) for K draws from each row; counts may be (B, 1). Equal
-    seeds draw equal tokens in either shape. The confidence is the token's softmax probability at
-    temperature 1, whatever the sampling.
+    logits: (B, V) float32. seeds, counts: (B,) int64, or (B, K) for K draws from each row; counts may be (B, 1). They
+    are best left in host memory, where hashing a few numbers costs less than a launch. Equal seeds draw equal tokens in
+    either shape. The confidence is the token's softmax probability at temperature 1, whatever the sampling.
     """
     probabilities = logits.softmax(-1)
     if sampling.temperature == 0:
@@ -46,7 +46,8 @@ def draw(
     tempered = probabilities if sampling.temperature == 1 else (logits / sampling.temperature).softmax(-1)
     cumulative = _filter(tempered, sampling).cumsum(-1)
     # The first token at which the cumulative mass exceeds u times the whole; u < 1, so there is one.
-    target = uniforms(seeds, counts).view(len(logits), -1) * cumulative[:, -1:]
+    chance = uniforms(seeds, counts).to(logits.device, non_blocking=True)
+    target = chance.view(len(logits), -1) * cumulative[:, -1:]
     tokens = torch.searchsorted(cumulative, target, right=True)
     return tokens.view(seeds.shape), probabilities.gather(-1, tokens).view(seeds.shape)
 

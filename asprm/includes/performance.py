@@ -48,8 +48,26 @@ def gpu(run: Run) -> str:
     file = REPOSITORY / "benchmarks" / "results" / "gpu.json"
     if not file.is_file():
         return "*Not measured.* No GPU was at hand when this site was built, and nothing is invented.\n"
-    rows = json.loads(file.read_text())
-    return table(list(rows[0]), [tuple(row.values()) for row in rows])
+    found = json.loads(file.read_text())
+    rows = [
+        (
+            row["model"],
+            row["what"],
+            _ratio(row["value"]),
+            f"{_ratio(row['low'])} to {_ratio(row['high'])}",
+            row["unit"],
+            _ratio(row["limit"]),
+            f"{100 * row['share of limit']:.0f} %",
+        )
+        for row in found["rows"]
+    ]
+    return (
+        table(["model", "what", "value", "spread", "unit", "limit", "of the limit"], rows, numbers=(2, 5, 6))
+        + f"\nMedians of {min(row['repeats'] for row in found['rows'])} or more repeats after one that warms up, with "
+        f"least and greatest, on one {found['gpu']}, torch {found['torch']}, by `{found['command']}`. This device "
+        f"copies {found['bytes_per_second'] / 1e12:.2f} TB/s and multiplies large matrices at "
+        f"{found['operations_per_second'] / 1e12:.0f} TFLOP/s in bf16: the limits are made of these two.\n"
+    )
 
 
 def stage_seconds(run: Run) -> str:
