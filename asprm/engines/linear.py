@@ -1,8 +1,9 @@
 """Products with weights, in fp32 on a CPU by the library that is fast there and rounds a row the same in any batch.
 
-torch gives fp32 products to MKL. On AMD processors MKL uses no AVX-512 (measured on one core of an EPYC that has it:
-108 GFLOP/s, oneDNN 250), so there they go to oneDNN. With AVX2 both reach 85 to 90 GFLOP/s a core from 128 rows on, and
-MKL two to three times as much as oneDNN at 8 to 32 rows.
+torch gives fp32 products to MKL, which uses AVX-512 on processors of its own maker and not on AMD's: on one core of an
+EPYC that has it, MKL reached 108 GFLOP/s and oneDNN 250, so there they go to oneDNN. Elsewhere MKL is as fast or
+faster: with AVX2 both reach 85 to 90 GFLOP/s a core from 128 rows on, with Intel's AVX-512 some 150; at 8 to 32 rows
+MKL does twice to three times as much as oneDNN, which also keeps code for every new shape.
 
 Both round a row the same whatever stands beside it, from a least number of rows on; fewer are padded up to it. The
 exception is MKL with a single output (a matrix times a vector), which therefore goes to oneDNN everywhere.
@@ -10,12 +11,22 @@ exception is MKL with a single output (a matrix times a vector), which therefore
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import torch
 import torch.nn.functional as F
 
+
+def _made_by_intel() -> bool:
+    try:
+        return "GenuineIntel" in Path("/proc/cpuinfo").read_text()
+    except OSError:  # not Linux: a Mac, then, and if it has AVX-512, Intel's
+        return True
+
+
 _ONEDNN = torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise")
-_WIDE = torch.backends.cpu.get_cpu_capability() == "AVX512"
-_FEW = 4  # MKL takes other ways below, oneDNN below 2
+_WIDE = torch.backends.cpu.get_cpu_capability() == "AVX512" and not _made_by_intel()
+_FEW = 16  # MKL takes other ways below (with AVX2 below 4), oneDNN below 2
 
 
 def linear(x: torch.Tensor, weight: torch.Tensor, plus: torch.Tensor | None = None) -> torch.Tensor:

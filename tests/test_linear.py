@@ -1,0 +1,31 @@
+"""Products: right, and of a row the same bits whatever stands beside it."""
+
+import pytest
+import torch
+
+from asprm.engines.linear import linear
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    """As the study's processes have."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.mark.parametrize(("outputs", "inputs"), [(192, 128), (128, 128), (768, 128), (128, 384), (1280, 128), (1, 128)])
+@pytest.mark.parametrize("add", [False, True])
+def test_a_row_is_the_same_bits_in_any_batch(outputs, inputs, add):
+    generator = torch.Generator().manual_seed(0)
+    weight, x, plus = (
+        torch.randn(shape, generator=generator) for shape in ((outputs, inputs), (700, inputs), (700, outputs))
+    )
+    whole = linear(x, weight, plus if add else None)
+    exact = x.double() @ weight.double().t() + (plus.double() if add else 0)
+    torch.testing.assert_close(whole.double(), exact, rtol=1e-5, atol=1e-4)
+    for count in [*range(1, 70), 100, 333, 511]:
+        for start in (0, 7):
+            part = slice(start, start + count)
+            assert torch.equal(linear(x[part], weight, plus[part] if add else None), whole[part])
