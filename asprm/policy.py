@@ -173,15 +173,6 @@ def learning_rate(step: int, steps: int, peak: float, warmup: int) -> float:
     return peak * 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(1, steps - warmup)))
 
 
-def _bf16_pays(device: str) -> bool:
-    """On CUDA always; on CPUs where bf16 products have instructions of their own."""
-    import torch
-
-    if device == "cuda":
-        return torch.cuda.is_bf16_supported()
-    return torch.cpu._is_avx512_bf16_supported()
-
-
 def train(
     settings,
     folder: Path,
@@ -202,6 +193,7 @@ def train(
     from transformers import AutoModelForCausalLM
 
     from asprm.models import load_tokenizer, load_weights
+    from asprm.packed import bf16_pays
 
     pairs = corpus(settings.mixture, seed, settings.care)
     sample = corpus(settings.mixture, seed + 1, settings.care)
@@ -212,7 +204,7 @@ def train(
         transplant(model, tokenizer, source, load_tokenizer(start))
     device = "cuda" if torch.cuda.is_available() else "cpu"
     model.to(device).train()
-    bf16 = _bf16_pays(device)
+    bf16 = bf16_pays(device)
     if device == "cpu" and bf16:
         use_fp32_attention(model)
     decay = [p for p in model.parameters() if p.ndim > 1]
