@@ -19,7 +19,7 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
-from asprm.engines import Request, Sampling, lean, load_engine, local
+from asprm.engines import Request, Sampling, attend, load_engine, local
 from asprm.engines.executor import Executor, load_executor, packs
 from asprm.engines.lean import LeanExecutor
 from asprm.engines.local import LocalEngine
@@ -147,7 +147,7 @@ def test_llama_and_mistral_get_the_lean_executor_and_the_generic_one_agrees(monk
 @pytest.mark.parametrize("kind", ["mistral", "mistral-window", "llama", "gpt_neox"])
 @pytest.mark.parametrize("head", ["language", "score"])
 def test_chunks_steps_and_branches_equal_plain_forwards(kind, head, monkeypatch):
-    monkeypatch.setattr(lean, "_PADDED", 16)
+    monkeypatch.setattr(attend, "_PADDED", 16)
     torch.manual_seed(3)
     plain = {
         "language": lambda: AutoModelForCausalLM.from_config(config(kind)),

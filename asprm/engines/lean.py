@@ -15,12 +15,12 @@ import torch.nn.functional as F
 from torch import nn
 from transformers import PreTrainedModel
 
+from asprm.engines.attend import alone, together
 from asprm.engines.executor import Executor, Piece, additive_mask
 from asprm.engines.linear import linear
 from asprm.engines.rows import Rows
 
 _BLOCK = 16  # rows; on an accelerator one block of all rows, for the launches
-_PADDED = 8192  # tokens that are read together, padding included, however little their lengths are alike
 
 
 class LeanExecutor(Executor):
@@ -119,15 +119,9 @@ class LeanExecutor(Executor):
         at = row * rows.length + own
         angles = self._at(positions, int(packed[1].max()) + 1)
         groups = (self.shape.heads, self.heads // self.shape.heads)
-        ends = [piece.start + len(piece.ids) for piece in pieces]
-        starts = np.cumsum([0, *(len(piece.ids) for piece in pieces)])
-        branches = [
-            i
-            for piece, end in zip(pieces, starts[1:].tolist(), strict=True)
-            for i in range(end - len(piece.branches), end)
-        ]
-        make = self._alike if self.together else self._alone
-        readers = make(rows, pieces, ends, starts, positions, own)
+        readers = (together if self.together else alone)(rows, pieces, groups[1], self.window)
+        ends = np.cumsum([len(piece.ids) for piece in pieces]).tolist()
+        branches = [i for x, end in zip(pieces, ends, strict=True) for i in range(end - len(x.branches), end)]
         x = self.embedding[ids]
         for number, layer in enumerate(self.layers):
             queries, new = self._project(layer, x, angles)
@@ -144,69 +138,6 @@ class LeanExecutor(Executor):
             x = layer.finish(x, seen.flatten(1))
         return self._output(x).split([len(piece.branches) for piece in pieces])
 
-    def _alone(
-        self,
-        rows: Rows,
-        pieces: Sequence[Piece],
-        ends: Sequence[int],
-        starts: np.ndarray,
-        positions: torch.Tensor,
-        own: torch.Tensor,
-    ) -> list[_Alone]:
-        """One reader a piece, of views: what is fast where a call costs little."""
-        # A row's beginning needs no mask where attention is plainly causal.
-        plain = [
-            not piece.start and not len(piece.branches) and end <= self.window
-            for piece, end in zip(pieces, ends, strict=True)
-        ]
-        if not all(plain):
-            masks = additive_mask(positions, own, max(ends), self.window, self.shape.dtype)
-        groups = self.heads // self.shape.heads
-        readers = []
-        for piece, end, is_plain, start in zip(pieces, ends, plain, starts.tolist(), strict=False):
-            part = slice(start, start + len(piece.ids))
-            # Of every layer: the row's keys and values, (heads, groups, end, dim).
-            keys, values = (
-                x.transpose(1, 2)[:, :, None].expand(-1, -1, groups, -1, -1)
-                for x in rows.split(rows.store[:, piece.row, :end])
-            )
-            readers.append(_Alone(part, len(piece.branches), keys, values, None if is_plain else masks[part, :end]))
-        return readers
-
-    def _alike(
-        self,
-        rows: Rows,
-        pieces: Sequence[Piece],
-        ends: Sequence[int],
-        starts: np.ndarray,
-        positions: torch.Tensor,
-        own: torch.Tensor,
-    ) -> list[_Alike]:
-        """Few readers, of pieces of like length or of few tokens: what is fast where a call costs as much as many
-        tokens do.
-        """
-        alike: list[list[int]] = []
-        for i in sorted(range(len(pieces)), key=lambda i: -len(pieces[i].ids)):
-            longest = len(pieces[alike[-1][0]].ids) if alike else 0
-            if not alike or (2 * len(pieces[i].ids) < longest and (len(alike[-1]) + 1) * longest > _PADDED):
-                alike.append([])
-            alike[-1].append(i)
-        readers = []
-        for some in alike:
-            longest = len(pieces[some[0]].ids)
-            # Padding stands for the first token: what becomes of it is thrown away.
-            places, filled = np.zeros((len(some), longest), np.int64), np.zeros((len(some), longest), bool)
-            for place, fill, i in zip(places, filled, some, strict=True):
-                place[: len(pieces[i].ids)] = np.arange(starts[i], starts[i + 1])
-                fill[: len(pieces[i].ids)] = True
-            columns = rows.visible(max(ends[i] for i in some))
-            which = torch.tensor([pieces[i].row for i in some], device=self.device)
-            places, kept = (torch.from_numpy(x).to(self.device) for x in (places, np.flatnonzero(filled)))
-            mask = additive_mask(positions[places], own[places], columns, self.window, self.shape.dtype)
-            mask = mask.repeat(1, self.heads // self.shape.heads, 1)[:, None]
-            readers.append(_Alike(rows, which, columns, places, kept, mask))
-        return readers
-
     def _project(
         self, layer: _Layer, x: torch.Tensor, angles: tuple[torch.Tensor, torch.Tensor]
     ) -> tuple[torch.Tensor, torch.Tensor]:
@@ -220,64 +151,6 @@ class LeanExecutor(Executor):
     def _output(self, x: torch.Tensor) -> torch.Tensor:
         output = linear(_norm(x, self.norm), self.head.weight)
         return (output if self.head.bias is None else output + self.head.bias).float()
-
-
-class _Alone:
-    """The attention of one piece. part: its tokens, of which the last `branches` are that."""
-
-    def __init__(
-        self, part: slice, branches: int, keys: torch.Tensor, values: torch.Tensor, mask: torch.Tensor | None
-    ) -> None:
-        self.part, self.branches, self.keys, self.values, self.mask = part, branches, keys, values, mask
-
-    def attend(self, queries: torch.Tensor, seen: torch.Tensor, number: int, last: bool) -> None:
-        """What the queries (N, heads, groups, dim) of layer `number` see, into the same place of `seen`; of the last
-        layer only what branches see.
-        """
-        part, mask = self.part, self.mask
-        if last:
-            if not self.branches:
-                return
-            part, mask = slice(part.stop - self.branches, part.stop), mask[-self.branches :]
-        heads = F.scaled_dot_product_attention(
-            queries[part].permute(1, 2, 0, 3),
-            self.keys[number],
-            self.values[number],
-            attn_mask=mask,
-            is_causal=mask is None,
-        )
-        seen[part] = heads.permute(2, 0, 1, 3)
-
-
-class _Alike:
-    """The attention of pieces of like length, padded. which: (P,) their rows. places: (P, Q) their tokens. filled:
-    which of the P · Q are no padding. mask: (P, 1, groups · Q, columns).
-    """
-
-    def __init__(
-        self,
-        rows: Rows,
-        which: torch.Tensor,
-        columns: int,
-        places: torch.Tensor,
-        filled: torch.Tensor,
-        mask: torch.Tensor,
-    ) -> None:
-        self.rows, self.which, self.columns, self.places, self.filled, self.mask = (
-            rows, which, columns, places, filled, mask,
-        )  # fmt: skip
-        self.out = places.flatten()[filled]
-
-    def attend(self, queries: torch.Tensor, seen: torch.Tensor, number: int, last: bool) -> None:
-        """As `_Alone.attend`, but of the last layer, too, what all see."""
-        groups = queries.shape[2]
-        read = self.rows.store[number, :, : self.columns].index_select(0, self.which)
-        keys, values = (x.transpose(1, 2) for x in self.rows.split(read))
-        heads = F.scaled_dot_product_attention(
-            queries[self.places].permute(0, 2, 3, 1, 4).flatten(2, 3), keys, values, attn_mask=self.mask
-        )
-        heads = heads.unflatten(2, (groups, -1)).permute(0, 3, 1, 2, 4).flatten(0, 1)
-        seen.index_copy_(0, self.out, heads.index_select(0, self.filled))
 
 
 class _Layer:
