@@ -1,7 +1,8 @@
 """What the benchmarks share: the shipped policy, its problems, paired timing, and the table of results.
 
 A benchmark compares two ways to do the same work, turn by turn in one process on the same threads, and reports the
-median of the ratios with the least and the greatest. `results/latest.json` holds the last rows of every promise.
+median of the ratios with the least and the greatest. `results/latest.json` holds the last rows of every promise on each
+kind of machine.
 """
 
 import json
@@ -92,7 +93,7 @@ def machine() -> str:
 
 
 def publish(rows: list[Row]) -> list[Row]:
-    """Print the rows as a table and put them in place of all rows of the same script in `results/latest.json`."""
+    """Print the rows as a table and put them in place of those of this script and machine in `results/latest.json`."""
     width = max(len(f"{x.promise} / {x.against}") for x in rows)
     print(f"\n{'promise / against':{width}}  {'ratio':>7}  {'spread':>15}  target")
     for x in rows:
@@ -100,7 +101,8 @@ def publish(rows: list[Row]) -> list[Row]:
         print(f"{f'{x.promise} / {x.against}':{width}}  {x.ratio:7.3g}  {spread:>15}  {x.target}")
     print(f"{rows[0].repeats} paired runs; {rows[0].machine}; {rows[0].command}")
     known = json.loads(RESULTS.read_text()) if RESULTS.exists() else []
-    known = [x for x in known if x["command"] != rows[0].command] + [asdict(x) for x in rows]
+    same = (rows[0].command, rows[0].machine)
+    known = [x for x in known if (x["command"], x["machine"]) != same] + [asdict(x) for x in rows]
     RESULTS.parent.mkdir(parents=True, exist_ok=True)
     temporary = RESULTS.with_suffix(".tmp")
     temporary.write_text(json.dumps(known, indent=1, ensure_ascii=False) + "\n")

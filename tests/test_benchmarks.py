@@ -42,16 +42,23 @@ def test_growth_runs_every_stage(monkeypatch, tmp_path):
     assert len(set(pq.read_table(table)["problem"].to_pylist())) == 6
 
 
-def test_a_scripts_rows_take_the_place_of_all_that_it_wrote_before(monkeypatch, tmp_path):
+def test_a_scripts_rows_take_the_place_of_all_that_it_wrote_before_on_such_a_machine(monkeypatch, tmp_path):
     common = benchmark("common")
     monkeypatch.setattr(common, "RESULTS", tmp_path / "latest.json")
-    for script, against in (("labels", "batch 256"), ("tvd", "greedy"), ("labels", "batch 128")):
+    for script, against, machine in (
+        ("labels", "batch 256", "this"),
+        ("labels", "batch 64", "other"),
+        ("tvd", "greedy", "this"),
+        ("labels", "batch 128", "this"),
+    ):
         monkeypatch.setattr(common.sys, "argv", [f"benchmarks/{script}.py"])
+        monkeypatch.setattr(common, "machine", lambda machine=machine: machine)
         common.publish([common.row("labels per second", against, [2.0, 3.0, 4.0], "≥ 3")])
     kept = json.loads((tmp_path / "latest.json").read_text())
-    assert [(row["command"], row["against"]) for row in kept] == [
-        ("python benchmarks/tvd.py", "greedy"),
-        ("python benchmarks/labels.py", "batch 128"),
+    assert [(row["command"], row["against"], row["machine"]) for row in kept] == [
+        ("python benchmarks/labels.py", "batch 64", "other"),
+        ("python benchmarks/tvd.py", "greedy", "this"),
+        ("python benchmarks/labels.py", "batch 128", "this"),
     ]
 
 

@@ -80,8 +80,12 @@ def test_a_missed_target_is_marked(monkeypatch, tmp_path):
     assert meets(5.0, "—") is None
     rows = [
         {"promise": name, "against": "another", "ratio": ratio, "low": 1.0, "high": 1445.0, "target": target}
-        | {"repeats": 5, "command": "python benchmarks/x.py", "machine": "a machine"}
-        for name, ratio, target in (("kept", 4.0, "≥ 3"), ("missed", 2.996, "≥ 3"), ("free", 2.0, "—"))
+        | {"repeats": 5, "command": "python benchmarks/x.py", "machine": machine}
+        for name, ratio, target, machine in (
+            ("kept", 4.0, "≥ 3", "a machine"),
+            ("missed", 2.996, "≥ 3", "another"),
+            ("free", 2.0, "—", "a machine"),
+        )
     ]
     (tmp_path / "benchmarks/results").mkdir(parents=True)
     (tmp_path / "benchmarks/results/latest.json").write_text(json.dumps(rows))
@@ -93,3 +97,24 @@ def test_a_missed_target_is_marked(monkeypatch, tmp_path):
     assert "✗" in marks["missed"]
     assert "2.996" in marks["missed"]  # rounded it would seem to be met
     assert not set("✓✗") & set(marks["free"])
+    begins = {"**a machine**", "**another**", "| kept |", "| free |", "| missed |"}
+    each = [begin.strip("*| ") for line in lines for begin in begins if line.startswith(begin)]
+    assert each == ["a machine", "kept", "free", "another", "missed"]
+
+
+def test_a_gpu_is_shown_with_its_limits_and_its_absence_said(monkeypatch, tmp_path):
+    monkeypatch.setattr(performance, "REPOSITORY", tmp_path)
+    assert "Not measured" in performance.gpu(None)
+    row = {"model": "7B", "what": "rollouts", "unit": "tokens/s", "value": 15210.0, "low": 14950.0, "high": 15300.0}
+    found = {"gpu": "a card", "torch": "2.11.0", "command": "python benchmarks/gpu.py", "bytes_per_second": 3.01e12}
+    found |= {
+        "operations_per_second": 7.9e14,
+        "rows": [row | {"limit": 30000.0, "share of limit": 0.507, "repeats": 3}],
+    }
+    (tmp_path / "benchmarks/results").mkdir(parents=True)
+    (tmp_path / "benchmarks/results/gpu.json").write_text(json.dumps(found))
+    page = performance.gpu(None)
+    assert "| 7B | rollouts | 15,210 | 14,950 to 15,300 | tokens/s | 30,000 | 51 % |" in page
+    assert "one a card, torch 2.11.0" in page
+    assert "3.01 TB/s" in page
+    assert "790 TFLOP/s" in page

@@ -3,6 +3,8 @@ went.
 """
 
 import json
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from asprm.includes.provenance import manifests, seconds_of
 from asprm.includes.tables import table
@@ -15,20 +17,26 @@ def promises(run: Run) -> str:
     rows = json.loads(file.read_text()) if file.is_file() else []
     if not rows:
         return "*Not measured.* `make bench` measures.\n"
+    commands = ", ".join(f"`{command}`" for command in sorted({row["command"] for row in rows}))
+    tables = [_on(machine, rows) for machine in sorted({row["machine"] for row in rows})]
+    return "\n".join(tables) + (
+        f"\nMedians of {min(row['repeats'] for row in rows)} or more paired repeats, with least and greatest. A ✗ "
+        f"stands where the median misses the target. Made by {commands}.\n"
+    )
+
+
+def _on(machine: str, rows: Sequence[Mapping[str, Any]]) -> str:
+    """The rows that were measured on the machine, under its name."""
     marks = {True: "✓", False: "✗", None: ""}
     shown = []
     for row in rows:
-        ratio = _ratio(row["ratio"], 4)  # one digit more than its target: 1.304 misses 1.3
-        low, high = (_ratio(row[name]) for name in ("low", "high"))
-        met = marks[meets(row["ratio"], row["target"])]
-        shown.append((row["promise"], row["against"], ratio, f"{low} to {high}", row["target"], met))
-    machines = "; ".join(sorted({row["machine"] for row in rows}))
-    commands = ", ".join(f"`{command}`" for command in sorted({row["command"] for row in rows}))
-    return (
-        table(["promise", "against", "ratio", "spread", "target", "met"], shown, numbers=(2,))
-        + f"\nMedians of {min(row['repeats'] for row in rows)} or more paired repeats, with least and greatest, "
-        f"on {machines}. A ✗ stands where the median misses the target. Made by {commands}.\n"
-    )
+        if row["machine"] == machine:
+            ratio = _ratio(row["ratio"], 4)  # one digit more than its target: 1.304 misses 1.3
+            low, high = (_ratio(row[name]) for name in ("low", "high"))
+            met = marks[meets(row["ratio"], row["target"])]
+            shown.append((row["promise"], row["against"], ratio, f"{low} to {high}", row["target"], met))
+    columns = ["promise", "against", "ratio", "spread", "target", "met"]
+    return f"**{machine}**\n\n" + table(columns, shown, numbers=(2,))
 
 
 def meets(ratio: float, target: str) -> bool | None:
@@ -47,7 +55,7 @@ def gpu(run: Run) -> str:
     """What was measured on a GPU, or that nothing was."""
     file = REPOSITORY / "benchmarks" / "results" / "gpu.json"
     if not file.is_file():
-        return "*Not measured.* No GPU was at hand when this site was built, and nothing is invented.\n"
+        return "*Not measured.* `python benchmarks/gpu.py` measures on a machine with CUDA; nothing is invented.\n"
     found = json.loads(file.read_text())
     rows = [
         (
