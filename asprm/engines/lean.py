@@ -144,7 +144,7 @@ class LeanExecutor(Executor):
         """Rotated queries (N, heads, dim), and keys (rotated) and values as the cache stores them, (N, width)."""
         both = layer.project(x)
         rotated = both[:, : (self.heads + self.shape.heads) * self.head_dim].unflatten(1, (-1, self.head_dim))
-        swapped = rotated.unflatten(2, (2, -1)).flip(2).flatten(2)
+        swapped = rotated.roll(self.head_dim // 2, 2)
         rotated.mul_(angles[0]).addcmul_(swapped, angles[1])
         return rotated[:, : self.heads], both[:, self.heads * self.head_dim :]
 
