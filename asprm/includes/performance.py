@@ -3,7 +3,8 @@ went.
 """
 
 import json
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Mapping
 from typing import Any
 
 from asprm.includes.provenance import manifests, seconds_of
@@ -12,31 +13,31 @@ from asprm.run import REPOSITORY, Run
 
 
 def promises(run: Run) -> str:
-    """The last measured rows of every benchmark, beside their targets."""
+    """The last measured rows of every benchmark on each kind of machine, beside their targets."""
     file = REPOSITORY / "benchmarks" / "results" / "latest.json"
     rows = json.loads(file.read_text()) if file.is_file() else []
     if not rows:
         return "*Not measured.* `make bench` measures.\n"
+    machines = sorted({row["machine"] for row in rows})
+    found: dict[tuple[str, str, str], dict[str, str]] = {}
+    for row in sorted(rows, key=lambda row: row["command"]):
+        against = re.sub(r", batch \d+$", "", row["against"])  # which is best differs between machines
+        found.setdefault((row["promise"], against, row["target"]), {})[row["machine"]] = _cell(row)
+    shown = [(*key, *(cells.get(machine, "") for machine in machines)) for key, cells in found.items()]
+    names = [machine.partition(",")[0] for machine in machines]
     commands = ", ".join(f"`{command}`" for command in sorted({row["command"] for row in rows}))
-    tables = [_on(machine, rows) for machine in sorted({row["machine"] for row in rows})]
-    return "\n".join(tables) + (
-        f"\nMedians of {min(row['repeats'] for row in rows)} or more paired repeats, with least and greatest. A ✗ "
-        f"stands where the median misses the target. Made by {commands}.\n"
+    return table(["promise", "against", "target", *names], shown) + (
+        f"\nMedians of {min(row['repeats'] for row in rows)} or more paired repeats, with least and greatest, on "
+        f"{'; '.join(machines)}. A ✗ stands where the median misses the target. What is compared with has its "
+        f"best batch size. Made by {commands}.\n"
     )
 
 
-def _on(machine: str, rows: Sequence[Mapping[str, Any]]) -> str:
-    """The rows that were measured on the machine, under its name."""
-    marks = {True: "✓", False: "✗", None: ""}
-    shown = []
-    for row in rows:
-        if row["machine"] == machine:
-            ratio = _ratio(row["ratio"], 4)  # one digit more than its target: 1.304 misses 1.3
-            low, high = (_ratio(row[name]) for name in ("low", "high"))
-            met = marks[meets(row["ratio"], row["target"])]
-            shown.append((row["promise"], row["against"], ratio, f"{low} to {high}", row["target"], met))
-    columns = ["promise", "against", "ratio", "spread", "target", "met"]
-    return f"**{machine}**\n\n" + table(columns, shown, numbers=(2,))
+def _cell(row: Mapping[str, Any]) -> str:
+    """A ratio with its spread, and whether it is what was promised."""
+    low, high = (_ratio(row[name]) for name in ("low", "high"))
+    mark = {True: " ✓", False: " ✗", None: ""}[meets(row["ratio"], row["target"])]
+    return f"{_ratio(row['ratio'], 4)} ({low} to {high}){mark}"  # one digit more than a target: 1.304 misses 1.3
 
 
 def meets(ratio: float, target: str) -> bool | None:
