@@ -23,10 +23,13 @@ def promises(run: Run) -> str:
     for row in sorted(rows, key=lambda row: row["command"]):
         against = re.sub(r", batch \d+$", "", row["against"])  # which is best differs between machines
         found.setdefault((row["promise"], against, row["target"]), {})[row["machine"]] = _cell(row)
-    shown = [(*key, *(cells.get(machine, "") for machine in machines)) for key, cells in found.items()]
+    shown = [
+        (f"{promise}, *against* {against}", *(cells.get(machine, "") for machine in machines), target)
+        for (promise, against, target), cells in found.items()
+    ]
     names = [machine.partition(",")[0] for machine in machines]
     commands = ", ".join(f"`{command}`" for command in sorted({row["command"] for row in rows}))
-    return table(["promise", "against", "target", *names], shown) + (
+    return table(["promise", *names, "target"], shown) + (
         f"\nMedians of {min(row['repeats'] for row in rows)} or more paired repeats, with least and greatest, on "
         f"{'; '.join(machines)}. A ✗ stands where the median misses the target. What is compared with has its "
         f"best batch size. Made by {commands}.\n"
