@@ -5,8 +5,10 @@ EPYC that has it, MKL reached 108 GFLOP/s and oneDNN 250, so there they go to on
 faster: with AVX2 both reach 85 to 90 GFLOP/s a core from 128 rows on, with Intel's AVX-512 some 150; at 8 to 32 rows
 MKL does twice to three times as much as oneDNN, which also keeps code for every new shape.
 
-Both round a row the same whatever stands beside it, from a least number of rows on; fewer are padded up to it. The
-exception is MKL with a single output (a matrix times a vector), which therefore goes to oneDNN everywhere.
+Both round a row the same whatever stands beside it, from a least number of rows on, as measured on an EPYC with AVX2
+and on a Xeon with AVX-512; fewer are padded up to it. (Of an Intel processor that has AVX2 alone the last digits may
+depend on the batch.) The exception is MKL with a single output, a matrix times a vector, which goes to oneDNN
+everywhere.
 """
 
 from __future__ import annotations
@@ -26,7 +28,7 @@ def _made_by_intel() -> bool:
 
 _ONEDNN = torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise")
 _WIDE = torch.backends.cpu.get_cpu_capability() == "AVX512" and not _made_by_intel()
-_FEW = 16  # MKL takes other ways below (with AVX2 below 4), oneDNN below 2
+_FEW = 16  # MKL takes other ways below (on the EPYC below 4), oneDNN below 2
 
 
 def linear(x: torch.Tensor, weight: torch.Tensor, plus: torch.Tensor | None = None) -> torch.Tensor:
