@@ -127,7 +127,7 @@ def test_a_pack_that_was_read_without_gradients_can_be_learned_from(kind, bf16):
         with torch.inference_mode():
             before = read(packing, packed).clone()
         states = read(packing, packed)
-    torch.testing.assert_close(states, before)
+    torch.testing.assert_close(states, before, rtol=1e-2, atol=1e-2)
     states.float().square().sum().backward()
     assert all(x.grad.abs().sum() > 0 for x in packing.base_model.parameters())
 
