@@ -10,8 +10,9 @@ structure. Serves any `transformers` model that takes its attention from `Attent
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from itertools import pairwise
 from typing import Any
 
@@ -308,9 +309,7 @@ def _ragged(
 ) -> torch.Tensor:
     """One kernel for all segments; the last query of a segment sees its last key."""
     index, queries, keys, most_queries, most_keys = segments.flat(query.device)
-    # Torch before 2.12 groups heads unasked.
-    asked = "enable_gqa" in inspect.signature(varlen_attn).parameters
-    groups = {"enable_gqa": query.shape[1] != key.shape[1]} if asked else {}
+    groups = {"enable_gqa": query.shape[1] != key.shape[1]} if _asks_for_groups(varlen_attn) else {}
     seen = varlen_attn(
         query[0].transpose(0, 1),
         key[0].transpose(0, 1)[index],
@@ -324,6 +323,12 @@ def _ragged(
         **groups,
     )
     return seen[None]
+
+
+@cache
+def _asks_for_groups(kernel: Callable) -> bool:
+    """Torch before 2.12 groups heads unasked."""
+    return "enable_gqa" in inspect.signature(kernel).parameters
 
 
 AttentionInterface.register(ATTENTION, _attend)

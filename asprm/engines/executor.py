@@ -20,9 +20,8 @@ from transformers.cache_utils import DynamicCache, DynamicLayer
 
 from asprm.engines.graphs import Graphs
 from asprm.engines.rows import Rows, RowsCache, Shape
+from asprm.packed import reading_size
 
-# Tokens read in one forward: enough to keep the cores busy, few enough to stay in a CPU's caches.
-_PACK, _PACK_ACCELERATED = 2048, 16384
 _KEPT = 0.9  # of the accelerator's free memory, for the cache
 
 
@@ -63,7 +62,7 @@ class Executor:
         if kinds - {"full_attention", "sliding_attention"}:
             raise ValueError(f"executor: {type(model).__name__} has layers of kind {sorted(kinds)}, expected attention")
         self.windows = {kind: window if kind == "sliding_attention" else self.positions for kind in sorted(kinds)}
-        self.pack = _PACK if self.device.type == "cpu" else _PACK_ACCELERATED
+        self.pack = reading_size(self.device.type)
         self.graphs = Graphs() if self.device.type == "cuda" else None
 
     @torch.inference_mode()
