@@ -172,8 +172,10 @@ class Run:
         """
         import torch
 
-        if self.profile.workers or torch.cuda.is_available():
-            return self.profile.workers or 1
+        if self.profile.workers:
+            return self.profile.workers
+        if torch.cuda.is_available():
+            return 1
         # Snakemake tells a job its share of the cores by this variable.
         given = os.environ.get("OMP_NUM_THREADS", "")
         return (int(given) if given.isdecimal() else None) or os.cpu_count() or 1

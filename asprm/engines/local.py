@@ -87,21 +87,21 @@ class LocalEngine:
         """
         first: deque[Request] = deque()
         rest = iter(requests)
-        made, waiting = 0, 0  # requests in the making, and those of them that wait for their prefix
+        making, waiting = 0, 0  # requests in the making, and those of them that wait for their prefix
         with self.batch(sampling.max_new_tokens) as batch:
             while True:
-                room = batch.limit - (made - waiting)  # each that draws may come to need its own row
-                taken = list(_take(first, rest, room, 2 * batch.limit - made if self.share else room))
+                room = batch.limit - (making - waiting)  # each that draws may come to need its own row
+                taken = list(_take(first, rest, room, 2 * batch.limit - making if self.share else room))
                 for request in taken:
                     batch.check(request)
                 rows = _together(taken) if self.share else [_row([request]) for request in taken]
-                made += len(taken)
+                making += len(taken)
                 waiting += len(taken) - sum(len(row.key.drawing) for row in rows)
                 batch.admit(rows)
                 if not batch.live:
                     return
                 ended, left, joined = _step(batch, sampling)
-                made -= len(ended) + len(left)
+                making -= len(ended) + len(left)
                 waiting -= joined + len(left)
                 first.extendleft(reversed(left))
                 for request, completion in ended:
