@@ -16,6 +16,7 @@ choose different tokens. `decode_together` makes them one row until then.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Protocol
@@ -210,7 +211,9 @@ def _decode(
     where: Callable[[np.ndarray], bool] | None,
 ) -> Iterator[tuple[Request, dict[Walk, Guided]]]:
     queue = (replace(request, key=_start(request, walks, scorers)) for request, walks in requests)
-    with engine.batch(max_new_tokens) as batch:
+    with engine.batch(max_new_tokens) as batch, ExitStack() as lent:
+        for scorer in scorers.values():
+            scorer.begin(lent)
         while True:
             batch.admit(list(islice(queue, batch.room)))
             if not batch.live:
@@ -248,11 +251,19 @@ def _hesitate(
     if where is not None:
         unsure = [row for row in unsure if where(batch.ids[row, : batch.state[2, row]])]
     if unsure:
-        # A stable sort, so that of equally probable tokens the lower id comes first, as it does in argmax.
-        best = probabilities[unsure].sort(descending=True, stable=True)
-        for row, values, ids in zip(unsure, best.values[:, :width].cpu(), best.indices[:, :width].cpu(), strict=True):
-            texts[row].waits = _Decision(int(batch.state[2, row]), ids.numpy().astype(np.int32), values.numpy())
+        values, ids = (x.cpu().numpy() for x in _best(probabilities[unsure], width))
+        for row, value, best in zip(unsure, values, ids.astype(np.int32), strict=True):
+            texts[row].waits = _Decision(int(batch.state[2, row]), best, value)
     return tokens, confidences
+
+
+def _best(probabilities: torch.Tensor, width: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """The `width` greatest of each row, (B, V) float32, and where they stand; of equals the first, as argmax takes."""
+    # topk takes any of equals, so they are made unequal: a positive number's bits are in its order.
+    places = torch.arange(probabilities.shape[-1], device=probabilities.device)
+    order = (probabilities.view(torch.int32).long() << 32) - places
+    best = order.topk(width).indices
+    return probabilities.gather(-1, best), best
 
 
 def _decide(
@@ -325,9 +336,14 @@ class _Scorer:
                 f"tvd: the PRM has a vocabulary of {config.vocab_size} tokens and the policy one of {vocabulary}; "
                 "expected a PRM that reads the policy's tokens"
             )
-        self.rows = Rows(self.executor.shape)
+
+    def begin(self, lent: ExitStack) -> None:
+        """With an empty cache, which is given back when `lent` is closed."""
+        # What an accelerator's cache takes would be missing where rows for the policy are counted.
+        lends = self.executor.device.type == "cpu"
+        self.rows = lent.enter_context(self.executor.lend()) if lends else Rows(self.executor.shape)
         self.held: dict[_Text, tuple[int, np.ndarray]] = {}  # its row, and the ids that this holds
-        self.free: list[int] = []
+        self.free = list(range(self.rows.count))
 
     def rate(self, texts: Sequence[_Text], ids: Sequence[np.ndarray]) -> list[tuple[np.ndarray, int]]:
         """For each text that waits, after its `ids`: its candidates' scores (M,), and which is the best."""
@@ -408,6 +424,9 @@ class _Rating:
 
     def __init__(self, rater: Rater) -> None:
         self.rater = rater
+
+    def begin(self, lent: ExitStack) -> None:
+        pass
 
     def rate(self, texts: Sequence[_Text], ids: Sequence[np.ndarray]) -> list[tuple[np.ndarray, int]]:
         """As `_Scorer.rate`."""

@@ -95,11 +95,11 @@ def machine() -> str:
 def publish(rows: list[Row]) -> list[Row]:
     """Print the rows as a table and put them in place of those of this script and machine in `results/latest.json`."""
     width = max(len(f"{x.promise} / {x.against}") for x in rows)
-    print(f"\n{'promise / against':{width}}  {'ratio':>7}  {'spread':>15}  target")
+    print(f"\n{'promise / against':{width}}  {'ratio':>7}  {'spread':>15}  {'target':6}  paired runs")
     for x in rows:
         spread = f"{x.low:.3g}–{x.high:.3g}"
-        print(f"{f'{x.promise} / {x.against}':{width}}  {x.ratio:7.3g}  {spread:>15}  {x.target}")
-    print(f"{rows[0].repeats} paired runs; {rows[0].machine}; {rows[0].command}")
+        print(f"{f'{x.promise} / {x.against}':{width}}  {x.ratio:7.3g}  {spread:>15}  {x.target:6}  {x.repeats}")
+    print(f"{rows[0].machine}; {rows[0].command}")
     known = json.loads(RESULTS.read_text()) if RESULTS.exists() else []
     same = (rows[0].command, rows[0].machine)
     known = [x for x in known if (x["command"], x["machine"]) != same] + [asdict(x) for x in rows]

@@ -141,6 +141,36 @@ def test_ties_go_to_the_more_probable_token_and_the_end_of_text_is_a_candidate()
         assert guided.finished
 
 
+@pytest.mark.usefixtures("device")
+def test_of_equally_probable_tokens_the_lower_ones_are_the_candidates():
+    model, prm = policy(), reward()
+    torch.nn.init.zeros_(model.lm_head.weight)
+    requests = prompts(10)
+    for request, guided in guided_decode(LocalEngine(model, None), prm, requests, trigger=1, max_new_tokens=4):
+        np.testing.assert_array_equal(guided.candidates, np.tile(np.arange(8), (len(guided.decisions), 1)))
+        ids, *_, scores = reference(model, prm, request, 1, 8, 4)
+        assert guided.ids.tolist() == ids
+        np.testing.assert_allclose(guided.scores, scores, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.usefixtures("device")
+def test_a_cache_that_others_have_used_is_as_good_as_a_new_one():
+    model, prm, requests = policy(), load_executor(reward()), prompts(60)
+    options = {"trigger": 0.6, "max_new_tokens": 6}
+    new = [
+        dict(guided_decode(LocalEngine(model, None), load_executor(reward()), some, **options))
+        for some in (requests[:40], requests[40:])
+    ]
+    engine = LocalEngine(model, None)
+    half = guided_decode(engine, prm, requests, **options)
+    next(half)
+    half.close()  # left in the middle
+    for some, expected in zip((requests[:40], requests[40:]), new, strict=True):
+        for request, guided in guided_decode(engine, prm, some, **options):
+            assert guided.ids.tolist() == expected[request].ids.tolist()
+            np.testing.assert_allclose(guided.scores, expected[request].scores, rtol=1e-4, atol=1e-6)
+
+
 def test_prompts_are_pulled_lazily():
     pulled = []
     requests = (pulled.append(request) or request for request in prompts(60))

@@ -9,8 +9,8 @@ PRM: a PRM is the same backbone with a head of one output.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 import numpy as np
 import torch
@@ -64,6 +64,7 @@ class Executor:
         self.windows = {kind: window if kind == "sliding_attention" else self.positions for kind in sorted(kinds)}
         self.pack = reading_size(self.device.type)
         self.graphs = Graphs() if self.device.type == "cuda" else None
+        self._spare: list[Rows] = []  # memory of earlier caches
 
     @torch.inference_mode()
     def _shape(self) -> Shape:
@@ -77,6 +78,15 @@ class Executor:
             )
         ((heads, key_dim, value_dim, dtype),) = layers
         return Shape(len(cache.layers), heads, key_dim, value_dim, dtype, self.device)
+
+    @contextmanager
+    def lend(self) -> Iterator[Rows]:
+        """A cache to use for a while. It may be one that was given back, as large as it was: new memory is slow."""
+        rows = self._spare.pop() if self._spare else Rows(self.shape)
+        try:
+            yield rows
+        finally:
+            self._spare.append(rows)
 
     def fitting(self, length: int, held: int = 0) -> int:
         """How many rows of `length` tokens a GPU's memory holds, at least one; a CPU is taken to hold any number.

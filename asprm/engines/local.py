@@ -22,7 +22,6 @@ from transformers import AutoModelForCausalLM, PreTrainedModel, PreTrainedTokeni
 from asprm.engines import Completion, Follow, Request, Sampling
 from asprm.engines.batch import Batch, Prefixes, int64
 from asprm.engines.executor import load_executor
-from asprm.engines.rows import Rows
 from asprm.engines.sampling import draw
 from asprm.models import load_tokenizer, load_weights
 
@@ -51,7 +50,6 @@ class LocalEngine:
         self.executor = load_executor(model)
         self.rows, self.share = rows or (1024 if self.executor.device.type == "cpu" else 512), share
         self.eos = _eos(model, tokenizer)
-        self._spare: list[Rows] = []  # memory of earlier streams
 
     @classmethod
     def load(
@@ -112,14 +110,11 @@ class LocalEngine:
     @contextmanager
     def batch(self, max_new_tokens: int) -> Iterator[Batch]:
         """Rows to decode in, for `stream` and for those who choose tokens themselves (guided decoding)."""
-        rows, read = (self._spare.pop() if self._spare else Rows(self.executor.shape) for _ in range(2))
         length = min(_PROMPT + max_new_tokens, self.executor.positions)
-        limit = min(self.rows, self.executor.fitting(length, rows.store.nbytes + read.store.nbytes))
-        prefixes = Prefixes(self.executor, read, limit=max(1, limit // 4))
-        try:
+        with self.executor.lend() as rows, self.executor.lend() as read:
+            limit = min(self.rows, self.executor.fitting(length, rows.store.nbytes + read.store.nbytes))
+            prefixes = Prefixes(self.executor, read, limit=max(1, limit // 4))
             yield Batch(self.executor, rows, prefixes, limit=limit, eos=self.eos, max_new_tokens=max_new_tokens)
-        finally:
-            self._spare += [read, rows]
 
 
 class _Group:
