@@ -165,6 +165,18 @@ def _replace(temporary: Path, path: Path) -> None:
     shutil.rmtree(old)
 
 
+def copy_folder(source: Path, folder: Path) -> None:
+    """The files of a folder in another one; on one disk they are the same files, so that they take no room twice."""
+
+    def link(file: str, copy: str) -> None:
+        try:
+            os.link(file, copy)
+        except OSError:  # another disk, or one without links
+            shutil.copy2(file, copy)
+
+    shutil.copytree(source, folder, dirs_exist_ok=True, copy_function=link)
+
+
 def _is_disk_full(error: BaseException) -> bool:
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
         return not isinstance(error, DiskFull)

@@ -1,15 +1,23 @@
 """Chunks: long stages in pieces that are saved as they finish, so that a killed job resumes where it was.
 
+They stay when all are there: a stage that is executed again, because its notebook's text or a figure has changed, say,
+takes them as they are. What they depend on is in the name of their folder: the settings, the inputs, the versions of
+the libraries, and the code.
+
 Knows items, a function and a folder: no model, no stage.
 """
 
 import hashlib
+import inspect
 import json
 import multiprocessing
 import os
+import shutil
 import signal
 import sys
 import threading
+import time
+import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -20,8 +28,14 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from asprm.artifacts import atomic, write_parquet
+from asprm.artifacts import atomic
 from asprm.progress import log, progress
+from asprm.run import Kept, made_with
+from asprm.workflow import modules
+
+_STARTED, _PROCESS = time.time(), uuid.uuid4().hex
+_DIGITS = 16  # of the name of a place
+_SECONDS = b"seconds"  # what a chunk took, in its file's metadata
 
 
 class ChunkError(RuntimeError):
@@ -38,14 +52,16 @@ def map_chunks(
     setup: Callable[[], Any] | None = None,
     workers: int = 1,
     label: str = "",
+    kept: Kept | None = None,
 ) -> Iterator[pa.Table]:
     """`function(chunk, state)` for each chunk of `size` items: one table per chunk, in order.
 
     setup: makes `state` (a loaded model, say), once in each process and only where a chunk is missing; None without.
     workers: 1 computes in this process, more in spawned ones with one torch thread each, in which case `function` and
     `setup` must be importable (functions of a module, or functools.partial of them).
-    key: all that the tables depend on besides the items' number and `size`: settings, seeds, digests of inputs. Each
-    table is saved under `folder/<digest of key>/`; one that is there already is not computed again.
+    key: all that the tables depend on besides the items' number and `size`, and code and libraries (`place_of`):
+    settings, seeds, digests of inputs. Each table is saved in a folder of its own key below `folder`; one that is there
+    already is not computed again, and is counted in `kept`. When all are there, those of other keys are removed.
     ChunkError: `function` or `setup` failed, or a worker died; chunks that were running are finished and kept first.
     KeyboardInterrupt stops the workers; the chunks that are finished stay.
     """
@@ -53,20 +69,38 @@ def map_chunks(
         raise ValueError(f"{label}: size = {size} and workers = {workers} must be at least 1")
     if workers > 1:
         _check_importable(function, setup, label)
-    place = folder / _digest({"key": dict(key), "items": len(items), "size": size})
+    place = place_of(folder, {"key": dict(key), "items": len(items), "size": size}, function, setup)
     starts = range(0, len(items), size)
     chunks = [_Chunk(place / f"{n:05d}.parquet", i, items[i : i + size]) for n, i in enumerate(starts)]
-    return _stream(function, setup, chunks, workers, label)
+    return _stream(function, setup, chunks, workers, label, kept or Kept(), place)
+
+
+def place_of(folder: Path, key: Mapping[str, Any], *functions: Callable | None) -> Path:
+    """The folder below `folder` for what the functions make: another one for any other key, code or library.
+
+    Code is the functions' modules with all modules of asprm that these import, however indirectly.
+    """
+    code = [_code(function) for function in functions if function is not None]
+    return folder / _digest({"key": dict(key), "code": code, "versions": made_with()["versions"]})
+
+
+def forget_others(place: Path) -> None:
+    """Remove what stands beside `place`: results of other settings or other code."""
+    for other in place.parent.glob("[0-9a-f]" * _DIGITS):
+        if other != place:
+            shutil.rmtree(other, ignore_errors=True)
 
 
 class _Chunk:
     def __init__(self, path: Path, start: int, items: Sequence[Any]):
-        self.path, self.start, self.items = path, start, items
+        self.path, self.start, self.items, self.seconds = path, start, items, 0.0
 
     def load(self) -> pa.Table | None:
         """The saved table; None if there is none, or a damaged one."""
         try:
-            return pq.read_table(self.path)
+            table = pq.read_table(self.path)
+            self.seconds = float(table.schema.metadata[_SECONDS])
+            return table.replace_schema_metadata(None)
         except FileNotFoundError:
             return None
         except (pa.ArrowInvalid, OSError) as error:
@@ -83,14 +117,19 @@ class _Chunk:
         )
 
 
-def _stream(function: Any, setup: Any, chunks: list[_Chunk], workers: int, label: str) -> Iterator[pa.Table]:
+def _stream(
+    function: Any, setup: Any, chunks: list[_Chunk], workers: int, label: str, kept: Kept, place: Path
+) -> Iterator[pa.Table]:
     missing = [chunk for chunk in chunks if not chunk.path.exists()]
-    if 0 < len(missing) < len(chunks):
+    new = set(missing)
+    if len(missing) < len(chunks):
         log(f"{label}: {len(chunks) - len(missing)} of {len(chunks)} chunks are there already")
     spawned = workers > 1 and missing
     with _in_processes(function, setup, missing, workers) if spawned else _in_process(function, setup) as compute:
         for chunk in progress(chunks, label=label):
             table = chunk.load()
+            if table is not None and chunk not in new:
+                kept.chunks, kept.seconds = kept.chunks + 1, kept.seconds + chunk.seconds
             if table is None:
                 try:
                     compute(chunk)
@@ -98,6 +137,8 @@ def _stream(function: Any, setup: Any, chunks: list[_Chunk], workers: int, label
                     raise chunk.failed(label, error) from error
                 table = chunk.load()
             yield table
+    if chunks:
+        forget_others(place)
 
 
 @contextmanager
@@ -135,9 +176,11 @@ class _Worker:
     def compute(self, items: Sequence[Any], path: Path) -> None:
         if not self.ready:
             self.state, self.ready = self.setup() if self.setup else None, True
+        start = time.monotonic()
         table = self.function(items, self.state)
+        seconds = str(round(time.monotonic() - start, 3))
         with atomic(path) as temporary:
-            write_parquet(temporary, table)
+            pq.write_table(table.replace_schema_metadata({_SECONDS: seconds}), temporary, compression="zstd")
 
 
 _worker: _Worker
@@ -179,9 +222,27 @@ def _check_importable(function: Any, setup: Any, label: str) -> None:
             )
 
 
+def _code(function: Any) -> list[str]:
+    """Digests of the files that the function's results depend on, its module's first."""
+    while hasattr(function, "func"):  # functools.partial
+        function = function.func
+    owner = function if hasattr(function, "__module__") else type(function)
+    file = getattr(sys.modules.get(owner.__module__), "__file__", None)
+    if not file:  # a notebook's own function, say
+        try:
+            return [hashlib.sha256(inspect.getsource(owner).encode()).hexdigest()]
+        except (OSError, TypeError):
+            return [_PROCESS]
+    files = [Path(file), *modules(Path(file))]
+    found = [hashlib.sha256(path.read_bytes()).hexdigest() for path in files]
+    if max(path.stat().st_mtime for path in files) > _STARTED:
+        found.append(_PROCESS)  # this process may have imported what stood there before
+    return found
+
+
 def _digest(key: Mapping[str, Any]) -> str:
     try:
         text = json.dumps(key, sort_keys=True, allow_nan=False)
     except (TypeError, ValueError) as error:
         raise ValueError(f"key: expected plain numbers, texts, lists and mappings ({error})") from None
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
+    return hashlib.sha256(text.encode()).hexdigest()[:_DIGITS]

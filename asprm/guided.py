@@ -73,7 +73,7 @@ def decode_all(run: Run) -> dict[str, float]:
             partial(_decode_chunk, candidates=settings.candidates, max_new_tokens=profile.sample.max_new_tokens),
             [_Item(one, problem, tuple(walks)) for one in sets for problem in problem_set(profile, one, run.domain)],
             size=_CHUNK,
-            folder=run.work(f"tvd/{policy}"),
+            folder=run.work(f"tvd/{policy}/{label}"),
             key={
                 "settings": profile.reads("tvd"),
                 "inputs": run.inputs,
@@ -83,6 +83,7 @@ def decode_all(run: Run) -> dict[str, float]:
             setup=partial(Guides, run.policy_path(), models, run.domain),
             workers=run.workers,
             label=f"tvd {policy}, {label}",
+            kept=run.kept,
         )
         whole = pa.concat_tables(tables)
         for name, one in product(names, sets):

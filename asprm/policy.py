@@ -10,7 +10,6 @@ import json
 import math
 import random
 import re
-import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
@@ -19,7 +18,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from asprm.artifacts import copy_folder, digest
 from asprm.attention import use_fp32_attention
+from asprm.chunks import forget_others, place_of
 from asprm.engines import Engine, Request, Sampling, load_engine
 from asprm.grading import grade
 from asprm.problems import DOMAINS, Domain, Problem, attempt, load, programmer, scenes
@@ -282,13 +283,21 @@ def ensure_policies(run: Run) -> dict[str, str]:
 
 
 def _train_policy(run: Run, name: str, recipe) -> None:
-    work = run.work(f"policy/{name}") / "weights"
-    if not (work / RECIPE).exists():
-        start = Path(run.policy_path(recipe.start)) if recipe.start else None
-        train(recipe, work, seed=run.seed, start=start)
-        record_quality(work, run.profile.sample, run.seed, domain=run.profile.policies[name].domain)
+    start, sample, domain = None, run.profile.sample, run.profile.policies[name].domain
+    key = {"recipe": recipe.model_dump(), "seed": run.seed, "sample": sample.model_dump(), "domain": domain}
+    if recipe.start:
+        start = Path(run.policy_path(recipe.start))
+        key["start"] = digest(start)
+    place = place_of(run.work(f"policy/{name}"), key, train)
+    place.mkdir(exist_ok=True)
+    weights = place / "weights"
+    if not about(weights):
+        train(recipe, weights, seed=run.seed, start=start)
+    if "held_out" not in about(weights):
+        record_quality(weights, sample, run.seed, domain=domain)
     with run.write_folder(f"policy/{name}", tokens=recipe.tokens) as folder:
-        shutil.copytree(work, folder, dirs_exist_ok=True)
+        copy_folder(weights, folder)
+    forget_others(place)
 
 
 def record_quality(path: str | Path, sample, seed: int, count: int = 300, domain: Domain = "math") -> None:

@@ -27,8 +27,8 @@ import torch
 from transformers import PreTrainedModel
 
 from asprm.align import carry
-from asprm.artifacts import known_digest
-from asprm.chunks import map_chunks
+from asprm.artifacts import copy_folder, known_digest
+from asprm.chunks import forget_others, map_chunks, place_of
 from asprm.models import load_tokenizer
 from asprm.progress import log
 from asprm.run import Run
@@ -161,24 +161,27 @@ def learn_all(run: Run) -> list[str]:
     """
     names = [run.prm] if run.experiment else run.profile.trained_on(run.policy)
     tasks = [(artifact, name, seed) for name in names for artifact, seed in run.profile.seeds_of(name).items()]
-    place = run.work(f"prm/{run.policy}")
     inputs = {table: run.find(f"rollout/{table}.parquet") for _, name, _ in tasks for table in _tables(run, name)}
     digests = {table: known_digest(path) for table, path in inputs.items()}
     for base in sorted({run.profile.reward_models[name].base for name in names}):
         run.policy_path(base)
+    key = {"settings": run.profile.reads("prm"), "tasks": tasks, "labels": digests, "inputs": run.inputs}
+    place = place_of(run.work(f"prm/{run.policy}"), key, _learn)
     histories = map_chunks(
         partial(_learn, run=run, place=place),
         tasks,
         size=1,
         folder=place / "histories",
-        key={"settings": run.profile.reads("prm"), "tasks": tasks, "labels": digests, "inputs": run.inputs},
+        key=key,
         workers=min(run.workers, len(tasks)),
         label=f"reward models of {run.policy}",
+        kept=run.kept,
     )
     for (artifact, *_), history in zip(tasks, histories, strict=True):
         with run.write_folder(f"prm/{artifact}", **json.loads((place / artifact / ABOUT).read_text())) as folder:
-            shutil.copytree(place / artifact, folder, dirs_exist_ok=True)
+            copy_folder(place / artifact, folder)
         run.write(f"prm/{artifact}-log", history)
+    forget_others(place)
     return [artifact for artifact, *_ in tasks]
 
 

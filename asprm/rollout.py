@@ -165,7 +165,7 @@ def label_all(run: Run) -> dict[str, int]:
     for method in methods:  # the first time chunks are computed, then they are there
 
         def counted(method: str = method) -> Iterator[pa.Table]:
-            for table in chunks():
+            for table in chunks(kept=run.kept if method == methods[0] else None):
                 table = table.filter(pc.equal(table["method"], method)).drop_columns("method")
                 tokens[method] += pc.sum(table["tokens"]).as_py() or 0
                 yield table

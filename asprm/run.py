@@ -15,13 +15,12 @@ import json
 import os
 import platform
 import resource
-import shutil
 import subprocess
 import sys
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from functools import cache
 from html import escape
 from importlib.metadata import PackageNotFoundError, version
@@ -126,6 +125,14 @@ def open_run(profile: str, stage: str, parameters: Mapping[str, Any] | None = No
     return run
 
 
+@dataclass
+class Kept:
+    """What a stage took over from an earlier execution (`asprm.chunks`): chunks, and the seconds that those took."""
+
+    chunks: int = 0
+    seconds: float = 0.0
+
+
 @dataclass(frozen=True)
 class Run:
     """One stage of one profile: its settings, and the only way to its artifacts.
@@ -144,7 +151,7 @@ class Run:
     started: float = field(default_factory=time.monotonic)
     inputs: dict[str, str] = field(default_factory=dict)  # name -> digest of everything read so far
     outputs: dict[str, str] = field(default_factory=dict)
-    works: set[Path] = field(default_factory=set)  # this run's folders for what is not finished
+    kept: Kept = field(default_factory=Kept)
 
     @property
     def settings(self) -> Any:
@@ -296,10 +303,9 @@ class Run:
         return self.folder / name
 
     def work(self, name: str) -> Path:
-        """Folder for chunks and checkpoints of the artifact `name`. It outlives failures, until `provenance`."""
+        """Folder for chunks and checkpoints of the artifact `name`: they outlive failures, and chunks also success."""
         folder = self.folder / ".work" / self.path(name).relative_to(self.folder)
         folder.mkdir(parents=True, exist_ok=True)
-        self.works.add(folder)
         return folder
 
     def write(self, name: str, table: "pa.Table | pd.DataFrame | Iterable[pa.Table]", **facts: Any) -> Path:
@@ -325,10 +331,7 @@ class Run:
             yield temporary
 
     def provenance(self) -> "HTML":
-        """Where the numbers of this page came from, as a small table: a notebook's last cell.
-
-        Removes the work folders: after this cell nothing can fail that would need them again.
-        """
+        """Where the numbers of this page came from, as a small table: a notebook's last cell."""
         import pandas as pd
         from IPython.display import HTML
 
@@ -341,13 +344,14 @@ class Run:
             "versions": ", ".join(f"{k} {v}" for k, v in facts["versions"].items()),
             "device": facts["device"],
             "seconds": facts["seconds"],
+            "taken over": f"{self.kept.chunks} chunks that the same code had made in {self.kept.seconds:.1f} seconds",
             "peak memory (MB)": ", ".join(f"{k} {v}" for k, v in facts["peak_memory_mb"].items()),
         }
+        if not self.kept.chunks:
+            del rows["taken over"]
         with pd.option_context("display.max_colwidth", None):
             table = pd.DataFrame(rows.values(), index=list(rows)).to_html(header=False)
         table += _folded("read", self.inputs) + _folded("written", self.outputs)
-        for folder in self.works:  # another policy's run of this stage may be at work beside it
-            shutil.rmtree(folder, ignore_errors=True)
         return HTML(table)
 
     @contextmanager
@@ -372,6 +376,7 @@ class Run:
             **made_with(),
             "device": _device(),
             "seconds": round(time.monotonic() - self.started, 1),
+            "kept": asdict(self.kept),
             "peak_memory_mb": _peak_memory(),
             "inputs": dict(self.inputs),
         }

@@ -132,6 +132,7 @@ def sample_all(run: Run) -> dict[str, int]:
         setup=partial(load_engine, path),
         workers=run.workers,
         label="sample",
+        kept=run.kept,
     )
     tokens: dict[str, int] = {}
 

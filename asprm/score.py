@@ -244,6 +244,7 @@ def score_all(run: Run) -> list[str]:
         setup=partial(_Candidates, run),
         workers=run.workers,
         label=f"scores of {policy}",
+        kept=run.kept,
     )
     written = []
     for (name, one), table in zip(tasks, tables, strict=True):

@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import textwrap
+import time
 from functools import partial
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from hypothesis import strategies as st
 
 from asprm.chunks import ChunkError, map_chunks
 from asprm.progress import MARK, progress
+from asprm.run import Kept
 
 HERE = Path(__file__).parent
 
@@ -32,6 +34,11 @@ def note(items, state, log):
 
 def process_id():
     return f"ready-{os.getpid()}"
+
+
+def slowly(items, state, seconds):
+    time.sleep(seconds)  # what is measured is the time it takes
+    return square(items, state)
 
 
 def refuse_seven(items, state, log):
@@ -125,6 +132,58 @@ def test_another_key_size_or_number_of_items_is_another_result(tmp_path):
         before = len(calls(log))
         collect(tmp_path, function, **options)
         assert len(calls(log)) > before
+
+
+NUMBERS = """
+    import pyarrow as pa
+
+    def numbers(items, state):
+        return pa.table({{"x": [{factor} * i for i in items]}})
+"""
+OWN = """
+    import sys
+    from pathlib import Path
+    from asprm.chunks import map_chunks
+    from asprm.run import Kept
+    from own import numbers
+
+    kept = Kept()
+    tables = map_chunks(numbers, range(4), size=2, folder=Path(sys.argv[1]), key={}, kept=kept)
+    print([x for table in tables for x in table["x"].to_pylist()], kept.chunks)
+"""
+
+
+def test_changed_code_is_another_result_and_takes_the_place_of_the_old_one(tmp_path):
+    def numbers(factor: int) -> str:
+        (tmp_path / "own.py").write_text(textwrap.dedent(NUMBERS.format(factor=factor)))
+        command = [sys.executable, "-B", tmp_path / "script.py", tmp_path / "work"]
+        environment = os.environ | {"PYTHONPATH": f"{tmp_path}:{HERE.parent}"}
+        return subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout.strip()
+
+    (tmp_path / "script.py").write_text(textwrap.dedent(OWN))
+    assert numbers(1) == "[0, 1, 2, 3] 0"
+    assert numbers(1) == "[0, 1, 2, 3] 2"
+    assert numbers(2) == "[0, 2, 4, 6] 0"
+    assert len(list((tmp_path / "work").iterdir())) == 1
+    assert numbers(1) == "[0, 1, 2, 3] 0"
+
+
+def test_code_that_has_changed_under_a_process_leaves_nothing_to_others(tmp_path, monkeypatch):
+    log = tmp_path / "log"
+    monkeypatch.setattr("asprm.chunks._STARTED", 0.0)  # every file is younger
+    for process, total in (("one", 4), ("one", 4), ("other", 8)):
+        monkeypatch.setattr("asprm.chunks._PROCESS", process)
+        collect(tmp_path, partial(note, log=log))
+        assert len(calls(log)) == total
+
+
+def test_what_was_there_is_counted_with_its_seconds(tmp_path):
+    first, second = Kept(), Kept()
+    collect(tmp_path, partial(slowly, seconds=0.01), kept=first)
+    collect(tmp_path, partial(slowly, seconds=0.01), kept=second)
+    assert first == Kept()
+    assert second.chunks == 4
+    assert second.seconds >= 4 * 0.01
 
 
 def test_a_damaged_chunk_is_computed_again(tmp_path):

@@ -1,13 +1,17 @@
+import functools
 from itertools import islice, pairwise
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
+import yaml
 
 from asprm import policy
 from asprm.problems import Problem, load
 from asprm.profile import load_profile
+from asprm.run import open_run
 
 SMALL = {
     "layers": 2, "hidden": 32, "heads": 2, "kv_heads": 1, "intermediate": 48, "vocab": 400, "tokens": 8000,
@@ -86,6 +90,47 @@ def test_training_learns_and_is_the_same_when_it_is_resumed(settings, tmp_path, 
     one, other = ((tmp_path / name / "model.safetensors").read_bytes() for name in ("whole", "cut"))
     assert one == other
     assert policy.about(tmp_path / "cut")["tokens"] == 8000
+
+
+@pytest.fixture
+def retrained(tmp_path, monkeypatch):
+    """Trains policy M alone by a small recipe, with changes: its weights, and how many trainings that took."""
+    monkeypatch.setenv("ASPRM_HOME", str(tmp_path))
+    profile = load_profile("smoke").model_dump(mode="json")
+    profile |= {"name": "own", "policies": {"M": profile["policies"]["M"]}}
+    profile |= {"reward_models": {"ASPRM-M": profile["reward_models"]["ASPRM-M"]}}
+    profile |= {"best_of_n": profile["best_of_n"] | {"score": {"M": ["ASPRM-M"]}}}
+    profile |= {"tvd": profile["tvd"] | {"guide": {"M": ["ASPRM-M"]}}}
+    train, held_out, trained = policy.train, policy.held_out, []
+    monkeypatch.setattr(policy, "train", functools.wraps(train)(lambda *a, **o: trained.append(a) or train(*a, **o)))
+    one = {"minigsm": load("minigsm", "validation", 2)}
+    monkeypatch.setattr(policy, "held_out", lambda engine, _, *rest, **options: held_out(engine, one, *rest, **options))
+
+    def ensure(**recipe) -> tuple[bytes, int]:
+        trained.clear()
+        recipe = SMALL | {"retrain": True, "tokens": 2000} | recipe
+        (tmp_path / "own.yml").write_text(yaml.safe_dump(profile | {"policy": profile["policy"] | recipe}))
+        folder = policy.ensure_policies(open_run(str(tmp_path / "own.yml"), "policy", quiet=True))["M"]
+        assert policy.about(folder)["held_out"][0]["count"] == 2
+        return (Path(folder) / "model.safetensors").read_bytes(), len(trained)
+
+    return ensure
+
+
+def test_a_policy_is_trained_anew_for_another_recipe_only(retrained):
+    first, count = retrained()
+    assert count == 1
+    assert retrained() == (first, 0)
+    other, count = retrained(learning_rate=1e-4)
+    assert count == 1
+    assert other != first
+
+
+def test_a_policy_whose_quality_was_not_measured_is_not_trained_again(retrained, monkeypatch):
+    with monkeypatch.context() as patch, pytest.raises(MemoryError):
+        patch.setattr(policy, "load_engine", lambda path: (_ for _ in ()).throw(MemoryError))
+        retrained()
+    assert retrained()[1] == 0
 
 
 def test_copied_tells_a_foreign_name_from_one_of_the_problem():

@@ -2,6 +2,7 @@
 
 import json
 import math
+import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -15,6 +16,7 @@ from transformers import AutoModelForTokenClassification, AutoTokenizer
 
 from asprm import prm as module
 from asprm import trainer
+from asprm.artifacts import digest, known_digest
 from asprm.prm import examples, hold_out, settings_of, train
 from asprm.profile import load_profile
 from asprm.run import open_run
@@ -361,6 +363,18 @@ def test_the_smoke_study_trains_the_whole_cast(study, monkeypatch):
             assert about["data"] == list(model.data)
             assert about["settings"]["epochs"] == run.profile.prm.epochs
     assert any(model.seeds > 1 for model in run.profile.reward_models.values())
+
+
+def test_what_was_trained_is_taken_over_when_its_notebook_is_executed_again(study, tmp_path, monkeypatch):
+    for name in ("sample", "rollout", ".work/prm"):
+        shutil.copytree(study / "data/runs/smoke" / name, tmp_path / "data/runs/smoke" / name)
+    monkeypatch.setenv("ASPRM_HOME", str(tmp_path))
+    monkeypatch.setattr(module, "learn", lambda *_: pytest.fail("trained again"))
+    run = open_run("smoke", stage="prm", parameters={"policy": "M"}, quiet=True)
+    for artifact in module.learn_all(run):
+        assert digest(run.path(f"prm/{artifact}")) == known_digest(study / f"data/runs/smoke/prm/{artifact}")
+    assert run.kept.chunks > 0
+    assert run.kept.seconds > 0
 
 
 def test_equal_tables_have_as_many_solutions_as_the_smallest(study, monkeypatch):

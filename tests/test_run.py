@@ -9,7 +9,7 @@ import pyarrow as pa
 import pytest
 import torch
 
-from asprm.artifacts import DiskFull, digest
+from asprm.artifacts import DiskFull, digest, manifest_path
 from asprm.profile import ProfileError, load_profile
 from asprm.run import BrokenArtifact, MissingArtifact, made_with, open_run, study_root
 
@@ -303,26 +303,25 @@ def test_a_full_disk_keeps_the_earlier_artifact_and_its_manifest(home, monkeypat
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
 
 
-def test_work_is_kept_until_nothing_can_fail_any_more():
+def test_work_outlives_the_run():
     stage = run("rollout")
     chunks = stage.work("rollout/M/adaptive")
     (chunks / "00000.parquet").write_text("")
-    assert stage.work("rollout/M/adaptive") == chunks
     stage.write("rollout/M/adaptive", TABLE)
-    assert chunks.exists()
     stage.provenance()
-    assert not chunks.exists()
+    assert run("rollout").work("rollout/M/adaptive") == chunks
+    assert (chunks / "00000.parquet").exists()
 
 
-def test_a_run_that_ends_leaves_the_work_of_another_policy_at_the_same_stage_alone():
-    one, other = run("rollout"), run("rollout")
-    one.work("rollout/M")
-    theirs = other.work("rollout/L") / "00000.parquet"
-    theirs.write_text("")
-    one.provenance()
-    assert theirs.exists()
-    other.provenance()
-    assert not theirs.parent.exists()
+def test_what_was_taken_over_is_told():
+    stage = run("rollout")
+    stage.write("rollout/M/adaptive", TABLE)
+    assert "taken over" not in stage.provenance().data
+    stage.kept.chunks, stage.kept.seconds = 3, 12.34
+    stage.write("rollout/M/adaptive", TABLE)
+    manifest = json.loads(manifest_path(stage.path("rollout/M/adaptive.parquet")).read_text())
+    assert manifest["kept"] == {"chunks": 3, "seconds": 12.34}
+    assert "<td>3 chunks that the same code had made in 12.3 seconds</td>" in stage.provenance().data
 
 
 def test_provenance_is_a_table_with_what_was_read_and_written_folded():

@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from asprm.includes.provenance import manifests, seconds_of
+from asprm.includes.provenance import kept_seconds, manifests, seconds_of
 from asprm.includes.tables import table
 from asprm.run import REPOSITORY, Run
 
@@ -89,4 +89,10 @@ def stage_seconds(run: Run) -> str:
     stages = dict.fromkeys(m["stage"] for m in found)
     memory = {stage: max(max(m["peak_memory_mb"].values()) for m in found if m["stage"] == stage) for stage in stages}
     rows = [(stage, seconds[stage], memory[stage]) for stage in stages]
-    return table(["stage", "seconds", "largest process, MB"], rows, numbers=(1, 2))
+    shown = table(["stage", "seconds", "largest process, MB"], rows, numbers=(1, 2))
+    if kept := [stage for stage in stages if any(kept_seconds(m) for m in found if m["stage"] == stage)]:
+        shown += (
+            f"\nNotebooks of {', '.join(kept)} were executed again, and took over results that the same code had made "
+            "before: their seconds are counted here, their memory is not.\n"
+        )
+    return shown

@@ -38,15 +38,22 @@ def commits(found: list[dict[str, Any]]) -> str:
 
 
 def seconds_of(found: list[dict[str, Any]]) -> dict[str, float]:
-    """Seconds of each stage: of every policy's notebook up to its last artifact, added up."""
+    """Seconds of each stage: of every policy's notebook up to its last artifact, and those that what it took over from
+    an earlier execution had taken, added up.
+    """
     last: dict[tuple[str, str], float] = {}
     for m in found:
         key = m["stage"], m["policy"]
-        last[key] = max(last.get(key, 0.0), m["seconds"])
+        last[key] = max(last.get(key, 0.0), m["seconds"] + kept_seconds(m))
     total: dict[str, float] = defaultdict(float)
     for (stage, _), seconds in last.items():
         total[stage] += seconds
     return {stage: round(seconds, 1) for stage, seconds in total.items()}
+
+
+def kept_seconds(made: dict[str, Any]) -> float:
+    """Seconds that an earlier execution took for what an artifact's stage took over from it."""
+    return made.get("kept", {}).get("seconds", 0.0)
 
 
 def provenance(run: Run) -> str:
