@@ -72,7 +72,7 @@ def map_chunks(
     place = place_of(folder, {"key": dict(key), "items": len(items), "size": size}, function, setup)
     starts = range(0, len(items), size)
     chunks = [_Chunk(place / f"{n:05d}.parquet", i, items[i : i + size]) for n, i in enumerate(starts)]
-    return _stream(function, setup, chunks, workers, label, kept or Kept(), place)
+    return _stream(function, setup, chunks, workers, label, kept, place)
 
 
 def place_of(folder: Path, key: Mapping[str, Any], *functions: Callable | None) -> Path:
@@ -118,17 +118,17 @@ class _Chunk:
 
 
 def _stream(
-    function: Any, setup: Any, chunks: list[_Chunk], workers: int, label: str, kept: Kept, place: Path
+    function: Any, setup: Any, chunks: list[_Chunk], workers: int, label: str, kept: Kept | None, place: Path
 ) -> Iterator[pa.Table]:
     missing = [chunk for chunk in chunks if not chunk.path.exists()]
     new = set(missing)
-    if len(missing) < len(chunks):
+    if len(missing) < len(chunks) and (missing or kept is not None):
         log(f"{label}: {len(chunks) - len(missing)} of {len(chunks)} chunks are there already")
     spawned = workers > 1 and missing
     with _in_processes(function, setup, missing, workers) if spawned else _in_process(function, setup) as compute:
         for chunk in progress(chunks, label=label):
             table = chunk.load()
-            if table is not None and chunk not in new:
+            if kept is not None and table is not None and chunk not in new:
                 kept.chunks, kept.seconds = kept.chunks + 1, kept.seconds + chunk.seconds
             if table is None:
                 try:

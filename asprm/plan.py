@@ -31,6 +31,7 @@ from asprm.shapes import Shape, shape_of
 
 SMALL = 100_000_000  # parameters; below it the default machine is the CPU
 TOKEN_DISK = 10  # bytes of a kept token: its id, its confidence, its text
+COPIES = 2  # of what is generated and scored: a stage's table, and the chunks that it was made of
 SOLVED = {"math": 0.7, "code": 0.35}  # m: how probably a continuation of a step comes right
 DECISIONS = 0.04  # of the tokens lie below the trigger of guided decoding
 LINE = {"math": 25, "code": 12}  # tokens per line
@@ -253,6 +254,7 @@ class _Stages:
         # The saved weights, and while it trains a checkpoint with the optimiser's state.
         disk = shape.parameters * (4 * seeds + 12)
         shown = name if seeds == 1 else f"{name} ×{seeds}"
+        # Its weights are links to what the training left, not copies.
         return self._cost("prm", shown, flops, seconds, self.device.training_memory(shape), disk, trained=trained)
 
     def uses(self, policy: str) -> Iterator[Cost]:
@@ -275,7 +277,7 @@ class _Stages:
         )
         flops, seconds = self.device.read(shape, read, length)
         memory = self.device.reading_memory(shape)
-        return self._cost("best_of_n", f"{policy} by {name}", flops, seconds, memory, 40 * texts, read=read)
+        return self._cost("best_of_n", f"{policy} by {name}", flops, seconds, memory, COPIES * 40 * texts, read=read)
 
     def tvd(self, policy: str, name: str, everywhere: bool) -> Cost:
         """Validation at every trigger, tests at one, or at all (the first reward model): the policy writes, the PRM
@@ -299,7 +301,7 @@ class _Stages:
         flops, seconds = (sum(x) for x in zip(wrote, read_prompts, rated, strict=True))
         memory = self.device.decoding_memory(writer, longest) + self.device.decoding_memory(rater, longest)
         read = 2 * prompts + generated + branches
-        disk = 4 * generated
+        disk = COPIES * 4 * generated
         return self._cost("tvd", f"{policy} by {name}", flops, seconds, memory, disk, generated=generated, read=read)
 
     def _decoded(
@@ -310,7 +312,7 @@ class _Stages:
         wrote, looked = self.device.generate(shape, generated, context, longest), self.device.read(shape, read, context)
         flops, seconds = wrote[0] + looked[0], wrote[1] + looked[1]
         memory = self.device.decoding_memory(shape, longest)
-        return self._cost(stage, name, flops, seconds, memory, disk, generated=generated, read=read)
+        return self._cost(stage, name, flops, seconds, memory, COPIES * disk, generated=generated, read=read)
 
     def _cost(
         self, stage: str, name: str, flops: float, seconds: float, memory: float, disk: float, **tokens: float
@@ -338,7 +340,7 @@ class _Stages:
             "steps end anywhere in a solution alike: half of it is left to write; a line has "
             f"{LINE['math']} tokens in mathematics, {LINE['code']} in code",
             f"{DECISIONS:.0%} of the tokens fall below the trigger of guided decoding",
-            f"a kept token takes {TOKEN_DISK} bytes",
+            f"a kept token takes {TOKEN_DISK} bytes, {COPIES} times: in a table and in the chunks that it was made of",
         ]
         for policy, shape in self.shapes.items():
             said.append(f"policy {policy} ({self.p.policies[policy].path}): {_short(shape.parameters)} parameters")
