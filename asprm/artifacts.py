@@ -9,7 +9,7 @@ import json
 import os
 import shutil
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -166,15 +166,15 @@ def _replace(temporary: Path, path: Path) -> None:
 
 
 def copy_folder(source: Path, folder: Path) -> None:
-    """The files of a folder in another one; on one disk they are the same files, so that they take no room twice."""
+    """The files of a folder in another one. On one disk weights are links to the same file, and take no room twice."""
 
-    def link(file: str, copy: str) -> None:
-        try:
-            os.link(file, copy)
-        except OSError:  # another disk, or one without links
-            shutil.copy2(file, copy)
+    def copy(file: str, other: str) -> object:
+        if file.endswith(".safetensors"):  # what else there is people may edit
+            with suppress(OSError):  # another disk, or one without links
+                return os.link(file, other)
+        return shutil.copy2(file, other)
 
-    shutil.copytree(source, folder, dirs_exist_ok=True, copy_function=link)
+    shutil.copytree(source, folder, dirs_exist_ok=True, copy_function=copy)
 
 
 def _is_disk_full(error: BaseException) -> bool:

@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from asprm.artifacts import ROWS_PER_GROUP, DiskFull, atomic, digest, to_json, write_parquet
+from asprm.artifacts import ROWS_PER_GROUP, DiskFull, atomic, copy_folder, digest, to_json, write_parquet
 
 
 def names(folder):
@@ -154,6 +154,23 @@ def test_the_digest_of_a_folder_sees_names_and_bytes(tmp_path):
 
     assert folder("a", "x", "1") == folder("b", "x", "1")
     assert len({digest(tmp_path / "a"), folder("c", "y", "1"), folder("d", "x", "2")}) == 3
+
+
+@pytest.mark.parametrize("links", [True, False])
+def test_a_copied_folder_shares_weights_and_nothing_that_people_edit(tmp_path, monkeypatch, links):
+    def refuse(*_):
+        raise OSError(errno.EXDEV, "another disk")
+
+    if not links:
+        monkeypatch.setattr(os, "link", refuse)
+    source, copy = tmp_path / "source", tmp_path / "copy"
+    source.mkdir()
+    for name in ("model.safetensors", "config.json"):
+        (source / name).write_text(name)
+    copy_folder(source, copy)
+    assert digest(copy) == digest(source)
+    same = {name: (source / name).samefile(copy / name) for name in names(copy)}
+    assert same == {"config.json": False, "model.safetensors": links}
 
 
 def test_json_takes_numpy_and_refuses_nan():

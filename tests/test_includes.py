@@ -3,7 +3,8 @@ import json
 import yaml
 
 from asprm.includes import performance
-from asprm.includes.performance import meets, promises
+from asprm.includes.performance import meets, promises, stage_seconds
+from asprm.includes.provenance import manifests, seconds_of
 from asprm.includes.results import ASPECTS, tally
 from asprm.includes.settings import HOLDS, KINDS, deviations, settings
 from asprm.includes.tables import interval, p_value, percent, table
@@ -114,3 +115,14 @@ def test_a_gpu_is_shown_with_its_limits_and_its_absence_said(monkeypatch, tmp_pa
     assert "one a card, torch 2.11.0" in page
     assert "3.01 TB/s" in page
     assert "790 TFLOP/s" in page
+
+
+def test_seconds_of_what_was_taken_over_are_counted_and_told(tmp_path, monkeypatch):
+    monkeypatch.setenv("ASPRM_HOME", str(tmp_path))
+    run = open_run("smoke", stage="sample", quiet=True)
+    run.write_json("sample/M/own", {})
+    assert "again" not in stage_seconds(run)
+    run.kept.seconds = 1234.5
+    run.write_json("sample/M/own", {})
+    assert seconds_of(manifests(run))["sample"] >= 1234.5
+    assert "Notebooks of sample were executed again" in stage_seconds(run)
