@@ -7,7 +7,7 @@ from matplotlib import pyplot
 from matplotlib.text import Text
 from PIL import Image
 
-from asprm.figures import Plot
+from asprm.figures.base import Plot
 
 
 def check_plot(plot: Plot, words: str, least_ink: float = 0.005) -> None:

@@ -8,8 +8,14 @@ import pandas as pd
 import pytest
 from plots import check_plot
 
-from asprm import figures, split
+from asprm import split
 from asprm.best_of_n import curves
+from asprm.figures.base import Fragment, show
+from asprm.figures.labels import accuracy_by_steps, label_by_position, loss_curves, reliability_diagram, training_curve
+from asprm.figures.results import bon_curves, decision, tvd_triggers
+from asprm.figures.samples import solution_steps
+from asprm.figures.threshold import confidence_histogram, threshold_sweep
+from asprm.figures.tokens import token_bars, token_samples, types_beside_paper
 from asprm.guided import Decision
 from asprm.statistics import Interval, reliability
 from asprm.threshold import sweep
@@ -50,32 +56,30 @@ def token_frame(by):
 
 
 FIGURES = {
-    "histogram": (lambda: figures.confidence_histogram(np.concatenate(CONFIDENCES), THRESHOLDS[2]), "1,800 token"),
-    "sweep": (lambda: figures.threshold_sweep(THRESHOLDS), f"{THRESHOLDS[0].tau:.3f} for 0.5 %"),
-    "labels": (lambda: figures.label_by_position(STEP, RIGHT, PROBLEM), "Mean label of 300 steps"),
-    "steps": (lambda: figures.accuracy_by_steps(STEP, RIGHT, PROBLEM), "12 or more"),
+    "histogram": (lambda: confidence_histogram(np.concatenate(CONFIDENCES), THRESHOLDS[2]), "1,800 token"),
+    "sweep": (lambda: threshold_sweep(THRESHOLDS), f"{THRESHOLDS[0].tau:.3f} for 0.5 %"),
+    "labels": (lambda: label_by_position(STEP, RIGHT, PROBLEM), "Mean label of 300 steps"),
+    "steps": (lambda: accuracy_by_steps(STEP, RIGHT, PROBLEM), "12 or more"),
     "training": (
-        lambda: figures.training_curve(range(50), 1 / (1 + np.arange(50)), [0, 49], [1, 0.5]),
+        lambda: training_curve(range(50), 1 / (1 + np.arange(50)), [0, 49], [1, 0.5]),
         "validation loss is",
     ),
-    "reliability": (lambda: figures.reliability_diagram(reliability(RNG.random(90), RNG.random(90) < 0.5)), "90 steps"),
-    "best of n": (lambda: figures.bon_curves(bon_frame(), title="MiniGSM"), "on MiniGSM at n = 4: PRM-min"),
+    "reliability": (lambda: reliability_diagram(reliability(RNG.random(90), RNG.random(90) < 0.5)), "90 steps"),
+    "best of n": (lambda: bon_curves(bon_frame(), title="MiniGSM"), "on MiniGSM at n = 4: PRM-min"),
     "many lines": (
-        lambda: figures.bon_curves(
-            bon_frame(), [f"PRM-{h}" for h in ("mean", "min", "last", "max", "product")] + ["majority"]
-        ),
+        lambda: bon_curves(bon_frame(), [f"PRM-{h}" for h in ("mean", "min", "last", "max", "product")] + ["majority"]),
         "PRM-product",
     ),
-    "guided": (lambda: figures.tvd_triggers(tvd_frame(), Interval(0.5, 0.4, 0.6), 0.6), "at 0.6 it solves 80.0 %"),
-    "types": (lambda: figures.token_bars(token_frame("type")), "by type, most frequent first: Math Formula 100.0 %"),
+    "guided": (lambda: tvd_triggers(tvd_frame(), Interval(0.5, 0.4, 0.6), 0.6), "at 0.6 it solves 80.0 %"),
+    "types": (lambda: token_bars(token_frame("type")), "by type, most frequent first: Math Formula 100.0 %"),
     "beside the paper": (
-        lambda: figures.types_beside_paper(
+        lambda: types_beside_paper(
             token_frame("type").set_index("type"),
             pd.DataFrame({"share": [0.04], "decision_share": [0.2]}, index=["Math Formula"]),
         ),
         "Math Formula 100.0 % (paper 20.0 %), ",
     ),
-    "roles": (lambda: figures.token_bars(token_frame("role")), "by role, most frequent first: operation 100.0 %"),
+    "roles": (lambda: token_bars(token_frame("role")), "by role, most frequent first: operation 100.0 %"),
 }
 
 
@@ -88,7 +92,7 @@ def test_figure_renders_says_what_it_shows_and_can_be_read(name):
 
 def test_the_chosen_trigger_stands_clear_of_the_title():
     frame = tvd_frame()
-    plot = figures.tvd_triggers(frame, Interval(0.5, 0.4, 0.6), frame["trigger"].min(), title="validation")
+    plot = tvd_triggers(frame, Interval(0.5, 0.4, 0.6), frame["trigger"].min(), title="validation")
     plot.draw_without_rendering()
     boxes = [plot.findobj(lambda x, said=said: getattr(x, "get_text", str)() == said)[0].get_window_extent()
              for said in ("validation", "chosen on validation")]  # fmt: skip
@@ -112,14 +116,14 @@ def test_a_figure_shows_itself_with_its_sentence():
 
 def test_the_same_data_make_the_same_file():
     frame = bon_frame()
-    assert figures.bon_curves(frame).svg() == figures.bon_curves(frame).svg()
+    assert bon_curves(frame).svg() == bon_curves(frame).svg()
 
 
 def test_show_displays_figures_and_fragments(monkeypatch):
     shown = []
     monkeypatch.setattr("IPython.display.display", shown.append)
-    fragment = figures.Fragment("<b>x</b>")
-    figures.show(fragment)
+    fragment = Fragment("<b>x</b>")
+    show(fragment)
     assert shown == [fragment]
     assert fragment._repr_html_() == "<b>x</b>"
 
@@ -128,7 +132,7 @@ def test_labels_at_the_edge_keep_their_distance_and_stay_inside():
     frame = pd.DataFrame(
         [{"method": f"PRM-{i}", "n": n, "value": 0.9, "low": 0.8, "high": 1.0} for i in range(5) for n in (1, 2)]
     )
-    plot = figures.bon_curves(frame, [f"PRM-{i}" for i in range(5)])
+    plot = bon_curves(frame, [f"PRM-{i}" for i in range(5)])
     places = sorted(text.get_position()[1] for text in plot.axes[0].texts)
     assert min(np.diff(places)) > 0.06
     assert places[0] > 0
@@ -137,7 +141,7 @@ def test_labels_at_the_edge_keep_their_distance_and_stay_inside():
 
 def test_an_unknown_line_is_named():
     with pytest.raises(ValueError, match="no rows of method 'PRM-median'; the frame has PRM-min"):
-        figures.bon_curves(bon_frame(), ["PRM-median"])
+        bon_curves(bon_frame(), ["PRM-median"])
 
 
 def test_a_solution_is_shown_whole_under_every_split():
@@ -147,7 +151,7 @@ def test_a_solution_is_shown_whole_under_every_split():
         "AdaptiveStep": split.adaptive(confidences, 0.5),
         "line": split.line("".join(tokens), np.cumsum([*map(len, tokens)])),
     }
-    html = figures.solution_steps(tokens, confidences, splits, 0.5)
+    html = solution_steps(tokens, confidences, splits, 0.5)
     texts = re.findall(r'<div style="white-space[^"]*">(.*?)</div>', html, re.DOTALL)
     assert [re.sub("<.*?>", "", text) for text in texts] == 2 * ["Ann has 2 &lt; 3.\nSo 5"]
     assert re.search(r'aria-label="end of step 1" [^>]*></span>\n<span title="So', texts[1])  # at the end of its line
@@ -155,13 +159,13 @@ def test_a_solution_is_shown_whole_under_every_split():
     assert html.count("font-weight:700") == 4
     assert 'aria-label="One solution of 9 tokens, 2 of them below 0.500, cut by AdaptiveStep into 3 steps' in html
     with pytest.raises(ValueError, match="9 tokens and 1 confidences"):
-        figures.solution_steps(tokens, [0.5], splits, 0.5)
+        solution_steps(tokens, [0.5], splits, 0.5)
 
 
 def test_a_decision_shows_every_candidate_and_marks_the_one_that_was_written():
     values = [" <", "\n", ""], [0.5, 0.3, 0.1], [0.25, 0.75, 0.5]
     found = Decision("minigsm", "p1", "How many?", 0.8, True, False, "She has 3", *values, 1)
-    html = figures.decision(found)
+    html = decision(found)
     cells = re.findall(r'<th scope="row"[^>]*>(.*?)</th>', html)
     assert [re.sub("<.*?>", "", cell) for cell in cells] == ["&lt;", "⏎", "■"]
     assert ["<mark" in cell for cell in cells] == [False, True, False]
@@ -174,10 +178,10 @@ def test_a_sample_of_each_type_marks_its_token():
     frame = pd.DataFrame(
         [("Noun", 0.25, "a <\n", "pen", "s")], columns=["type", "confidence", "before", "token", "after"]
     )
-    html = figures.token_samples(frame)
+    html = token_samples(frame)
     assert re.sub("(<[^>]*>)+", "|", html).endswith("|Noun|0.250|a &lt;⏎|pen|s|")
     assert html.count("<mark") == 1
 
 
 def test_losses_of_no_model_say_so():
-    assert figures.loss_curves({}).alt == "None of the models was made here."
+    assert loss_curves({}).alt == "None of the models was made here."

@@ -5,9 +5,8 @@ import pandas as pd
 import pytest
 from plots import check_plot
 
-from asprm import figures
-from asprm.figures.claims import _SIGNS
-from asprm.figures.truth import _WAYS
+from asprm.figures.claims import _SIGNS, directions, label_cost_bars
+from asprm.figures.truth import _WAYS, entry_recall, label_errors, reliability_curves, shares_of_kinds
 from asprm.statistics import reliability
 
 RNG = np.random.default_rng(0)
@@ -49,13 +48,13 @@ def spent():
 
 CURVE = reliability(RNG.random(90), RNG.random(90) < 0.5)
 FIGURES = {
-    "entries": (lambda: figures.entry_recall(entries()), "decision tokens 10 % at the very token, 42 % within 2"),
-    "labels": (lambda: figures.label_errors(labels()), "true, label 0: 10 % at step 1, 50 % at step 5"),
-    "curves": (lambda: figures.reliability_curves({"A": CURVE, "B": CURVE}), f"A {CURVE.error:.3f}, B"),
-    "kinds": (lambda: figures.shares_of_kinds(kinds()), "put right 12, led astray 4, none 4 problems"),
-    "arrows": (lambda: figures.directions(arrows()), "12 arrows of the paper"),
-    "no arrows": (lambda: figures.directions(arrows(0)), "for 0 arrows of the paper"),
-    "costs": (lambda: figures.label_cost_bars(spent()), "ASPRM-M 16.0 and 3.0; MS-M 32.0 and 8.0"),
+    "entries": (lambda: entry_recall(entries()), "decision tokens 10 % at the very token, 42 % within 2"),
+    "labels": (lambda: label_errors(labels()), "true, label 0: 10 % at step 1, 50 % at step 5"),
+    "curves": (lambda: reliability_curves({"A": CURVE, "B": CURVE}), f"A {CURVE.error:.3f}, B"),
+    "kinds": (lambda: shares_of_kinds(kinds()), "put right 12, led astray 4, none 4 problems"),
+    "arrows": (lambda: directions(arrows()), "12 arrows of the paper"),
+    "no arrows": (lambda: directions(arrows(0)), "for 0 arrows of the paper"),
+    "costs": (lambda: label_cost_bars(spent()), "ASPRM-M 16.0 and 3.0; MS-M 32.0 and 8.0"),
 }
 
 

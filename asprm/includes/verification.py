@@ -91,7 +91,7 @@ def verification_types(run: Run) -> str:
     import pandas as pd
 
     from asprm.claims import table as paper_table
-    from asprm.figures import types_beside_paper
+    from asprm.figures.tokens import types_beside_paper
 
     found = verified()
     types = pd.DataFrame(found["mark_types"]).set_index("type")
