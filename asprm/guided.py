@@ -66,7 +66,8 @@ def decode_all(run: Run) -> dict[str, float]:
     """
     profile, settings, policy = run.profile, run.settings, run.policy
     names = [run.prm] if run.experiment else profile.tvd.guide[policy]
-    models = {name: run.reward_model(name) for name in names}
+    with run.noting() as inputs:
+        path, models = run.policy_path(), {name: run.reward_model(name) for name in names}
 
     def decode(sets: Sequence[str], walks: Sequence[Walk], label: str) -> Iterator[tuple[str, str, pa.Table]]:
         tables = map_chunks(
@@ -76,11 +77,11 @@ def decode_all(run: Run) -> dict[str, float]:
             folder=run.work(f"tvd/{policy}/{label}"),
             key={
                 "settings": profile.reads("tvd"),
-                "inputs": run.inputs,
+                "inputs": inputs,
                 "sets": sets,
                 "walks": [[walk.guide, walk.trigger] for walk in walks],
             },
-            setup=partial(Guides, run.policy_path(), models, run.domain),
+            setup=partial(Guides, path, models, run.domain),
             workers=run.workers,
             label=f"tvd {policy}, {label}",
             kept=run.kept,

@@ -27,7 +27,7 @@ import torch
 from transformers import PreTrainedModel
 
 from asprm.align import carry
-from asprm.artifacts import copy_folder, known_digest
+from asprm.artifacts import copy_folder
 from asprm.chunks import forget_others, map_chunks, place_of
 from asprm.models import load_tokenizer
 from asprm.progress import log
@@ -161,11 +161,14 @@ def learn_all(run: Run) -> list[str]:
     """
     names = [run.prm] if run.experiment else run.profile.trained_on(run.policy)
     tasks = [(artifact, name, seed) for name in names for artifact, seed in run.profile.seeds_of(name).items()]
-    inputs = {table: run.find(f"rollout/{table}.parquet") for _, name, _ in tasks for table in _tables(run, name)}
-    digests = {table: known_digest(path) for table, path in inputs.items()}
-    for base in sorted({run.profile.reward_models[name].base for name in names}):
-        run.policy_path(base)
-    key = {"settings": run.profile.reads("prm"), "tasks": tasks, "labels": digests, "inputs": run.inputs}
+    with run.noting() as inputs:
+        for table in sorted({table for _, name, _ in tasks for table in _tables(run, name)}):
+            run.find(f"rollout/{table}.parquet")
+            run.find(f"sample/{table.partition('/')[0]}/train.parquet")
+        for base in sorted({run.profile.reward_models[name].base for name in names}):
+            run.policy_path(base)
+            run.reward_base(base)
+    key = {"settings": run.profile.reads("prm"), "tasks": tasks, "inputs": inputs}
     place = place_of(run.work(f"prm/{run.policy}"), key, _learn)
     histories = map_chunks(
         partial(_learn, run=run, place=place),

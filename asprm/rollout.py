@@ -146,9 +146,10 @@ def label_all(run: Run) -> dict[str, int]:
     them; the tokens of each table are those that its method alone would cost.
     """
     methods = run.profile.methods(run.policy)
-    items = list(_items(run, methods))
+    with run.noting() as inputs:
+        items = list(_items(run, methods))
+        path = run.policy_path()
     limit = run.profile.sample.max_new_tokens
-    path = run.policy_path()
     settings = run.settings.model_dump(mode="json")
     chunks = partial(
         map_chunks,
@@ -156,7 +157,7 @@ def label_all(run: Run) -> dict[str, int]:
         items,
         size=max(1, _CHUNK // run.settings.solutions),
         folder=run.work(f"rollout/{run.policy}"),
-        key={"settings": settings, "limit": limit, "seed": run.seed, "inputs": run.inputs, "methods": methods},
+        key={"settings": settings, "limit": limit, "seed": run.seed, "inputs": inputs, "methods": methods},
         setup=partial(load_engine, path),
         workers=run.workers,
         label=f"rollout {run.policy}",

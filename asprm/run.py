@@ -236,6 +236,18 @@ class Run:
             f"make study   or   snakemake --cores 2{'' if default else f' --config profile={self.source}'} -- {target}"
         )
 
+    @contextmanager
+    def noting(self) -> Iterator[dict[str, str]]:
+        """The inputs that are read in the block, with their digests, whatever was read before: known at its end."""
+        before, noted = dict(self.inputs), {}
+        self.inputs.clear()
+        try:
+            yield noted
+        finally:
+            noted.update(self.inputs)
+            self.inputs.clear()
+            self.inputs.update(before | noted)
+
     def read(self, name: str, columns: list[str] | None = None) -> pa.Table:
         """The table `name`, all columns or those asked for. BrokenArtifact: truncated, or a column is not there."""
         path = self.find(f"{name}.parquet")

@@ -119,10 +119,11 @@ def sample_all(run: Run) -> dict[str, int]:
         problems = problem_set(profile, name, run.domain)
         items += [_Item(name, problem, settings.candidates, False) for problem in problems]
         items += [_Item(name + GREEDY, problem, 1, False) for problem in problems]
-    path = run.policy_path()
-    run.inputs.update(origins(profile, run.domain))
+    with run.noting() as inputs:
+        path = run.policy_path()
+        run.inputs.update(origins(profile, run.domain))
     sampling = Sampling(settings.temperature, settings.top_p, settings.top_k, settings.max_new_tokens)
-    key = {"sampling": asdict(sampling), "seed": run.seed, "inputs": run.inputs, "solutions": settings.solutions}
+    key = {"sampling": asdict(sampling), "seed": run.seed, "inputs": inputs, "solutions": settings.solutions}
     tables = map_chunks(
         partial(_sample_chunk, sampling=sampling, seed=run.seed),
         items,

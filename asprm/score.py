@@ -231,16 +231,17 @@ def score_all(run: Run) -> list[str]:
     if run.experiment:
         rated[run.prm] = sets
     tasks = [(name, one) for one in sets for name in names if one in rated[name]]
-    models = {name: run.reward_model(name) for name in names}
-    run.read_json(f"threshold/{policy}")
-    for one in sets:
-        run.find(f"sample/{policy}/{one}.parquet")
+    with run.noting() as inputs:
+        models = {name: run.reward_model(name) for name in names}
+        run.read_json(f"threshold/{policy}")
+        for one in sets:
+            run.find(f"sample/{policy}/{one}.parquet")
     tables = map_chunks(
         partial(_score_task, run=run, models=models),
         tasks,
         size=1,
         folder=run.work(f"best_of_n/{policy}"),
-        key={"tasks": tasks, "settings": profile.reads("best_of_n"), "inputs": run.inputs},
+        key={"tasks": tasks, "settings": profile.reads("best_of_n"), "inputs": inputs},
         setup=partial(_Candidates, run),
         workers=run.workers,
         label=f"scores of {policy}",

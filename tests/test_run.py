@@ -303,6 +303,20 @@ def test_a_full_disk_keeps_the_earlier_artifact_and_its_manifest(home, monkeypat
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
 
 
+def test_what_is_read_in_a_block_is_noted_whatever_was_read_before():
+    for name in "ab":
+        run("sample").write(f"sample/M/{name}", TABLE)
+    stage = run()
+    stage.read("sample/M/a")
+    with stage.noting() as inputs:
+        stage.read("sample/M/a")
+    assert inputs == stage.inputs
+    with stage.noting() as inputs:
+        stage.read("sample/M/b")
+    assert list(inputs) == ["sample/M/b.parquet"]
+    assert list(stage.inputs) == ["sample/M/a.parquet", "sample/M/b.parquet"]
+
+
 def test_work_outlives_the_run():
     stage = run("rollout")
     chunks = stage.work("rollout/M/adaptive")
