@@ -72,7 +72,7 @@ def map_chunks(
     place = place_of(folder, {"key": dict(key), "items": len(items), "size": size}, function, setup)
     starts = range(0, len(items), size)
     chunks = [_Chunk(place / f"{n:05d}.parquet", i, items[i : i + size]) for n, i in enumerate(starts)]
-    return _stream(function, setup, chunks, workers, label, kept, place)
+    return _stream(function, setup, chunks, workers, label, kept)
 
 
 def place_of(folder: Path, key: Mapping[str, Any], *functions: Callable | None) -> Path:
@@ -118,7 +118,7 @@ class _Chunk:
 
 
 def _stream(
-    function: Any, setup: Any, chunks: list[_Chunk], workers: int, label: str, kept: Kept | None, place: Path
+    function: Any, setup: Any, chunks: list[_Chunk], workers: int, label: str, kept: Kept | None
 ) -> Iterator[pa.Table]:
     missing = [chunk for chunk in chunks if not chunk.path.exists()]
     new = set(missing)
@@ -138,7 +138,7 @@ def _stream(
                 table = chunk.load()
             yield table
     if chunks:
-        forget_others(place)
+        forget_others(chunks[0].path.parent)
 
 
 @contextmanager

@@ -102,7 +102,13 @@ def retrained(tmp_path, monkeypatch):
     profile |= {"best_of_n": profile["best_of_n"] | {"score": {"M": ["ASPRM-M"]}}}
     profile |= {"tvd": profile["tvd"] | {"guide": {"M": ["ASPRM-M"]}}}
     train, held_out, trained = policy.train, policy.held_out, []
-    monkeypatch.setattr(policy, "train", functools.wraps(train)(lambda *a, **o: trained.append(a) or train(*a, **o)))
+
+    @functools.wraps(train)  # what was trained is kept by the code of its module
+    def counted(*given, **options):
+        trained.append(given)
+        return train(*given, **options)
+
+    monkeypatch.setattr(policy, "train", counted)
     one = {"minigsm": load("minigsm", "validation", 2)}
     monkeypatch.setattr(policy, "held_out", lambda engine, _, *rest, **options: held_out(engine, one, *rest, **options))
 
