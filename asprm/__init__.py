@@ -4,4 +4,7 @@ One module per stage: policy, sample, threshold, split, rollout, prm, best_of_n,
 loads nothing heavy.
 """
 
+from pathlib import Path
+
+REPOSITORY = Path(__file__).resolve().parent.parent  # the folder of the project
 __version__ = "0.1.0"

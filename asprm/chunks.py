@@ -30,7 +30,7 @@ import pyarrow.parquet as pq
 
 from asprm.artifacts import atomic
 from asprm.progress import log, progress
-from asprm.run import Kept, made_with
+from asprm.provenance import Kept, made_with
 from asprm.workflow import modules
 
 _STARTED, _PROCESS = time.time(), uuid.uuid4().hex

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from asprm import REPOSITORY
 from asprm.profile import parse
-from asprm.run import REPOSITORY, study_root
+from asprm.run import study_root
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -22,12 +22,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from asprm import REPOSITORY
 from asprm import statistics as s
 from asprm.artifacts import manifest_path
 from asprm.claims import Number, Statement, claim, load_claims, paper, table
 from asprm.evidence import INCOMPARABLE, Evidence, arrow, contrast, level, problems_gained, prose
 from asprm.measures import Measures, NotRun
-from asprm.run import REPOSITORY, Run
+from asprm.run import Run
 
 VERDICTS = {  # in a word and a symbol
     "reproduced": "✓",

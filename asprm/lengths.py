@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import mean
 
+from asprm import REPOSITORY
 from asprm.problems import FAMILIES, load
 from asprm.profile import nearest
-from asprm.run import REPOSITORY
 
 
 @dataclass(frozen=True)

@@ -17,11 +17,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from asprm import forkserver
+from asprm import REPOSITORY, forkserver
 from asprm.forkserver import UNWANTED
 from asprm.profile import ProfileError, nearest, parse
 from asprm.progress import EVERY, MARK, log
-from asprm.run import REPOSITORY
 
 # Python's collector looks at young objects every 700th one: a tenth of the time where pandas makes many.
 _START = f"import gc, sys; sys.modules.setdefault({UNWANTED!r}, None); gc.set_threshold(100_000, 50, 50)"

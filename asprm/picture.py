@@ -13,10 +13,11 @@ from collections.abc import Iterator, Sequence
 from html import escape
 from typing import NamedTuple
 
+from asprm import REPOSITORY
 from asprm.align import visible
 from asprm.best_of_n import aggregate
 from asprm.profile import ProfileError
-from asprm.run import REPOSITORY, BrokenArtifact, MissingArtifact, open_run
+from asprm.run import BrokenArtifact, MissingArtifact, open_run
 from asprm.story import BINS, LINE, LINES, Solution, Story, story
 
 WIDTH, HEIGHT, GAP, MARGIN = 340, 276, 18, 14  # of a panel; from its edge to what stands in it

@@ -13,17 +13,11 @@ stage carries the experiment on.
 import ast
 import json
 import os
-import platform
-import resource
-import subprocess
-import sys
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
-from functools import cache
 from html import escape
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from types import FunctionType, ModuleType
 from typing import TYPE_CHECKING, Any
@@ -31,6 +25,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from asprm import REPOSITORY
 from asprm.artifacts import (
     ROWS_PER_GROUP,
     atomic,
@@ -43,13 +38,11 @@ from asprm.artifacts import (
     write_parquet,
 )
 from asprm.profile import READS, Profile, ProfileError, load_profile, nearest, validated
+from asprm.provenance import Kept, device, made_with, peak_memory
 
 if TYPE_CHECKING:
     import pandas as pd
     from IPython.display import HTML
-
-REPOSITORY = Path(__file__).resolve().parent.parent
-VERSIONS = ("asprm", "torch", "transformers", "tokenizers", "numpy", "pyarrow")
 
 
 class MissingArtifact(FileNotFoundError):
@@ -123,14 +116,6 @@ def open_run(profile: str, stage: str, parameters: Mapping[str, Any] | None = No
     if not quiet:
         print(run.summary())
     return run
-
-
-@dataclass
-class Kept:
-    """What a stage took over from an earlier execution (`asprm.chunks`): chunks, and the seconds that those took."""
-
-    chunks: int = 0
-    seconds: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -386,10 +371,10 @@ class Run:
             "overrides": self.overrides,
             "seed": self.seed,
             **made_with(),
-            "device": _device(),
+            "device": device(),
             "seconds": round(time.monotonic() - self.started, 1),
             "kept": asdict(self.kept),
-            "peak_memory_mb": _peak_memory(),
+            "peak_memory_mb": peak_memory(),
             "inputs": dict(self.inputs),
         }
 
@@ -458,53 +443,3 @@ def _differences(base: Profile, effective: Profile, stage: str) -> dict[str, Any
     if stage == "split":
         new["method"] = old["method"]
     return {name: value for name, value in new.items() if value != old[name]}
-
-
-def made_with(*packages: str) -> dict[str, Any]:
-    """What a result is made with: commit, dirty (as `_commit` says) and versions of Python, `VERSIONS` and these."""
-    commit, dirty = _commit()
-    return {"commit": commit, "dirty": dirty, "versions": dict(_versions((*VERSIONS, *packages)))}
-
-
-@cache
-def _commit() -> tuple[str | None, bool | None]:
-    """The project's commit and whether tracked files differ from it; None outside a git repository."""
-
-    def git(*arguments: str) -> str:
-        return subprocess.run(
-            ["git", "-C", str(REPOSITORY), *arguments], capture_output=True, text=True, check=True
-        ).stdout.strip()
-
-    try:
-        return git("rev-parse", "HEAD"), bool(git("status", "--porcelain", "--untracked-files=no"))
-    except (OSError, subprocess.CalledProcessError):
-        return None, None
-
-
-@cache
-def _versions(packages: tuple[str, ...]) -> dict[str, str]:
-    found = {"python": platform.python_version()}
-    for package in packages:
-        try:
-            found[package] = version(package)
-        except PackageNotFoundError:
-            continue
-    return found
-
-
-def _device() -> str:
-    torch = sys.modules.get("torch")
-    if torch and torch.cuda.is_available():
-        return torch.cuda.get_device_name()
-    return f"{os.cpu_count()} CPU cores ({platform.machine()})"
-
-
-def _peak_memory() -> dict[str, int]:
-    """Largest resident sizes so far in MB: of this process, and of its largest worker that has ended."""
-    unit = 1e6 if sys.platform == "darwin" else 1e3
-    of = {"process": resource.RUSAGE_SELF, "largest worker": resource.RUSAGE_CHILDREN}
-    found = {name: round(resource.getrusage(who).ru_maxrss / unit) for name, who in of.items()}
-    torch = sys.modules.get("torch")
-    if torch and torch.cuda.is_available():
-        found["gpu"] = round(torch.cuda.max_memory_allocated() / 1e6)
-    return found

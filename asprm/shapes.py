@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from asprm.run import REPOSITORY
+from asprm import REPOSITORY
 
 
 @dataclass(frozen=True)

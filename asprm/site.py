@@ -19,10 +19,11 @@ from urllib.parse import unquote, urlsplit
 
 import yaml
 
+from asprm import REPOSITORY
 from asprm.artifacts import DiskFull, atomic
 from asprm.includes import write_includes
 from asprm.profile import Profile, ProfileError
-from asprm.run import REPOSITORY, BrokenArtifact, MissingArtifact, Run, open_run
+from asprm.run import BrokenArtifact, MissingArtifact, Run, open_run
 from asprm.sample import knows_truth
 
 HOME = """<!DOCTYPE html>

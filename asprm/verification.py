@@ -28,7 +28,7 @@ import pandas as pd
 from asprm.grading import grade_math, grade_programs
 from asprm.grading.math import compare_answers
 from asprm.problems.hub import load
-from asprm.run import made_with
+from asprm.provenance import made_with
 from asprm.tokens import load_tagger, token_table
 
 GRADERS = ("ours", "authors", "math_verify")

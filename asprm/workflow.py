@@ -5,7 +5,7 @@ import json
 from functools import cache
 from pathlib import Path
 
-from asprm.run import REPOSITORY
+from asprm import REPOSITORY
 
 
 def modules(start: Path, root: Path = REPOSITORY) -> list[Path]:

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from asprm.chunks import ChunkError, map_chunks
 from asprm.progress import MARK, progress
-from asprm.run import Kept
+from asprm.provenance import Kept
 
 HERE = Path(__file__).parent
 
@@ -140,7 +140,7 @@ OWN = """
     import sys
     from pathlib import Path
     from asprm.chunks import map_chunks
-    from asprm.run import Kept
+    from asprm.provenance import Kept
     from own import numbers
 
     kept = Kept()

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
+from asprm import REPOSITORY
 from asprm.cli import app
 from asprm.problems import load
-from asprm.run import REPOSITORY
 
 M = str(REPOSITORY / "data" / "policies" / "M")
 COMMANDS = ["split", "label", "train", "score", "decode", "grade", "export", "plan"]

@@ -2,6 +2,7 @@ import json
 
 import yaml
 
+from asprm import REPOSITORY
 from asprm.includes import performance
 from asprm.includes.performance import meets, promises, stage_seconds
 from asprm.includes.provenance import manifests, seconds_of
@@ -10,7 +11,7 @@ from asprm.includes.settings import HOLDS, KINDS, deviations, settings
 from asprm.includes.tables import interval, p_value, percent, table
 from asprm.ledger import VERDICTS
 from asprm.profile import load_profile
-from asprm.run import REPOSITORY, open_run
+from asprm.run import open_run
 
 
 def test_a_table_escapes_what_would_break_it():

@@ -6,9 +6,9 @@ import nbformat
 import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
+from asprm import REPOSITORY
 from asprm.notebook import NotebookError, execute, main
 from asprm.profile import ProfileError
-from asprm.run import REPOSITORY
 
 
 def write(path, *sources, parameters='profile = "tiny"\nshare = None'):

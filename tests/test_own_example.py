@@ -6,10 +6,10 @@ from types import SimpleNamespace
 import pyarrow as pa
 import pytest
 
+from asprm import REPOSITORY
 from asprm.own_example import _value, own_pages
 from asprm.problems import load
 from asprm.profile import load_profile
-from asprm.run import REPOSITORY
 
 M = REPOSITORY / "data" / "policies" / "M"
 

@@ -9,10 +9,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from asprm import picture
+from asprm import REPOSITORY, picture
 from asprm.guided import Decision
 from asprm.picture import ADVANCE, HEIGHT, LINE, LINES, WIDTH, description, figure, flow, pipeline_svg
-from asprm.run import REPOSITORY, open_run
+from asprm.run import open_run
 from asprm.story import Label, Solution, story
 
 SVG = "{http://www.w3.org/2000/svg}"

@@ -9,12 +9,11 @@ from tiny_models import config
 from torch.utils.flop_counter import FlopCounterMode
 from transformers import AutoModelForCausalLM
 
-from asprm import plan
+from asprm import REPOSITORY, plan
 from asprm.lengths import LENGTHS, Lengths, lengths_of
 from asprm.machines import ROWS, Device
 from asprm.plan import expected_rollouts, make_plan
 from asprm.profile import load_profile, packaged_profiles
-from asprm.run import REPOSITORY
 from asprm.shapes import Shape, shape_of
 
 TOY = Shape(layers=2, hidden=8, heads=2, kv_heads=1, head=4, feed_forward=16, vocabulary=10)

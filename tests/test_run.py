@@ -11,7 +11,8 @@ import torch
 
 from asprm.artifacts import DiskFull, digest, manifest_path
 from asprm.profile import ProfileError, load_profile
-from asprm.run import BrokenArtifact, MissingArtifact, made_with, open_run, study_root
+from asprm.provenance import made_with
+from asprm.run import BrokenArtifact, MissingArtifact, open_run, study_root
 
 
 @pytest.fixture(autouse=True)

@@ -9,8 +9,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from asprm import site
-from asprm.run import REPOSITORY
+from asprm import REPOSITORY, site
 from asprm.site import SiteError, build_site, chapters, check_site, executed
 
 # --- the checks -------------------------------------------------------------------------------------------------------

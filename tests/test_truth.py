@@ -274,9 +274,9 @@ def test_interventions_are_counted_with_what_became_of_them(run):
 
 def test_solutions_of_the_shipped_policy_depart_if_and_only_if_they_are_wrong_in_the_end():
     """On true solutions: spelled by the policy's tokenizer, none departs; cut off, all do."""
+    from asprm import REPOSITORY
     from asprm.align import Speller
     from asprm.models import load_tokenizer
-    from asprm.run import REPOSITORY
 
     tokenizer = load_tokenizer(REPOSITORY / "data/policies/M")
     spell = Speller(tokenizer)

@@ -7,9 +7,10 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from asprm import REPOSITORY
 from asprm.includes.provenance import kept_seconds, manifests, seconds_of
 from asprm.includes.tables import table
-from asprm.run import REPOSITORY, Run
+from asprm.run import Run
 
 
 def promises(run: Run) -> str:

@@ -7,11 +7,12 @@ from typing import Any
 
 import yaml
 
+from asprm import REPOSITORY
 from asprm.includes.tables import table
 from asprm.policy import about
 from asprm.problems import FAMILIES
 from asprm.profile import Section, load_profile, packaged_profiles
-from asprm.run import REPOSITORY, Run
+from asprm.run import Run
 
 KINDS = {
     "scale": "This run is smaller",

@@ -3,9 +3,10 @@
 import json
 from typing import Any
 
+from asprm import REPOSITORY
 from asprm.includes.provenance import commit_of
 from asprm.includes.tables import percent, table
-from asprm.run import REPOSITORY, Run
+from asprm.run import Run
 
 VERIFIED = REPOSITORY / "data" / "reference" / "verification.json"
 NAMES_OF_GRADERS = {"ours": "here", "authors": "regex", "math_verify": "math-verify"}

@@ -1,0 +1,74 @@
+"""Provenance: what a result was made with, as its manifest and its notebook's last cell say it."""
+
+import os
+import platform
+import resource
+import subprocess
+import sys
+from dataclasses import dataclass
+from functools import cache
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+from asprm import REPOSITORY
+
+VERSIONS = ("asprm", "torch", "transformers", "tokenizers", "numpy", "pyarrow")
+
+
+@dataclass
+class Kept:
+    """What a stage took over from an earlier execution (`asprm.chunks`): chunks, and the seconds that those took."""
+
+    chunks: int = 0
+    seconds: float = 0.0
+
+
+def made_with(*packages: str) -> dict[str, Any]:
+    """What a result is made with: commit, dirty (as `_commit` says) and versions of Python, `VERSIONS` and these."""
+    commit, dirty = _commit()
+    return {"commit": commit, "dirty": dirty, "versions": dict(_versions((*VERSIONS, *packages)))}
+
+
+@cache
+def _commit() -> tuple[str | None, bool | None]:
+    """The project's commit and whether tracked files differ from it; None outside a git repository."""
+
+    def git(*arguments: str) -> str:
+        return subprocess.run(
+            ["git", "-C", str(REPOSITORY), *arguments], capture_output=True, text=True, check=True
+        ).stdout.strip()
+
+    try:
+        return git("rev-parse", "HEAD"), bool(git("status", "--porcelain", "--untracked-files=no"))
+    except (OSError, subprocess.CalledProcessError):
+        return None, None
+
+
+@cache
+def _versions(packages: tuple[str, ...]) -> dict[str, str]:
+    found = {"python": platform.python_version()}
+    for package in packages:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def device() -> str:
+    """The accelerator's name, or how many CPU cores there are: torch is asked only where it is loaded already."""
+    torch = sys.modules.get("torch")
+    if torch and torch.cuda.is_available():
+        return torch.cuda.get_device_name()
+    return f"{os.cpu_count()} CPU cores ({platform.machine()})"
+
+
+def peak_memory() -> dict[str, int]:
+    """Largest resident sizes so far in MB: of this process, and of its largest worker that has ended."""
+    unit = 1e6 if sys.platform == "darwin" else 1e3
+    of = {"process": resource.RUSAGE_SELF, "largest worker": resource.RUSAGE_CHILDREN}
+    found = {name: round(resource.getrusage(who).ru_maxrss / unit) for name, who in of.items()}
+    torch = sys.modules.get("torch")
+    if torch and torch.cuda.is_available():
+        found["gpu"] = round(torch.cuda.max_memory_allocated() / 1e6)
+    return found
