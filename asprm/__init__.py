@@ -4,7 +4,9 @@ One module per stage: policy, sample, threshold, split, rollout, prm, best_of_n,
 loads nothing heavy.
 """
 
+import time
 from pathlib import Path
 
 REPOSITORY = Path(__file__).resolve().parent.parent  # the folder of the project
+STARTED = time.time()  # before any other module was read
 __version__ = "0.1.0"

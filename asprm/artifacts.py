@@ -92,10 +92,11 @@ def stem(name: str) -> str:
 
 
 def known_digest(path: Path) -> str:
-    """The digest that the manifest of `path` tells if its size is right, else a computed one."""
+    """The digest that the manifest of `path` tells, if the size is right and nothing is newer, else a computed one."""
     try:
-        manifest = json.loads(manifest_path(path).read_text())
-        if manifest["bytes"] == size(path):
+        told = manifest_path(path)
+        manifest, newest = json.loads(told.read_text()), max(file.stat().st_mtime_ns for file in _files(path))
+        if manifest["bytes"] == size(path) and newest <= told.stat().st_mtime_ns:
             return manifest["digest"]
     except (OSError, ValueError, KeyError):
         pass
@@ -159,7 +160,7 @@ def _replace(temporary: Path, path: Path) -> None:
     os.rename(path, old)
     try:
         os.rename(temporary, path)
-    except OSError:
+    except BaseException:
         os.rename(old, path)
         raise
     shutil.rmtree(old)

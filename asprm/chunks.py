@@ -28,12 +28,13 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from asprm import STARTED
 from asprm.artifacts import atomic
 from asprm.progress import log, progress
-from asprm.provenance import Kept, made_with
+from asprm.provenance import Kept, versions
 from asprm.workflow import modules
 
-_STARTED, _PROCESS = time.time(), uuid.uuid4().hex
+_PROCESS = uuid.uuid4().hex
 _DIGITS = 16  # of the name of a place
 _SECONDS = b"seconds"  # what a chunk took, in its file's metadata
 
@@ -81,7 +82,7 @@ def place_of(folder: Path, key: Mapping[str, Any], *functions: Callable | None) 
     Code is the functions' modules with all modules of asprm that these import, however indirectly.
     """
     code = [_code(function) for function in functions if function is not None]
-    return folder / _digest({"key": dict(key), "code": code, "versions": made_with()["versions"]})
+    return folder / _digest({"key": dict(key), "code": code, "versions": versions()})
 
 
 def forget_others(place: Path) -> None:
@@ -98,12 +99,12 @@ class _Chunk:
     def load(self) -> pa.Table | None:
         """The saved table; None if there is none, or a damaged one."""
         try:
-            table = pq.read_table(self.path)
+            table = pq.read_table(self.path, page_checksum_verification=True)
             self.seconds = float(table.schema.metadata[_SECONDS])
             return table.replace_schema_metadata(None)
         except FileNotFoundError:
             return None
-        except (pa.ArrowInvalid, OSError) as error:
+        except (pa.ArrowException, OSError, ValueError, KeyError, TypeError) as error:
             log(f"{self.path} is damaged and computed again ({error})")
             self.path.unlink()
             return None
@@ -130,7 +131,7 @@ def _stream(
             table = chunk.load()
             if kept is not None and table is not None and chunk not in new:
                 kept.chunks, kept.seconds = kept.chunks + 1, kept.seconds + chunk.seconds
-            if table is None:
+            while table is None:  # again where another run has removed it meanwhile
                 try:
                     compute(chunk)
                 except Exception as error:
@@ -155,8 +156,8 @@ def _in_processes(function: Any, setup: Any, chunks: list[_Chunk], workers: int)
     pool = ProcessPoolExecutor(workers, mp_context=spawn, initializer=_start, initargs=(function, setup))
     try:
         futures = {chunk.path: pool.submit(_compute, chunk.items, chunk.path) for chunk in chunks}
-        # A chunk that was saved but proves damaged is not among the futures.
-        yield lambda chunk: (futures.get(chunk.path) or pool.submit(_compute, chunk.items, chunk.path)).result()
+        # A chunk that was saved but proves damaged, or is gone, is not among the futures.
+        yield lambda chunk: (futures.pop(chunk.path, None) or pool.submit(_compute, chunk.items, chunk.path)).result()
     except Exception:
         raise  # leaving by shutdown below: what is running finishes and is saved
     except BaseException:  # interrupted, or the consumer wants no more
@@ -180,7 +181,12 @@ class _Worker:
         table = self.function(items, self.state)
         seconds = str(round(time.monotonic() - start, 3))
         with atomic(path) as temporary:
-            pq.write_table(table.replace_schema_metadata({_SECONDS: seconds}), temporary, compression="zstd")
+            pq.write_table(
+                table.replace_schema_metadata({_SECONDS: seconds}),
+                temporary,
+                compression="zstd",
+                write_page_checksum=True,
+            )
 
 
 _worker: _Worker
@@ -235,7 +241,8 @@ def _code(function: Any) -> list[str]:
             return [_PROCESS]
     files = [Path(file), *modules(Path(file))]
     found = [hashlib.sha256(path.read_bytes()).hexdigest() for path in files]
-    if max(path.stat().st_mtime for path in files) > _STARTED:
+    # Moved and copied files keep an old time of modification.
+    if max(max(state.st_mtime, state.st_ctime) for state in map(os.stat, files)) > STARTED:
         found.append(_PROCESS)  # this process may have imported what stood there before
     return found
 

@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from asprm.artifacts import copy_folder, digest
+from asprm.artifacts import atomic, copy_folder, digest
 from asprm.attention import use_fp32_attention
 from asprm.chunks import forget_others, place_of
 from asprm.engines import Engine, Request, Sampling, load_engine
@@ -259,7 +259,8 @@ def train(
         "history": history,
         "went_on_from": about(start) if start else None,
     }
-    (folder / RECIPE).write_text(json.dumps(recipe, indent=1))
+    with atomic(folder / RECIPE) as temporary:
+        temporary.write_text(json.dumps(recipe, indent=1))
     checkpoint.unlink(missing_ok=True)
     return history
 
@@ -305,7 +306,8 @@ def record_quality(path: str | Path, sample, seed: int, count: int = 300, domain
     problems = {family: load(family, "validation", count) for family in DOMAINS if DOMAINS[family] == domain}
     quality = held_out(load_engine(path), problems, sample, seed=seed)
     recipe = about(path) | {"held_out": quality.round(4).to_dict("records")}
-    (Path(path) / RECIPE).write_text(json.dumps(recipe, indent=1))
+    with atomic(Path(path) / RECIPE) as temporary:
+        temporary.write_text(json.dumps(recipe, indent=1))
 
 
 def about(path: str | Path) -> dict:

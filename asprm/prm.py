@@ -27,12 +27,12 @@ import torch
 from transformers import PreTrainedModel
 
 from asprm.align import carry
-from asprm.artifacts import copy_folder
+from asprm.artifacts import atomic, copy_folder, digest
 from asprm.chunks import forget_others, map_chunks, place_of
 from asprm.models import load_tokenizer
 from asprm.progress import log
 from asprm.run import Run
-from asprm.sample import problem_set, prompts_of
+from asprm.sample import origins, problem_set, prompts_of
 from asprm.score import ABOUT, check, limits, load_classifier, quiet, this_device
 from asprm.trainer import Example, PackTrainer, Settings, history_of
 
@@ -168,14 +168,17 @@ def learn_all(run: Run) -> list[str]:
         for base in sorted({run.profile.reward_models[name].base for name in names}):
             run.policy_path(base)
             run.reward_base(base)
-    key = {"settings": run.profile.reads("prm"), "tasks": tasks, "inputs": inputs}
-    place = place_of(run.work(f"prm/{run.policy}"), key, _learn)
+        run.inputs.update(origins(run.profile))
+    settings = run.profile.reads("prm")
+    place = place_of(run.work(f"prm/{run.policy}"), {"settings": settings, "tasks": tasks, "inputs": inputs}, _learn)
+    if not all(_is_whole(place, artifact) for artifact, *_ in tasks):
+        shutil.rmtree(place)
     histories = map_chunks(
         partial(_learn, run=run, place=place),
         tasks,
         size=1,
         folder=place / "histories",
-        key=key,
+        key={},  # the place is of all that they depend on
         workers=min(run.workers, len(tasks)),
         label=f"reward models of {run.policy}",
         kept=run.kept,
@@ -186,6 +189,12 @@ def learn_all(run: Run) -> list[str]:
         run.write(f"prm/{artifact}-log", history)
     forget_others(place)
     return [artifact for artifact, *_ in tasks]
+
+
+def _is_whole(place: Path, artifact: str) -> bool:
+    """Whether a kept model, if there is one, is as it was when it was trained."""
+    model, told = place / artifact, place / f"{artifact}.digest"
+    return not told.exists() or (model.exists() and told.read_text() == digest(model))
 
 
 def _tables(run: Run, name: str) -> tuple[str, ...]:
@@ -199,6 +208,8 @@ def _learn(tasks: Sequence[tuple[str, str, int]], state: None, *, run: Run, plac
         torch.set_num_threads(1)
     try:
         history = learn(run, name, seed, place / artifact, place / f"{artifact}.work")
+        with atomic(place / f"{artifact}.digest") as temporary:
+            temporary.write_text(digest(place / artifact))
     finally:
         torch.set_num_threads(threads)
     return pa.Table.from_pandas(history, preserve_index=False)

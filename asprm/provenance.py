@@ -12,7 +12,7 @@ from typing import Any
 
 from asprm import REPOSITORY
 
-VERSIONS = ("asprm", "torch", "transformers", "tokenizers", "numpy", "pyarrow")
+VERSIONS = ("asprm", "torch", "transformers", "tokenizers", "numpy", "pyarrow", "math-verify", "sympy")
 
 
 @dataclass
@@ -24,9 +24,14 @@ class Kept:
 
 
 def made_with(*packages: str) -> dict[str, Any]:
-    """What a result is made with: commit, dirty (as `_commit` says) and versions of Python, `VERSIONS` and these."""
+    """What a result is made with: commit, dirty (as `_commit` says) and `versions`."""
     commit, dirty = _commit()
-    return {"commit": commit, "dirty": dirty, "versions": dict(_versions((*VERSIONS, *packages)))}
+    return {"commit": commit, "dirty": dirty, "versions": versions(*packages)}
+
+
+def versions(*packages: str) -> dict[str, str]:
+    """Of Python, `VERSIONS` and these, as far as they are installed."""
+    return dict(_versions((*VERSIONS, *packages)))
 
 
 @cache

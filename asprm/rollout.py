@@ -31,7 +31,7 @@ from asprm.grading import grade
 from asprm.policy import encode_prompts
 from asprm.problems import Problem
 from asprm.run import Run
-from asprm.sample import problem_set, request_seed
+from asprm.sample import origins, problem_set, request_seed
 from asprm.split import parse_method
 
 SCHEMA = pa.schema(
@@ -149,6 +149,7 @@ def label_all(run: Run) -> dict[str, int]:
     with run.noting() as inputs:
         items = list(_items(run, methods))
         path = run.policy_path()
+        run.inputs.update(origins(run.profile, run.domain))
     limit = run.profile.sample.max_new_tokens
     settings = run.settings.model_dump(mode="json")
     chunks = partial(

@@ -72,14 +72,16 @@ def problem_set(profile: Profile, name: str, domain: str | None = None) -> list[
     return problems
 
 
-def origins(profile: Profile, domain: str) -> dict[str, str]:
-    """Where a domain's published problems come from, for manifests: the hub's commit, or the files' digests."""
+def origins(profile: Profile, domain: str | None = None) -> dict[str, str]:
+    """Where published problems (of a domain) come from, an input like others: the hub's commit, or files' digests."""
     paths, found = dict(profile.data) | given_paths(), {}
-    for name, families in (("train", profile.problems.train), ("test", profile.problems.test)):
-        for family in (one for one in families if one in SOURCES and domain_of(one) == domain):
-            record = describe(family, name, paths.get(family))
+    of = profile.problems
+    for name, families in (("train", of.train), ("validation", of.validation), ("test", of.test)):
+        for family in (one for one in families if one in SOURCES and domain in (None, domain_of(one))):
+            split = "train" if name == "validation" and name not in SOURCES[family].splits else name
+            record = describe(family, split, paths.get(family))
             files = record.get("files") or {record.get("repository"): record.get("revision")}
-            found |= {f"{family}/{name}: {source}": digest for source, digest in files.items()}
+            found |= {f"{family}/{split}: {source}": digest for source, digest in files.items()}
     return found
 
 
@@ -100,6 +102,11 @@ def clustered(name: str) -> bool:
     P2, and MiniGSM-P2 with its skeletons.
     """
     return name.endswith("-p2")
+
+
+def templates(profile: Profile, name: str) -> dict[str, str] | None:
+    """The template of each problem of a set that is resampled by templates; None for other sets."""
+    return {problem.id: problem.template for problem in problem_set(profile, name)} if clustered(name) else None
 
 
 def rated_sets(profile: Profile, artifact: str, policy: str) -> list[str]:

@@ -27,7 +27,7 @@ from asprm.chunks import map_chunks
 from asprm.models import load_config, load_tokenizer, load_weights
 from asprm.packed import groups, pack, read, reading_size, use_packs
 from asprm.run import Run
-from asprm.sample import problem_set, prompts_of, rated_sets, test_sets
+from asprm.sample import origins, problem_set, prompts_of, rated_sets, test_sets
 from asprm.split import cutter, parse_method, split_tables, tau_of
 
 if TYPE_CHECKING:
@@ -228,11 +228,13 @@ def score_all(run: Run) -> list[str]:
     names = [artifact for name in chosen for artifact in profile.trainings(name, policy)]
     sets = ["validation", *test_sets(profile, run.domain)]
     rated = {name: rated_sets(profile, name, policy) for name in names}
-    if run.experiment:
+    if run.prm in rated:  # it is looked at more closely
         rated[run.prm] = sets
     tasks = [(name, one) for one in sets for name in names if one in rated[name]]
     with run.noting() as inputs:
         models = {name: run.reward_model(name) for name in names}
+        run.policy_path()  # whose tokenizer reads
+        run.inputs.update(origins(profile, run.domain))
         run.read_json(f"threshold/{policy}")
         for one in sets:
             run.find(f"sample/{policy}/{one}.parquet")

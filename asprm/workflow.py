@@ -59,6 +59,8 @@ def _absolute(node: ast.ImportFrom, file: Path, root: Path) -> str:
     """The module that `from … import` names, with the dots of a relative import resolved."""
     if not node.level:
         return node.module or ""
+    if not file.is_relative_to(root):  # of another package
+        return ""
     package = file.relative_to(root).parts[: -node.level]
     return ".".join([*package, *([node.module] if node.module else [])])
 

@@ -189,3 +189,22 @@ def test_a_killed_writer_leaves_the_old_file(tmp_path):
     done = subprocess.run([sys.executable, "-c", code, str(tmp_path / "a.txt")], env=os.environ)
     assert done.returncode < 0
     assert (tmp_path / "a.txt").read_text() == "old"
+
+
+def test_an_interrupt_between_two_renames_keeps_the_folder(tmp_path, monkeypatch):
+    with atomic(tmp_path / "m") as temporary:
+        temporary.mkdir()
+        (temporary / "a").write_text("old")
+    rename = os.rename
+
+    def interrupted(source, target):
+        if str(source).endswith(".tmp"):
+            raise KeyboardInterrupt
+        rename(source, target)
+
+    monkeypatch.setattr(os, "rename", interrupted)
+    with pytest.raises(KeyboardInterrupt), atomic(tmp_path / "m") as temporary:
+        temporary.mkdir()
+        (temporary / "a").write_text("new")
+    assert names(tmp_path) == ["m"]
+    assert (tmp_path / "m" / "a").read_text() == "old"

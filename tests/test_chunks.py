@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import textwrap
+import time
 from functools import partial
 from itertools import count
 from pathlib import Path
@@ -166,7 +167,7 @@ def test_changed_code_is_another_result_and_takes_the_place_of_the_old_one(tmp_p
 
 def test_code_that_has_changed_under_a_process_leaves_nothing_to_others(tmp_path, monkeypatch):
     log = tmp_path / "log"
-    monkeypatch.setattr("asprm.chunks._STARTED", 0.0)  # every file is younger
+    monkeypatch.setattr("asprm.chunks.STARTED", 0.0)  # every file is younger
     for process, total in (("one", 4), ("one", 4), ("other", 8)):
         monkeypatch.setattr("asprm.chunks._PROCESS", process)
         collect(tmp_path, partial(note, log=log))
@@ -264,3 +265,24 @@ def test_progress_is_a_marked_line_now_and_then(monkeypatch, capsys):
         f"{MARK}test: 2 of 4, 20 s, about 20 s left",
         f"{MARK}test: 4 of 4, 40 s, about 0 s left",
     ]
+
+
+def test_a_chunk_of_which_a_bit_has_changed_is_computed_again(tmp_path):
+    whole = collect(tmp_path)
+    for chunk in tmp_path.rglob("*.parquet"):
+        body = bytearray(chunk.read_bytes())
+        body[len(body) // 4] ^= 1  # in the data, which come first
+        chunk.write_bytes(body)
+    assert collect(tmp_path) == whole
+
+
+def test_a_chunk_that_another_run_has_removed_is_computed_again(tmp_path):
+    options = {"size": 2, "folder": tmp_path, "key": {}, "workers": 2}
+    tables = map_chunks(square, range(8), **options)
+    found = [next(tables)]
+    while len(list(tmp_path.rglob("*.parquet"))) < 4:
+        time.sleep(0.01)
+    for chunk in tmp_path.rglob("*.parquet"):
+        chunk.unlink()
+    found += tables
+    assert [row for table in found for row in table["x"].to_pylist()] == list(range(8))

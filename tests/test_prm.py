@@ -400,3 +400,17 @@ def test_solutions_of_another_policy_are_read_in_the_tokens_of_the_model_s_own(s
     samples = run.read("sample/L/train", ["text"])["text"].to_pylist()
     assert texts
     assert texts <= set(samples)
+
+
+def test_kept_weights_that_changed_are_trained_again(study, tmp_path, monkeypatch):
+    for name in ("sample", "rollout", ".work/prm"):
+        shutil.copytree(study / "data/runs/smoke" / name, tmp_path / "data/runs/smoke" / name)
+    monkeypatch.setenv("ASPRM_HOME", str(tmp_path))
+    run = open_run("smoke", stage="prm", parameters={"policy": "M"}, quiet=True)
+    weights = next((tmp_path / "data/runs/smoke/.work/prm/M").glob("*/ASPRM-M/model.safetensors"))
+    body = bytearray(weights.read_bytes())
+    body[-1] ^= 1
+    weights.write_bytes(body)
+    module.learn_all(run)
+    assert digest(run.path("prm/ASPRM-M")) == known_digest(study / "data/runs/smoke/prm/ASPRM-M")
+    assert run.kept.chunks == 0

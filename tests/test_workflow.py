@@ -404,3 +404,12 @@ def test_no_module_of_the_package_loads_torch_on_import():
         "import sys, asprm, asprm.run, asprm.chunks, asprm.notebook, asprm.workflow; sys.exit('torch' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY).returncode == 0
+
+
+def test_what_runs_in_the_sandbox_counts_among_a_graders_modules():
+    assert REPOSITORY / "asprm/grading/runner.py" in modules(REPOSITORY / "asprm/sample.py")
+
+
+def test_a_module_of_another_package_may_import_relatively(tmp_path):
+    (tmp_path / "mine.py").write_text("from . import other\nfrom asprm.split import cutter\n")
+    assert REPOSITORY / "asprm/split.py" in modules(tmp_path / "mine.py")

@@ -21,6 +21,8 @@ from dataclasses import asdict, dataclass
 from functools import cache
 from pathlib import Path
 
+from asprm.grading import runner
+
 INSTALL = "apt-get install bubblewrap"
 PACKAGES = (
     "sortedcontainers",
@@ -205,4 +207,4 @@ def _bound(path: str) -> list[str]:
 
 @cache
 def _runner() -> str:
-    return Path(__file__).with_name("runner.py").read_text()
+    return Path(runner.__file__).read_text()
