@@ -173,8 +173,7 @@ def comparisons(
 ) -> pd.DataFrame:
     """BoN@n (n = N unless told) against the other ways to choose (see `curves`) and greedy, paired by problem.
 
-    A frame with one row per rival: against, then the fields of `asprm.statistics.Comparison` (a is BoN@n). McNemar's
-    counts and p are given where both sides are right or wrong for every problem, not a mean over subsets or ties.
+    A frame with one row per rival: against, then the fields of `asprm.statistics.Comparison` (a is BoN@n).
     """
     c = candidates(table)
     n = n or c.correct.shape[1]

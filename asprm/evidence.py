@@ -21,6 +21,7 @@ from asprm.claims import Number, Statement, claim, load_claims, paper
 from asprm.measures import Measures, NotRun, Outcomes
 
 INCOMPARABLE = "not comparable at this scale"  # a verdict without a test
+ALIKE = "both sides are alike on every problem"
 _RESAMPLES = 4000
 Pairs = Sequence[tuple[Outcomes, Outcomes]]
 
@@ -126,6 +127,7 @@ def gain(pairs: Pairs, measures: Measures, over: float = 0.0) -> Evidence:
     return Evidence(
         100 * float(value), 100 * float(low), 100 * float(high), len(values), seeds, test, p, 100 * smallest,
         agree=not (min(by_seed) < 0 < max(by_seed)), artifact=pairs[0][0].artifact,
+        why="" if values.any() else ALIKE,
     )  # fmt: skip
 
 

@@ -13,7 +13,7 @@ import pandas as pd
 from asprm import statistics as s
 from asprm.best_of_n import candidates, chosen
 from asprm.run import Run
-from asprm.sample import GREEDY, clustered, problem_set, test_sets
+from asprm.sample import GREEDY, templates, test_sets
 from asprm.split import parse_method
 
 OWN = "own steps"  # in the way of the steps that a reward model learned from
@@ -101,17 +101,15 @@ def paired(run: Run, a: pd.Series, b: pd.Series, name: str) -> s.Comparison:
 
 def _clusters(run: Run, name: str, problems: tuple[str, ...]) -> np.ndarray | None:
     """The templates of the problems of a set that is resampled by them."""
-    if not clustered(name):
-        return None
-    templates = {problem.id: problem.template for problem in problem_set(run.profile, name)}
-    return np.array([templates[problem] for problem in problems])
+    found = templates(run.profile, name)
+    return found and np.array([found[problem] for problem in problems])
 
 
 def transfer(run: Run, found: pd.DataFrame, other: str, own: str) -> pd.DataFrame:
     """The reward model `other` against `own` wherever both rate a policy's candidates: differences, paired by problem.
 
-    found: from `results`. Rows: policy, set, way (Best-of-N or TVD), both shares, difference with interval, exact p
-    where both sides are right or wrong for every problem.
+    found: from `results`. Rows: policy, set, way (Best-of-N or TVD), both shares, difference with interval, p of
+    `asprm.statistics.compare`.
     """
     rows = []
     own_steps = found[found["position"] == OWN]
@@ -141,6 +139,11 @@ def against_greedy(run: Run, found: pd.DataFrame, prm: str, names: list[str]) ->
                 for way, outcome in ways.items()
             ]
     return pd.DataFrame(rows)
+
+
+def corrected(rows: pd.DataFrame) -> pd.DataFrame:
+    """Rows of `transfer` or `against_greedy`, with Holm's p for all of them as one table."""
+    return rows.assign(**{"p (Holm)": s.holm(rows["p"])}) if len(rows) else rows
 
 
 def _difference(run: Run, a: pd.Series, b: pd.Series, name: str) -> dict[str, float]:

@@ -6,7 +6,7 @@ are held against greedy decoding.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial, reduce
 from itertools import islice, product
@@ -27,9 +27,9 @@ from asprm.policy import encode_prompts
 from asprm.problems import Problem
 from asprm.published import Scorer, StepTagPRM, Text, TokenScorer, load_reward_model, scorer_for
 from asprm.run import Run
-from asprm.sample import greedy_verdicts, problem_set, test_sets
+from asprm.sample import greedy_verdicts, origins, problem_set, test_sets
 from asprm.score import PRM, Item, check, limits
-from asprm.statistics import bootstrap_mean, bootstrap_ratio, compare
+from asprm.statistics import Interval, bootstrap_mean, bootstrap_ratio, compare
 from asprm.tvd import Asked, Walk, decode_together, guided_decode
 
 SCHEMA = pa.schema(
@@ -68,6 +68,7 @@ def decode_all(run: Run) -> dict[str, float]:
     names = [run.prm] if run.experiment else profile.tvd.guide[policy]
     with run.noting() as inputs:
         path, models = run.policy_path(), {name: run.reward_model(name) for name in names}
+        run.inputs.update(origins(profile, run.domain))
 
     def decode(sets: Sequence[str], walks: Sequence[Walk], label: str) -> Iterator[tuple[str, str, pa.Table]]:
         tables = map_chunks(
@@ -224,21 +225,45 @@ def _decode_chunk(items: Sequence[_Item], guides: Guides, *, candidates: int, ma
     return pa.Table.from_pylist(ordered, pa.schema([*((name, pa.string()) for name in _OF[:2]), *SCHEMA]))
 
 
-def by_trigger(frame: pd.DataFrame, seed: int) -> pd.DataFrame:
-    """Per trigger: accuracy (value, low, high) and share of tokens stepped in (share, share_low, share_high)."""
+def by_trigger(frame: pd.DataFrame, seed: int, clusters: Mapping[str, str] | None = None) -> pd.DataFrame:
+    """Per trigger: accuracy (value, low, high) and share of tokens stepped in (share, share_low, share_high).
+
+    clusters: what is resampled together, by problem (`asprm.sample.templates`); None: problems.
+    """
     rows = []
     for trigger, part in frame.groupby("trigger"):
-        accuracy = bootstrap_mean(part["correct"].to_numpy(float), seed=seed)
-        share = bootstrap_ratio(part["decisions"].to_numpy(float), part["tokens"].to_numpy(float), seed=seed)
+        groups = _groups(part["problem"], clusters)
+        accuracy = bootstrap_mean(part["correct"].to_numpy(float), groups, seed=seed)
+        share = bootstrap_ratio(part["decisions"].to_numpy(float), part["tokens"].to_numpy(float), groups, seed=seed)
         rows.append((trigger, *accuracy, *share))
     return pd.DataFrame(rows, columns=["trigger", "value", "low", "high", "share", "share_low", "share_high"])
 
 
-def against_greedy(frame: pd.DataFrame, greedy: Mapping[str, bool], trigger: float, seed: int) -> dict[str, float]:
-    """TVD at one trigger against greedy decoding, paired by problem: a row of the chapter's table."""
+def solved(verdicts: Mapping[str, bool], seed: int, clusters: Mapping[str, str] | None = None) -> Interval:
+    """The share of problems with the verdict right, with its interval. clusters: as in `by_trigger`."""
+    return bootstrap_mean(list(verdicts.values()), _groups(verdicts, clusters), seed=seed)
+
+
+def _groups(problems: Iterable[str], clusters: Mapping[str, str] | None) -> list[str] | None:
+    return [clusters[name] for name in problems] if clusters else None
+
+
+def against_greedy(
+    frame: pd.DataFrame,
+    greedy: Mapping[str, bool],
+    trigger: float,
+    seed: int,
+    clusters: Mapping[str, str] | None = None,
+) -> dict[str, float]:
+    """TVD at one trigger against greedy decoding, paired by problem: a row of the chapter's table.
+
+    clusters: as in `by_trigger`.
+    """
     part = frame[frame["trigger"] == trigger]
-    found = compare(part["correct"].to_numpy(float), [float(greedy[name]) for name in part["problem"]], seed=seed)
+    base = [float(greedy[name]) for name in part["problem"]]
+    found = compare(part["correct"].to_numpy(float), base, _groups(part["problem"], clusters), seed=seed)
     return {
+        "trigger": trigger,
         "problems": len(part),
         "TVD": found.a,
         "greedy": found.b,

@@ -26,7 +26,7 @@ from asprm import REPOSITORY
 from asprm import statistics as s
 from asprm.artifacts import manifest_path
 from asprm.claims import Number, Statement, claim, load_claims, paper, table
-from asprm.evidence import INCOMPARABLE, Evidence, arrow, contrast, level, problems_gained, prose
+from asprm.evidence import ALIKE, INCOMPARABLE, Evidence, arrow, contrast, level, problems_gained, prose
 from asprm.measures import Measures, NotRun
 from asprm.run import Run
 
@@ -187,6 +187,8 @@ def _verdict(row: Row, p: float, alpha: float, margin: float) -> tuple[str, str]
         return found.verdict, found.why
     if not found.agree:
         return "inconclusive", "seeds disagree in sign"
+    if row.aspect == "arrow" and found.why == ALIKE:
+        return "inconclusive", ALIKE
     if row.direction == SAME:
         within = f"{margin:g} points"
         if row.over - margin < found.low and found.high < row.over + margin:

@@ -22,7 +22,7 @@ from asprm.models import located
 from asprm.problems import PAPERS
 from asprm.profile import Profile, load_profile
 from asprm.run import Run
-from asprm.sample import clustered, problem_set
+from asprm.sample import templates
 from asprm.split import parse_method
 
 COLUMNS = {"share", "decision_share", "line_share"}  # of the tables of token types; they have intervals, counts do not
@@ -194,8 +194,8 @@ class Measures:
     @cached_property
     def _templates(self) -> dict[str, str]:
         profile = self.run.profile
-        sets = (problem_set(profile, name) for name in profile.problems.test if clustered(name))
-        return {problem.id: problem.template for some in sets for problem in some}
+        sets = (templates(profile, name) for name in profile.problems.test)
+        return {problem: template for some in sets for problem, template in (some or {}).items()}
 
 
 def _stacked(rows: list[pd.Series], artifact: str) -> Outcomes:

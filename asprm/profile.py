@@ -54,6 +54,7 @@ Counts = Annotated[tuple[int, ...], BeforeValidator(_as_tuple)]
 Names = Annotated[tuple[str, ...], BeforeValidator(_as_tuple)]
 Count = Annotated[int, Field(gt=0)]
 Share = Annotated[float, Field(gt=0, lt=1)]
+Probability = Annotated[float, Field(ge=0, le=1)]
 Families = dict[str, Count]
 Shares = dict[str, Annotated[float, Field(gt=0)]]
 
@@ -251,7 +252,7 @@ class BestOfN(Section):
 class Tvd(Section):
     candidates: Count
     """M, tokens that the PRM rates at a decision point (paper: 8)"""
-    triggers: Numbers
+    triggers: Annotated[tuple[Probability, ...], BeforeValidator(_as_tuple), Field(min_length=1)]
     """top-1 probabilities below which the PRM steps in; the best on validation is used for the test"""
     guide: dict[str, Names]
     """by policy, the reward models that guide it; the first is shown at every trigger"""
@@ -496,6 +497,8 @@ def _fault(model: type[BaseModel], fault: Any, where: str) -> str:
         value = f"{location} = {fault['input']!r} ({type(fault['input']).__name__}): " if location else ""
         return f"{where}: {value}{fault['msg'].removeprefix('Value error, ')}"
     wanted = fault["msg"].removeprefix("Input should be ").removeprefix("a valid ")
+    if fault["type"] == "tuple_type":
+        wanted = "list"
     return f"{where}: {location} = {fault['input']!r} ({type(fault['input']).__name__}): expected {wanted}"
 
 

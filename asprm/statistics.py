@@ -319,7 +319,8 @@ class Comparison:
     high: float
     only_a: int | None  # discordant counts; None where a value is not 0 or 1 (an average over subsets or ties)
     only_b: int | None
-    p: float | None  # exact McNemar, None likewise
+    p: float
+    test: str  # "exact McNemar", or "random signs by problem" or "by template"
 
 
 def mcnemar(a: ArrayLike, b: ArrayLike) -> McNemar:
@@ -351,14 +352,23 @@ def compare(
     seed: int = 0,
     level: float = 0.95,
 ) -> Comparison:
-    """a (P,) against b (P,), paired by problem: difference, bootstrap interval, exact McNemar for 0/1 outcomes."""
+    """a (P,) against b (P,), paired by problem: difference, bootstrap interval, and a test.
+
+    The test is McNemar's, exact, for 0/1 outcomes of single problems; for averages, and where problems go together in
+    `clusters` (P,), it is by random signs.
+    """
     a, b = np.asarray(a, np.float64), np.asarray(b, np.float64)
     if a.shape != b.shape or a.ndim != 1:
         raise ValueError(f"a has shape {a.shape}, b {b.shape}; both must be (P,), in the same order of problems")
     difference, low, high = bootstrap_mean(a - b, clusters, resamples=resamples, seed=seed, level=level)
     binary = np.isin(a, (0, 1)).all() and np.isin(b, (0, 1)).all()
-    test = mcnemar(a, b) if binary else McNemar(None, None, None)
-    return Comparison(float(a.mean()), float(b.mean()), float(difference), float(low), float(high), *test)
+    only_a, only_b, p = mcnemar(a, b) if binary else (None, None, None)
+    test = "exact McNemar"
+    if clusters is not None or not binary:
+        p = sign_flip_p(a - b, clusters, resamples=resamples, seed=seed)
+        test = f"random signs by {'problem' if clusters is None else 'template'}"
+    means = (float(x) for x in (a.mean(), b.mean(), difference, low, high))
+    return Comparison(*means, only_a, only_b, p, test)
 
 
 def sign_flip_p(

@@ -2,16 +2,18 @@ import json
 
 import yaml
 
-from asprm import REPOSITORY
+from asprm import REPOSITORY, sample
 from asprm.includes import performance
 from asprm.includes.performance import meets, promises, stage_seconds
 from asprm.includes.provenance import manifests, seconds_of
-from asprm.includes.results import ASPECTS, tally
-from asprm.includes.settings import HOLDS, KINDS, deviations, settings
+from asprm.includes.results import ASPECTS, overview, tally
+from asprm.includes.settings import ENDS, HOLDS, KINDS, deviations, reward_models, settings
 from asprm.includes.tables import interval, p_value, percent, table
 from asprm.ledger import VERDICTS
+from asprm.problems import title
 from asprm.profile import load_profile
 from asprm.run import open_run
+from asprm.split import METHODS
 
 
 def test_a_table_escapes_what_would_break_it():
@@ -127,3 +129,20 @@ def test_seconds_of_what_was_taken_over_are_counted_and_told(tmp_path, monkeypat
     run.write_json("sample/M/own", {})
     assert seconds_of(manifests(run))["sample"] >= 1234.5
     assert "Notebooks of sample were executed again" in stage_seconds(run)
+
+
+def test_every_reward_model_is_described_in_words():
+    page = reward_models(open_run("tiny", stage="claims", quiet=True))
+    assert "| ER-PRM-L | L | L, line breaks, entropy labels | line breaks |" in page
+    assert "| C+M | D | D, decision tokens; M, decision tokens, as many solutions of each | decision tokens |" in page
+    assert set(ENDS) == set(METHODS)
+
+
+def test_the_overview_has_every_policy_and_test_set(study, monkeypatch):
+    monkeypatch.setenv("ASPRM_HOME", str(study))
+    run = open_run("smoke", stage="claims", quiet=True)
+    rows = [line.split(" | ") for line in overview(run).splitlines() if line.startswith("| ")][2:]
+    sets = [(f"| {policy}", title(name)) for policy, one in run.profile.policies.items()
+            for name in sample.test_sets(run.profile, one.domain)]  # fmt: skip
+    assert [tuple(row[:2]) for row in rows] == sets
+    assert all("%" in row[2] and "%" in row[3] for row in rows)

@@ -14,7 +14,7 @@ from asprm import ledger as book
 from asprm import statistics as s
 from asprm.artifacts import write_parquet
 from asprm.claims import Number, load_claims, table
-from asprm.evidence import Evidence, gain
+from asprm.evidence import ALIKE, Evidence, gain
 from asprm.ledger import VERDICTS, Row, ledger, side_by_side, tally
 from asprm.measures import Measures
 from asprm.problems import FAMILIES, PAPERS, load
@@ -273,6 +273,8 @@ def test_equal_needs_a_narrow_interval(tables):
     assert verdicts == ["inconclusive", "reproduced"]
     small = Evidence(0.5, 0.2, 0.9, p=0.001)  # surely there, and too small to count
     assert book._verdict(Row("t5-asprm-L-lcb-tvd", "arrow", "", "same", 0, small), 0.001, 0.05, 2)[0] == "reproduced"
+    never = Evidence(0.0, 0.0, 0.0, p=1.0, why=ALIKE)  # guided decoding that never stepped in, say
+    assert book._verdict(Row("t5-asprm-L-lcb-tvd", "arrow", "", "same", 0, never), 1.0, 0.05, 2)[0] == "inconclusive"
     other = Evidence(3.0, 1, 5, p=0.001)
     assert book._verdict(Row("t5-asprm-L-lcb-tvd", "arrow", "", "same", 0, other), 0.001, 0.05, 2)[0] == "opposite"
 

@@ -5,6 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from asprm.claims import Number, load_claims
 from asprm.profile import READS, Profile, ProfileError, load_profile, nearest, packaged_profiles
 
 
@@ -117,6 +118,9 @@ def test_profiles_are_frozen():
         ),
         ("reward_models: {X: {published: a/b, steps: lines}}", "reward_models.X.steps = 'lines' (str): expected"),
         ("tvd: {guide: {M: [ASPRM-N]}}", "tvd.guide: unknown reward model 'ASPRM-N': did you mean 'ASPRM-M'?"),
+        ("tvd: {triggers: 0.5}", "tvd.triggers = 0.5 (float): expected list"),
+        ("tvd: {triggers: []}", "tvd.triggers = [] (list): "),
+        ("tvd: {triggers: [50]}", "tvd.triggers.0 = 50 (int): expected less than or equal to 1"),
         ("problems: {train: {minigsm: 1.5}}", "problems.train.minigsm = 1.5 (float): expected integer"),
         ("sample: [1, 2", "not valid YAML"),
         ("name: a/b", "name = 'a/b' (str)"),
@@ -186,3 +190,13 @@ def test_every_field_is_described():
 @given(st.text(max_size=10))
 def test_nearest_always_has_an_answer(name):
     assert nearest(name, ["solutions", "candidates"])
+
+
+@pytest.mark.parametrize("name", ["tiny", "paper"])
+def test_what_the_papers_tables_measure_is_asked_for(name):
+    profile = load_profile(name)
+    asked = {"bon": profile.best_of_n.score, "tvd": profile.tvd.guide}
+    measures = [one.measure for one in load_claims() if isinstance(one, Number) and one.measure]
+    wanted = {(one.kind, one.policy, one.prm) for one in measures if one.kind in asked}
+    assert len(wanted) > 10
+    assert {one for one in wanted if one[2] not in asked[one[0]][one[1]]} == set()

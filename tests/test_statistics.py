@@ -229,13 +229,19 @@ def test_tests_agree_with_statsmodels():
     np.testing.assert_allclose(s.holm(p), multitest.multipletests(p, method="holm")[1])
 
 
-def test_comparison_of_averages_has_an_interval_but_no_mcnemar():
+def test_a_comparison_is_tested_by_what_its_outcomes_are():
     binary = s.compare([1, 1, 1, 0], [0, 1, 0, 0], resamples=300)
     assert (binary.a, binary.b, binary.difference) == (0.75, 0.25, 0.5)
     assert (binary.only_a, binary.only_b, binary.p) == (2, 0, 0.5)
     average = s.compare([1, 0.5, 1, 0], [0, 1, 0, 0], resamples=300)
-    assert (average.only_a, average.only_b, average.p) == (None, None, None)
+    assert (average.only_a, average.only_b) == (None, None)
+    assert average.p == s.sign_flip_p([1, -0.5, 1, 0], resamples=300)
     assert average.low <= average.difference <= average.high
+    grouped = s.compare([1, 1, 1, 0], [0, 1, 0, 0], ["x", "y", "x", "y"], resamples=300)
+    assert (grouped.only_a, grouped.only_b) == (2, 0)
+    assert grouped.p == s.sign_flip_p([1, 0, 1, 0], ["x", "y", "x", "y"], resamples=300) > binary.p
+    tests = [binary.test, average.test, grouped.test]
+    assert tests == ["exact McNemar", "random signs by problem", "random signs by template"]
 
 
 def test_pairing_narrows_the_interval():

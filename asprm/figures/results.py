@@ -126,8 +126,8 @@ def tvd_triggers(frame: pd.DataFrame, greedy: Interval, chosen: float | None = N
     below.set(
         xlabel="trigger: step in where the top-1 probability is lower", ylabel="tokens stepped in", ylim=(0, None)
     )
-    for ax in (main, below):
-        percent_axis(ax.yaxis)
+    percent_axis(main.yaxis)
+    percent_axis(below.yaxis, 1)
     last = rows.iloc[-1]
     end_labels(main, [(greedy.value, f"greedy {percent(greedy.value)}", GREY), (last["value"], "guided", BLUE)])
     plot.align_ylabels([main, below])

@@ -13,6 +13,7 @@ from asprm.run import Run
 
 INCLUDES: dict[str, Callable[[Run], str]] = {
     "headline": results.headline,
+    "overview": results.overview,
     "tally": results.tally,
     "picture": results.picture,
     "families": problems.families,
@@ -20,6 +21,7 @@ INCLUDES: dict[str, Callable[[Run], str]] = {
     "misconceptions": problems.misconceptions,
     "profiles": settings.profiles,
     "settings": settings.settings,
+    "reward_models": settings.reward_models,
     "deviations": settings.deviations,
     "provenance": provenance.provenance,
     "artifacts": provenance.artifacts,

@@ -3,15 +3,17 @@ got which verdict.
 """
 
 import json
+from collections.abc import Mapping
 
 from asprm.best_of_n import comparisons
+from asprm.generalize import against_greedy
 from asprm.includes.provenance import commits, manifests
 from asprm.includes.tables import interval, p_value, percent, points, table
 from asprm.ledger import VERDICTS
 from asprm.picture import figure
 from asprm.problems import title
 from asprm.run import Run
-from asprm.sample import test_sets
+from asprm.sample import templates, test_sets
 from asprm.statistics import compare
 from asprm.story import story
 
@@ -42,12 +44,27 @@ def headline(run: Run) -> str:
             ],
             numbers=(1, 2, 3),
         ),
+        trainings(run, first),
         guided(run, first),
         f"Profile `{run.profile.name}`, seed {run.seed}, commit {commits(manifests(run))}. A gain whose interval "
         "excludes 0 is unlikely to be chance. {doc}`../notebooks/07_best_of_n` and {doc}`../notebooks/08_tvd` show all "
         "of it, for the other test sets too.\n",
     ]
     return "\n".join(lines)
+
+
+def trainings(run: Run, name: str) -> str:
+    """One sentence on the other trainings of the reward model, where there are any."""
+    artifacts = run.profile.seeds_of(run.prm)
+    if len(artifacts) == 1:
+        return ""
+    how = run.profile.best_of_n.aggregate
+    tables = [run.read(f"best_of_n/{artifact}/{run.policy}-{name}") for artifact in artifacts]
+    found = [comparisons(one, how=how, resamples=1, seed=run.seed)["a"].iloc[0] for one in tables]
+    return (
+        f"That is by the first of {len(found)} trainings, which differ in their seed; they give {percent(min(found))} "
+        f"to {percent(max(found))}, {percent(sum(found) / len(found))} in the mean.\n"
+    )
 
 
 def guided(run: Run, name: str) -> str:
@@ -57,15 +74,43 @@ def guided(run: Run, name: str) -> str:
     test = run.read(f"{folder}-{name}").to_pandas()
     test = test[test["trigger"] == trigger].set_index("problem")
     greedy = run.read(f"sample/{run.policy}/{name}-greedy").to_pandas().set_index("problem")["correct"]
-    against = compare(test["correct"], greedy.loc[test.index], seed=run.seed)
+    over = templates(run.profile, name)
+    groups = over and [over[problem] for problem in test.index]
+    against = compare(test["correct"], greedy.loc[test.index], groups, seed=run.seed)
     return (
         f"Guided decoding, with its trigger of {trigger:g} chosen on validation problems, is right for "
         f"**{percent(against.a)}** of them, against {percent(against.b)} for greedy decoding: "
         f"{points(against.difference)} points, 95 % interval {interval(against.low, against.high)}. It solves "
         f"{against.only_a} problems that greedy decoding does not, and fails on {against.only_b} that greedy decoding "
-        f"solves (exact McNemar test, p {p_value(against.p)}). It stepped in at "
+        f"solves ({against.test}, p {p_value(against.p)} before correction for other tests). It stepped in at "
         f"{percent(test['decisions'].sum() / test['tokens'].sum())} of the tokens.\n"
     )
+
+
+def overview(run: Run) -> str:
+    """Every policy on its test sets: greedy decoding, and Best-of-N and guided decoding by its own reward model."""
+    found = run.read("generalize/results").to_pandas()
+    rows = []
+    for policy, about in run.profile.policies.items():
+        gains = against_greedy(run, found, f"ASPRM-{policy}", test_sets(run.profile, about.domain))
+        for name, ways in gains[gains["policy"] == policy].groupby("set", sort=False) if len(gains) else ():
+            cells = [policy, title(name), percent(ways["other"].iloc[0])]
+            for way in ("Best-of-N", "TVD"):
+                one = ways[ways["way"] == way].squeeze(axis=0)
+                none = not len(one)
+                cells += ["–"] * 2 if none else [percent(one["this"]), _gain(one)]
+            rows.append(cells)
+    n = run.profile.sample.candidates
+    head = ["policy", "test problems", "greedy", f"Best-of-{n}", "gain", "guided", "gain"]
+    return table(head, rows, numbers=range(2, 7)) + (
+        "\nGains over greedy decoding in points, with 95 % intervals, by the policy's own reward model; Best-of-N is "
+        "the mean over its trainings. Where guided decoding gains exactly nothing, the trigger that was best on "
+        "validation problems is so low that it seldom or never stepped in.\n"
+    )
+
+
+def _gain(row: Mapping[str, float]) -> str:
+    return f"{points(row['difference'])} ({interval(row['low'], row['high'])})"
 
 
 def picture(run: Run) -> str:

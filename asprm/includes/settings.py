@@ -13,6 +13,7 @@ from asprm.policy import about
 from asprm.problems import FAMILIES
 from asprm.profile import Section, load_profile, packaged_profiles
 from asprm.run import Run
+from asprm.split import parse_method
 
 KINDS = {
     "scale": "This run is smaller",
@@ -40,6 +41,33 @@ def settings(run: Run) -> str:
         else:
             rows.append((f"`{name}`", f"`{_plain(value)}`", field.description or ""))
     return table(["setting", "value", "meaning"], rows)
+
+
+ENDS = {
+    "adaptive": "decision tokens",
+    "line": "line breaks",
+    "fixed": "a fixed number of tokens",
+    "random": "random tokens",
+    "whole": "the end of the solution",
+}
+
+
+def reward_models(run: Run) -> str:
+    """What each reward model of the profile starts and learns from, and where it rates."""
+    rows = []
+    for name, model in run.profile.reward_models.items():
+        base = f"`{model.published}`" if model.published else model.base
+        data = "; ".join(_learned(*source.split("/", 1)) for source in model.data) or "published, not trained here"
+        equal = ", as many solutions of each" if model.equal else ""
+        rows.append((name, base, data + equal, ENDS[parse_method(model.rates).kind]))
+    return table(["reward model", "starts from", "learns from solutions of, cut at", "rates at"], rows)
+
+
+def _learned(policy: str, method: str) -> str:
+    parts = parse_method(method)
+    share = f" (share {parts.share:g})" if parts.share else ""
+    estimate = f", {parts.estimate} labels" if parts.estimate else ""
+    return f"{policy}, {ENDS[parts.kind]}{share}{estimate}"
 
 
 def _plain(value: Any) -> str:
