@@ -19,6 +19,8 @@ from asprm.profile import ProfileError, load_profile
 from asprm.sample import knows_truth, rated_sets, test_sets
 from asprm.split import parse_method
 
+if unknown := config.keys() - {"profile"}:
+    raise WorkflowError(f"--config: unknown key '{min(unknown)}'; expected profile=<name or .yml file>")
 GIVEN = str(config.get("profile", "tiny"))
 NAME = str(Path(GIVEN).resolve()) if Path(GIVEN).is_file() else GIVEN
 HOME = Path(os.environ.setdefault("ASPRM_HOME", str(SOURCE)))
@@ -28,6 +30,10 @@ except ProfileError as error:
     raise WorkflowError(str(error)) from None
 
 workdir: HOME
+
+
+onerror:
+    print("What is finished is kept; the same command goes on from there.", file=sys.stderr)
 
 # What Snakemake says between two jobs tells nothing that the notebooks' own lines do not.
 CHATTER = ("Select jobs", "Execute ", "Using shell", "Building DAG", "Touching output", "Complete log")

@@ -82,6 +82,7 @@ def command(function: Callable) -> Callable:
     def told(**options: Any) -> None:
         name = function.__name__
         try:
+            _check_device(options.get("device"))
             function(**options)
         except BrokenPipeError:  # whoever read the rows has enough, as `head` has
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -94,6 +95,21 @@ def command(function: Callable) -> Callable:
             raise typer.Exit(2) from None
 
     return app.command()(told)
+
+
+def _check_device(device: str | None) -> None:
+    if device is not None:
+        import torch
+
+        try:
+            torch.empty(0, device=device)
+        except (RuntimeError, AssertionError) as error:
+            here = "cpu or cuda" if torch.cuda.is_available() else "cpu"
+            raise ValueError(f"--device {device}: there is none here; expected {here} ({_first(error)})") from None
+
+
+def _first(error: Exception) -> str:
+    return str(error).partition("\n")[0].partition(" device type at start")[0]
 
 
 def _lines(source: str, output: str, strict: bool, rename: list[str] | None) -> Lines:

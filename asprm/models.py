@@ -38,9 +38,16 @@ TEMPLATES: Mapping[str, str] = MappingProxyType(
 
 
 def located(path: str | Path) -> tuple[str, str | None]:
-    """The folder or hub name, and the commit that is asked for (None: a folder has none, of a hub name the newest)."""
+    """The folder or hub name, and the commit that is asked for (None: a folder has none, of a hub name the newest).
+
+    FileNotFoundError: neither a folder that is there, nor a name as the hub has them.
+    """
     name = str(path)
-    if Path(name).is_dir() or "@" not in name:
+    if Path(name).is_dir():
+        return name, None
+    if name.startswith((".", "/", "~")) or name.endswith("/") or name.partition("@")[0].count("/") > 1:
+        raise FileNotFoundError(f"models: no folder {name} here, and it is no name of the hub, which are owner/name")
+    if "@" not in name:
         return name, None
     name, _, revision = name.rpartition("@")
     return name, revision

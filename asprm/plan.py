@@ -123,7 +123,7 @@ def make_plan(profile: str | Profile, gpu: str | None = None) -> Plan:
     """
     p = load_profile(profile) if isinstance(profile, str) else profile
     shapes = {name: shape_of(source.path, p.recipe(name)) for name, source in p.policies.items()}
-    gpu = gpu or ("cpu" if max(shape.parameters for shape in shapes.values()) < SMALL else "h100")
+    gpu = gpu.lower() if gpu else ("cpu" if max(shape.parameters for shape in shapes.values()) < SMALL else "h100")
     if gpu not in MACHINES:
         raise ValueError(f"plan: unknown machine '{gpu}': {nearest(gpu, MACHINES)}")
     device = Device(gpu)
@@ -331,8 +331,9 @@ class _Stages:
             f"up to {ROWS} texts are written side by side, fewer where the caches do not fit",
             f"training takes {OPTIMIZER} bytes a parameter (fp32, AdamW), {ACTIVATIONS} bytes a token, layer and unit "
             f"of width, of {self.device.pack} tokens at a time; activations are made again where they do not fit",
-            "where one device has too little memory, several share it without loss; grading, threshold and splitting "
-            "are left out: they need no model",
+            "where one device has too little memory, several are taken to share it without loss; a stage of this study "
+            "uses one, so take a larger one, or train elsewhere and name the model as published",
+            "grading, threshold and splitting are left out: they need no model",
             "nothing is saved by equal solutions, by prefixes that are equal or end steps of several methods, or by "
             "guided decodings that agree",
             f"{SOLVED['math']:.0%} (mathematics) and {SOLVED['code']:.0%} (code) of all continuations come right, "

@@ -95,6 +95,8 @@ def open_run(profile: str, stage: str, parameters: Mapping[str, Any] | None = No
         )
     if stage == "prm" and "prm" in given and base.reward_models[given["prm"].partition("@")[0]].published:
         raise ProfileError(f"prm: '{given['prm']}' is published, so that it is not trained here; name another one")
+    if "prm" in given and given["prm"] not in base.seeds_of(name := given["prm"].partition("@")[0]):
+        raise ProfileError(f"{stage}: no training '{given['prm']}': {nearest(given['prm'], base.seeds_of(name))}")
 
     changed = base.model_dump()
     changed[stage] |= {name: given[name] for name in given.keys() & type(section).model_fields}
@@ -113,9 +115,26 @@ def open_run(profile: str, stage: str, parameters: Mapping[str, Any] | None = No
         prm=given.get("prm", f"ASPRM-{policy}"),
         scratch=given.get("scratch"),
     )
+    if "prm" in given and not run.experiment:
+        _check_used(run)
     if not quiet:
         print(run.summary())
     return run
+
+
+def _check_used(run: "Run") -> None:
+    """ProfileError: the study does not use the reward model `run.prm` in this stage, with this policy."""
+    p, name = run.profile, run.prm.partition("@")[0]
+    used = {
+        "prm": p.trained_on(run.policy),
+        "best_of_n": p.best_of_n.score.get(run.policy, ()),
+        "tvd": p.tvd.guide.get(run.policy, ()),
+    }.get(run.stage)
+    if used is not None and name not in used:
+        raise ProfileError(
+            f"{run.stage}: the profile does not use '{name}' here, with policy {run.policy}, but {', '.join(used)}\n"
+            '  name one of these or another policy, or make it an experiment:  scratch = "mine"'
+        )
 
 
 @dataclass(frozen=True)
@@ -193,12 +212,22 @@ class Run:
         lines = [
             f"{self.stage}: profile {self.profile.name}, policy {self.policy}, seed {self.seed}",
             f"  {values}",
-            f"  reads {self._shown(self.base)}, writes {self._shown(self.folder / self.stage)}",
+            f"  reads {self._sources()}, writes {self._shown(self.folder / self.stage)}",
         ]
         if self.folder != self.base:
             changed = ", ".join(f"{name} = {value}" for name, value in self.overrides.items()) or "nothing changed here"
             lines.append(f"  an experiment ({changed}): it does not touch the study's own run")
+            scratch = self.folder.name.partition("~")[2]
+            lines.append(f'  later chapters go on from it if they are told so: scratch = "{scratch}"')
         return "\n".join(lines)
+
+    def _sources(self) -> str:
+        """Where inputs come from: an experiment's own stages first."""
+        base, folder = self._shown(self.base), self.folder
+        if not self.experiment or not folder.is_dir():
+            return base
+        own = sorted(path.name for path in folder.iterdir() if path.is_dir() and path.name in READS)
+        return f"{', '.join(own)} of {self._shown(folder)}, what is not there of {base}" if own else base
 
     # Reading
 
@@ -213,6 +242,12 @@ class Run:
                 self.inputs[name] = known_digest(path)
                 return path
         stage, _, rest = name.partition("/")
+        if stage in ("split", "rollout") and self.method not in load_profile(self.source).methods(self.policy):
+            raise MissingArtifact(
+                f"{self.stage}: no {stage} '{stem(rest)}' in {self._shown(self.base / name)}\n"
+                f"  no reward model asks for method '{self.method}'; the notebook of `{stage}` makes it, "
+                f'with policy = "{self.policy}", method = "{self.method}"'
+            )
         target = self._shown(self.base / name if Path(name).suffix else manifest_path(self.base / name))
         default = self.source == "tiny"
         raise MissingArtifact(
@@ -273,7 +308,7 @@ class Run:
         return str(self.find(f"prm/{artifact}")), None
 
     def _weights(self, name: str, source: str) -> str:
-        for root in (self.root, REPOSITORY):
+        for root in (self.root, REPOSITORY, Path.cwd()):
             if (root / source).is_dir():
                 self.inputs[source] = digest(root / source)
                 return str(root / source)
@@ -354,12 +389,12 @@ class Run:
     @contextmanager
     def _artifact(self, name: str, facts: dict[str, Any]) -> Iterator[Path]:
         path = self.path(name)
-        with atomic(path) as temporary:
+        # The manifest is put in place last: one that is older than its artifact is not believed.
+        with atomic(manifest_path(path)) as told, atomic(path) as temporary:
             yield temporary
             value = digest(temporary)
             manifest = {"artifact": name, "digest": value, "bytes": size(temporary)} | self._facts() | {"facts": facts}
-            with atomic(manifest_path(path)) as temporary_manifest:
-                temporary_manifest.write_text(to_json(manifest))
+            told.write_text(to_json(manifest))
         self.outputs[name] = value
 
     def _facts(self) -> dict[str, Any]:

@@ -124,7 +124,7 @@ def read_template(given: str | None) -> str | None:
     r"""A template from the command line: a file that holds it, or the text itself, in which \n is a line feed."""
     if given is None:
         return None
-    text = Path(given).read_text(encoding="utf-8") if "{problem}" not in given else given.replace("\\n", "\n")
+    text = Path(given).read_text(encoding="utf-8") if Path(given).is_file() else given.replace("\\n", "\n")
     if "{problem}" not in text:
         raise ValueError(f"the template {given!r} does not say where the problem goes: it needs {{problem}}")
     return text

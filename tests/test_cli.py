@@ -244,6 +244,7 @@ def test_rows_that_fail_do_not_stop_the_rest(samples, steps):
         (["grade", "--rename", "question"], "expected THEIRS=OURS"),
         (["train", "--base", M, "--prm", str(REPOSITORY)], "is there already"),
         (["plan", "--profile", "tinny"], "did you mean 'tiny'"),
+        (["split", "--model", M, "--device", "gpu"], "--device gpu: there is none here; expected cpu"),
     ],
 )
 def test_what_cannot_be_done_is_one_line(arguments, words, samples):

@@ -84,3 +84,9 @@ def test_models_are_loaded_nowhere_else():
     package = Path(asprm.__file__).parent
     loading = {file.name for file in package.rglob("*.py") if re.search(r"\bfrom_pretrained\(", file.read_text())}
     assert loading == {"models.py"}
+
+
+@pytest.mark.parametrize("name", ["data/policies/Z", "./Z", "/nowhere/Z", "owner/"])
+def test_a_folder_that_is_not_there_is_not_looked_for_on_the_hub(name):
+    with pytest.raises(FileNotFoundError, match=r"no folder .* here"):
+        located(name)

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pytest
 import torch
 
-from asprm.artifacts import DiskFull, digest, manifest_path
+from asprm.artifacts import DiskFull, digest, known_digest, manifest_path
 from asprm.profile import ProfileError, load_profile
 from asprm.provenance import made_with
 from asprm.run import BrokenArtifact, MissingArtifact, open_run, study_root
@@ -87,6 +87,9 @@ def test_the_seed_of_the_section_comes_first():
         ({"policy": "N"}, "threshold: unknown policy 'N': known: "),
         ({"policy": 3}, "threshold: policy = 3: expected a name"),
         ({"method": "lines"}, "threshold: split.method = 'lines' (str)"),
+        ({"prm": "ASPRM-M@9"}, "threshold: no training 'ASPRM-M@9': did you mean 'ASPRM-M@"),
+        ({"stage": "best_of_n", "prm": "ORM-D"}, "does not use 'ORM-D' here, with policy M, but ASPRM-M, "),
+        ({"stage": "prm", "prm": "ASPRM-L"}, "does not use 'ASPRM-L' here, with policy M"),
         ({"profile": "tniy"}, "unknown profile 'tniy': did you mean 'tiny'?"),
         ({"stage": "treshold"}, "unknown stage 'treshold': did you mean 'threshold'?"),
     ],
@@ -127,7 +130,19 @@ def test_the_summary_is_printed(capsys):
     open_run("tiny", "threshold", {"share": 0.01})
     printed = capsys.readouterr().out
     assert "threshold: profile tiny, policy M, seed 0" in printed
-    assert "writes data/runs/tiny~scratch/threshold" in printed
+    assert "reads data/runs/tiny, writes data/runs/tiny~scratch/threshold" in printed
+    assert 'scratch = "scratch"' in printed
+
+
+def test_the_summary_says_what_an_experiment_reads_of_its_own():
+    run("sample", solutions=2).write("sample/M/train", TABLE)
+    later = run("threshold", share=0.01)
+    assert "reads sample of data/runs/tiny~scratch, what is not there of data/runs/tiny," in later.summary()
+    assert "tiny~scratch" not in run("threshold").summary()
+
+
+def test_an_experiment_may_use_any_reward_model():
+    assert run("best_of_n", prm="ORM-D", scratch="mine").prm == "ORM-D"
 
 
 # Where things are
@@ -175,6 +190,13 @@ def test_a_missing_artifact_says_what_makes_it():
         "  this stage reads what `sample` writes; make it with:  make study   or   "
         "snakemake --cores 2 -- data/runs/tiny/sample/M/train.parquet"
     )
+
+
+def test_a_table_of_a_method_that_the_study_does_not_use_is_made_by_its_notebook():
+    with pytest.raises(MissingArtifact) as error:
+        run("rollout", method="fixed").read("split/M/fixed")
+    assert 'the notebook of `split` makes it, with policy = "M", method = "fixed"' in str(error.value)
+    assert "snakemake" not in str(error.value)
 
 
 def test_a_missing_artifact_of_another_profile_or_a_folder():
@@ -287,6 +309,22 @@ def test_an_input_changed_by_hand_is_digested_anew(home):
     reader = run()
     reader.find("sample/M/train.parquet")
     assert reader.inputs == {"sample/M/train.parquet": digest(path)}
+
+
+def test_an_input_of_the_same_size_that_is_newer_than_its_manifest_is_digested_anew():
+    path = run("sample").write_json("sample/M", {"x": 1})
+    first, told = known_digest(path), manifest_path(path).stat().st_mtime_ns
+    assert first == digest(path)
+    path.write_text(path.read_text().replace("1", "2"))
+    os.utime(path, ns=(told + 1, told + 1))
+    assert known_digest(path) == digest(path) != first
+
+
+def test_an_artifact_comes_before_its_manifest(monkeypatch):
+    moved = []
+    monkeypatch.setattr("asprm.artifacts._replace", lambda old, new: (moved.append(new.name), os.replace(old, new)))
+    run("sample").write("sample/M/train", TABLE)
+    assert moved == ["train.parquet", "train.manifest.json"]
 
 
 def test_a_full_disk_keeps_the_earlier_artifact_and_its_manifest(home, monkeypatch):

@@ -46,8 +46,9 @@ def test_templates_come_from_the_command_line_or_a_file(tmp_path):
     (tmp_path / "t").write_text("say {problem}")
     assert read_template(str(tmp_path / "t")) == "say {problem}"
     (tmp_path / "t").write_text("say it")
-    with pytest.raises(ValueError, match="where the problem goes"):
-        read_template(str(tmp_path / "t"))
+    for wrong in (str(tmp_path / "t"), "Question: {q}"):
+        with pytest.raises(ValueError, match="where the problem goes"):
+            read_template(wrong)
 
 
 def test_steps_keep_their_ids_under_the_same_tokenizer_and_their_places_under_another():

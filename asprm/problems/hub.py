@@ -20,7 +20,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TextIO
+from types import ModuleType
+from typing import Any, TextIO
 
 from asprm.problems import Problem, rows
 
@@ -176,17 +177,28 @@ def _remote(source: Source, split: str) -> Iterator[tuple[Place, dict]]:
             f"{source.repository} is read through `datasets`, which is not installed; "
             "install it (pip install datasets), or give the path of files of the same schema"
         ) from None
-    if source.files:
-        urls = [f"hf://datasets/{source.repository}@{source.revision}/{file}" for file in source.files]
-        tables = [(url.rsplit("/", 1)[1], datasets.load_dataset("json", data_files=url, split="train")) for url in urls]
-    else:
-        tables = [
-            (config or split, datasets.load_dataset(source.repository, config, split=split, revision=source.revision))
-            for config in source.configs
-        ]
+    try:
+        tables = _tables(datasets, source, split)
+    except (OSError, ConnectionError) as error:
+        name = next(name for name, one in SOURCES.items() if one is source)
+        raise ValueError(
+            f"{name}: {source.repository} cannot be read from the hub ({str(error).splitlines()[0]})\n"
+            f"  where there is no network, name files of the same schema:  {DATA}={name}=<file or folder>, "
+            f"or  data: {{{name}: <file or folder>}}  in the profile"
+        ) from None
     for part, table in tables:
         for number, row in enumerate(table, 1):
             yield f"{source.repository}@{source.revision[:7]}/{part}:{number}", row
+
+
+def _tables(datasets: ModuleType, source: Source, split: str) -> list[tuple[str, Any]]:
+    if source.files:
+        urls = [f"hf://datasets/{source.repository}@{source.revision}/{file}" for file in source.files]
+        return [(url.rsplit("/", 1)[1], datasets.load_dataset("json", data_files=url, split="train")) for url in urls]
+    return [
+        (config or split, datasets.load_dataset(source.repository, config, split=split, revision=source.revision))
+        for config in source.configs
+    ]
 
 
 # From files
