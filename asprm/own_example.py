@@ -47,10 +47,12 @@ def own_pages(run: Run) -> dict[str, str]:
             "own_score": _run("score --prm reward-model steps.jsonl -o scored.jsonl"),
             "own_export": _run("export --to trl labelled.jsonl -o stepwise.jsonl"),
         }
+        trigger = run.read_json(f"tvd/{run.prm}/{run.policy}")["trigger"]
         problems = list({row["problem"]: {name: row[name] for name in ("problem", "answer")} for row in rows}.values())
         _write("problems.jsonl", problems)
         pages["own_decode"] = _run(
-            f"decode --model policy --prm reward-model --trigger 0.8 --max-new-tokens {limit} "
+            f"decode --model policy --prm reward-model --trigger {trigger:g} --candidates {run.profile.tvd.candidates} "
+            f"--max-new-tokens {limit} "
             "problems.jsonl -o solved.jsonl"
         ) + _run("grade solved.jsonl -o graded.jsonl")
     profile = "paper" if "paper" in packaged_profiles() else run.source

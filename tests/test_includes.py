@@ -142,7 +142,7 @@ def test_the_overview_has_every_policy_and_test_set(study, monkeypatch):
     monkeypatch.setenv("ASPRM_HOME", str(study))
     run = open_run("smoke", stage="claims", quiet=True)
     rows = [line.split(" | ") for line in overview(run).splitlines() if line.startswith("| ")][2:]
-    sets = [(f"| {policy}", title(name)) for policy, one in run.profile.policies.items()
+    sets = [f"| {policy}: {title(name)}" for policy, one in run.profile.policies.items()
             for name in sample.test_sets(run.profile, one.domain)]  # fmt: skip
-    assert [tuple(row[:2]) for row in rows] == sets
-    assert all("%" in row[2] and "%" in row[3] for row in rows)
+    assert [row[0] for row in rows] == sets
+    assert all("%" in row[1] and "%<br>" in row[2] and "%<br>" in row[3] for row in rows)

@@ -33,7 +33,7 @@ def token_bars(frame: pd.DataFrame) -> Plot:
     ax.set_xlim(0, float(rows[["share_high", "decision_share_high"]].to_numpy().max()) * 1.15)
     ax.set_xlabel("share of tokens")
     percent_axis(ax.xaxis)
-    ax.legend(loc="lower right")
+    ax.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=2)
     top = rows.iloc[::-1].head(3)
     told = [f"{r[by]} {percent(r['decision_share'])} (of all tokens {percent(r['share'])})" for _, r in top.iterrows()]
     plot.alt = f"Decision tokens by {by}, most frequent first: {', '.join(told)}."
@@ -62,7 +62,7 @@ def types_beside_paper(frame: pd.DataFrame, paper: pd.DataFrame) -> Plot:
     ax.set_xlim(0, None)
     ax.set_xlabel("share")
     percent_axis(ax.xaxis)
-    ax.legend(loc="lower right")
+    ax.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=2)
     top = rows.iloc[::-1].head(3)
     told = [
         f"{name} {percent(row['decision_share'])}"

@@ -94,23 +94,21 @@ def overview(run: Run) -> str:
     for policy, about in run.profile.policies.items():
         gains = against_greedy(run, found, f"ASPRM-{policy}", test_sets(run.profile, about.domain))
         for name, ways in gains[gains["policy"] == policy].groupby("set", sort=False) if len(gains) else ():
-            cells = [policy, title(name), percent(ways["other"].iloc[0])]
-            for way in ("Best-of-N", "TVD"):
-                one = ways[ways["way"] == way].squeeze(axis=0)
-                none = not len(one)
-                cells += ["–"] * 2 if none else [percent(one["this"]), _gain(one)]
-            rows.append(cells)
+            by_way = ways.set_index("way")
+            gained = [_gain(by_way.loc[way]) if way in by_way.index else "–" for way in ("Best-of-N", "TVD")]
+            rows.append((f"{policy}: {title(name)}", percent(ways["other"].iloc[0]), *gained))
     n = run.profile.sample.candidates
-    head = ["policy", "test problems", "greedy", f"Best-of-{n}", "gain", "guided", "gain"]
-    return table(head, rows, numbers=range(2, 7)) + (
-        "\nGains over greedy decoding in points, with 95 % intervals, by the policy's own reward model; Best-of-N is "
-        "the mean over its trainings. Where guided decoding gains exactly nothing, the trigger that was best on "
-        "validation problems is so low that it seldom or never stepped in.\n"
+    return table(["policy: problems", "greedy", f"Best-of-{n}", "guided"], rows, numbers=(1, 2, 3)) + (
+        "\nBelow each share its gain over greedy decoding in points, with its 95 % interval. The policy's own reward "
+        "model chooses and guides; Best-of-N is the mean over its trainings. Where guided decoding gains exactly "
+        "nothing, the trigger that was best on validation problems is so low that it seldom or never stepped in.\n"
     )
 
 
 def _gain(row: Mapping[str, float]) -> str:
-    return f"{points(row['difference'])} ({interval(row['low'], row['high'])})"
+    """A share and, in a line of its own, by how much it is above the other, with the interval."""
+    gain = f"{points(row['difference'])} ({interval(row['low'], row['high'])})".replace(" ", "\N{NO-BREAK SPACE}")
+    return f"{percent(row['this'])}\n{gain}"
 
 
 def picture(run: Run) -> str:
