@@ -317,6 +317,17 @@ def test_the_hub_is_asked_for_a_pinned_revision(monkeypatch):
         assert len(asked) == max(len(source.configs), len(source.files))
 
 
+def test_without_a_network_the_error_says_which_files_to_name(monkeypatch):
+    def unreachable(*_, **__):
+        raise ConnectionError("Couldn't reach the Hub\nbecause")
+
+    monkeypatch.setitem(sys.modules, "datasets", types.SimpleNamespace(load_dataset=unreachable))
+    with pytest.raises(ValueError, match="cannot be read from the hub") as error:
+        load("gsm8k", "test")
+    assert "ASPRM_DATA=gsm8k=<file or folder>" in str(error.value)
+    assert "data: {gsm8k: <file or folder>}" in str(error.value)
+
+
 def test_without_datasets_the_error_says_what_to_do(monkeypatch):
     monkeypatch.setitem(sys.modules, "datasets", None)
     with pytest.raises(ValueError, match=r"pip install datasets.*or give the path"):
