@@ -357,7 +357,7 @@ def _is_json(path: Path) -> bool:
 def _digest(
     base: str | Path, examples: Sequence[Example], validation: Sequence[Example], settings: Settings, seed: int
 ) -> str:
-    """Names all that the result depends on, so that a checkpoint of another training is never taken up."""
+    """Names weights (by size and time), examples, settings and seed: no other training's checkpoint is taken."""
     found = hashlib.sha256(json.dumps([str(base), asdict(settings), seed, len(examples)]).encode())
     for file in sorted(Path(base).glob("*.safetensors")):
         found.update(f"{file.name} {file.stat().st_size} {file.stat().st_mtime_ns}".encode())
