@@ -42,6 +42,7 @@ def pages(tmp_path_factory):
         policy_path=lambda: str(M),
         find=lambda name: folder,
         read=lambda name, columns: samples.select(columns),
+        read_json=lambda name: {"trigger": 0.8},
     )
     return own_pages(run)
 
