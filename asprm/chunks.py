@@ -131,12 +131,15 @@ def _stream(
             table = chunk.load()
             if kept is not None and table is not None and chunk not in new:
                 kept.chunks, kept.seconds = kept.chunks + 1, kept.seconds + chunk.seconds
-            while table is None:  # again where another run has removed it meanwhile
-                try:
-                    compute(chunk)
-                except Exception as error:
-                    raise chunk.failed(label, error) from error
-                table = chunk.load()
+            for _ in range(2):  # again if another run has removed it meanwhile
+                if table is None:
+                    try:
+                        compute(chunk)
+                    except Exception as error:
+                        raise chunk.failed(label, error) from error
+                    table = chunk.load()
+            if table is None:
+                raise chunk.failed(label, OSError("what was computed could not be read back, twice"))
             yield table
     if chunks:
         forget_others(chunks[0].path.parent)

@@ -286,3 +286,9 @@ def test_a_chunk_that_another_run_has_removed_is_computed_again(tmp_path):
         chunk.unlink()
     found += tables
     assert [row for table in found for row in table["x"].to_pylist()] == list(range(8))
+
+
+def test_a_chunk_that_can_never_be_read_back_is_told(tmp_path, monkeypatch):
+    monkeypatch.setattr("asprm.chunks._Chunk.load", lambda self: None)
+    with pytest.raises(ChunkError, match="could not be read back"):
+        list(map_chunks(square, range(4), size=2, folder=tmp_path, key={}))

@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping
 
 from asprm.best_of_n import comparisons
-from asprm.generalize import against_greedy
+from asprm.generalize import against_greedy, best_of_n
 from asprm.includes.provenance import commits, manifests
 from asprm.includes.tables import interval, p_value, percent, points, table
 from asprm.ledger import VERDICTS
@@ -55,15 +55,12 @@ def headline(run: Run) -> str:
 
 def trainings(run: Run, name: str) -> str:
     """One sentence on the other trainings of the reward model, where there are any."""
-    artifacts = run.profile.seeds_of(run.prm)
-    if len(artifacts) == 1:
+    found = best_of_n(run, run.prm, run.policy, name).mean()
+    if len(found) == 1:
         return ""
-    how = run.profile.best_of_n.aggregate
-    tables = [run.read(f"best_of_n/{artifact}/{run.policy}-{name}") for artifact in artifacts]
-    found = [comparisons(one, how=how, resamples=1, seed=run.seed)["a"].iloc[0] for one in tables]
     return (
-        f"That is by the first of {len(found)} trainings, which differ in their seed; they give {percent(min(found))} "
-        f"to {percent(max(found))}, {percent(sum(found) / len(found))} in the mean.\n"
+        f"That is by the first of {len(found)} trainings, which differ in their seed; they give {percent(found.min())} "
+        f"to {percent(found.max())}, {percent(found.mean())} in the mean.\n"
     )
 
 
