@@ -15,7 +15,7 @@ study: $(INSTALLED)  ## run the study and build its site
 	@printf '\nThe study is up to date. Open\n  %s\n' '$(SITE)'
 
 book: $(INSTALLED)  ## build the site again from what has been run
-	$(BIN)/python -m asprm.site --profile $(PROFILE)
+	$(BIN)/python -m asprm.site.build --profile $(PROFILE)
 
 test: $(INSTALLED)  ## all tests, the smoke study and its site among them
 	$(BIN)/python -m pytest

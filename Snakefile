@@ -13,11 +13,13 @@ from snakemake.exceptions import WorkflowError
 
 SOURCE = Path(workflow.basedir)
 sys.path.insert(0, str(SOURCE))
-from asprm import forkserver
-from asprm import workflow as study
-from asprm.profile import ProfileError, load_profile
-from asprm.sample import knows_truth, rated_sets, test_sets
-from asprm.split import parse_method
+from asprm.best_of_n import rated_sets
+from asprm.problems.sets import knows_truth, test_sets
+from asprm.run import code
+from asprm.run.names import Method
+from asprm.run.sections import ProfileError
+from asprm.run.profile import load_profile
+from asprm.workflow import forkserver
 
 if unknown := config.keys() - {"profile"}:
     raise WorkflowError(f"--config: unknown key '{min(unknown)}'; expected profile=<name or .yml file>")
@@ -42,11 +44,11 @@ logger.addFilter(lambda record: not str(record.msg).startswith(CHATTER))
 RUN = f"data/runs/{PROFILE.name}"
 POLICIES = list(PROFILE.policies)
 BY_POLICY = ["02_sample", "03_threshold", "04_split", "05_rollout", "06_prm", "07_best_of_n", "08_tvd", "10_tokens"]
-ALONE = ["01_policy", "09_generalize", "11_claims"]
+ALONE = ["01_policy", "09_generalize", "12_claims"]
 # Heavy notebooks of two policies go side by side: while one starts, the other computes. An accelerator is not shared.
 SIDE_BY_SIDE = 1 if shutil.which("nvidia-smi") else min(2, len(POLICIES))
 HEAVY = max(1, workflow.cores // SIDE_BY_SIDE)
-EXECUTE = "{sys.executable} -m asprm.forkserver asprm.notebook {input.nb} {output.nb} -p profile {NAME}"
+EXECUTE = "{sys.executable} -m asprm.workflow.forkserver asprm.workflow.notebook {input.nb} {output.nb} -p profile {NAME}"
 OF_POLICY = EXECUTE + " -p policy {params.policy}"
 
 
@@ -60,7 +62,7 @@ def notebook(chapter):
 
 
 def modules(chapter):
-    return source(*study.modules(SOURCE / f"notebooks/{chapter}.ipynb", SOURCE))
+    return source(*code.modules(SOURCE / f"notebooks/{chapter}.ipynb", SOURCE))
 
 
 def reads(stage):
@@ -94,7 +96,7 @@ def urgency(stage, policy):
     models most of the scoring waits.
     """
     models = trained(*PROFILE.trained_on(policy))
-    estimates = [parse_method(method).estimate or PROFILE.rollout.estimate for method in PROFILE.methods(policy)]
+    estimates = [Method.parse(method).estimate or PROFILE.rollout.estimate for method in PROFILE.methods(policy)]
     work = {
         "labels": len(estimates) + 100 * sum(one != "hard" for one in estimates),  # other labels need every rollout
         "prm": sum(one in models for other in POLICIES for one in raters(other)),
@@ -109,7 +111,7 @@ def samples(policy, sets, *kinds):
 
 
 def splits(policy):
-    return dict.fromkeys(parse_method(method).split for method in PROFILE.methods(policy))
+    return dict.fromkeys(Method.parse(method).split for method in PROFILE.methods(policy))
 
 
 def trained(*names):
@@ -169,7 +171,7 @@ def decision(policy):
 TRUTH = ["entry", "labels", "first-error", "interventions"]
 CHAPTERS = [executed(chapter) for chapter in ALONE]
 CHAPTERS += [executed(chapter, policy) for chapter in BY_POLICY for policy in POLICIES]
-CHAPTERS += [executed("12_truth", policy) for policy in POLICIES if knows_truth(PROFILE, policy)]
+CHAPTERS += [executed("11_truth", policy) for policy in POLICIES if knows_truth(PROFILE, policy)]
 
 
 onstart:
@@ -286,10 +288,10 @@ for policy in POLICIES:
 
         rule:
             name: f"truth_{policy}"
-            input: nb=notebook("12_truth"), code=modules("12_truth"), weights=weights(policy),
+            input: nb=notebook("11_truth"), code=modules("11_truth"), weights=weights(policy),
                    tables=samples(policy, ["train", "validation", *tests(policy)], "") + samples(policy, tests(policy), "-greedy")
                           + scored(policy) + guided(policy) + labelled(policy) + tables(f"threshold/{policy}.json")
-            output: nb=executed("12_truth", policy), tables=tables(*(f"truth/{policy}-{name}.parquet" for name in TRUTH))
+            output: nb=executed("11_truth", policy), tables=tables(*(f"truth/{policy}-{name}.parquet" for name in TRUTH))
             params: reads("truth"), policy=policy
             shell: OF_POLICY
 
@@ -309,11 +311,11 @@ rule generalize:
 
 
 rule claims:
-    input: nb=notebook("11_claims"), code=modules("11_claims"), weights=weights(*POLICIES),
+    input: nb=notebook("12_claims"), code=modules("12_claims"), weights=weights(*POLICIES),
            paper=source("data/paper/claims.yml"),
            tables=RESULTS + [path for policy in POLICIES for path in labelled(policy) + tables(*tokens(policy))]
                   + made(*trained(*PROFILE.reward_models))
-    output: nb=executed("11_claims"),
+    output: nb=executed("12_claims"),
             tables=tables("claims/ledger.parquet", "claims/tally.json", "claims/costs.parquet")
     params: reads("claims")
     shell: EXECUTE
@@ -322,11 +324,11 @@ rule claims:
 # A site that cannot be built leaves the old one as it was: `update` keeps its first page, the mark tells them apart.
 rule site:
     input: notebooks=CHAPTERS,
-           code=source("asprm/site.py", *study.modules(SOURCE / "asprm/site.py", SOURCE)),
+           code=source("asprm/site/build.py", *code.modules(SOURCE / "asprm/site/build.py", SOURCE)),
            pages=source("_config.yml", "_toc.yml", *(p for p in sorted((SOURCE / "book").rglob("*")) if p.is_file()),
                         *sorted((SOURCE / "data" / "paper").glob("*.yml")),
                         *sorted((SOURCE / "data" / "reference").glob("*.json")),
                         *sorted((SOURCE / "benchmarks" / "results").glob("*.json")))
     output: mark=touch(f"{RUN}/.site"), page=update(f"{RUN}/site/index.html")
     params: PROFILE.model_dump_json()
-    shell: "{sys.executable} -m asprm.forkserver asprm.site --profile {NAME}"
+    shell: "{sys.executable} -m asprm.workflow.forkserver asprm.site.build --profile {NAME}"

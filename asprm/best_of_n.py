@@ -6,91 +6,35 @@ Axes: P problems, N candidates of each, K steps of a candidate.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
+from functools import partial
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
-from numpy.typing import ArrayLike, NDArray
+import pyarrow.compute as pc
+from numpy.typing import NDArray
 
 from asprm import statistics as s
-from asprm.run import Run
+from asprm.models.load import load_tokenizer
+from asprm.models.prompts import prompts_of
+from asprm.problems.sets import origins, problem_set, test_sets
+from asprm.results import selection
+from asprm.run.chunks import map_chunks
+from asprm.run.names import Method
+from asprm.run.open import Run
+from asprm.run.profile import Profile
+from asprm.split import cutter, split_tables
+from asprm.threshold import tau_of
 
-Table = pa.Table | pd.DataFrame
-
-# From step scores (S,) of candidates end to end, one number for each: its steps begin at `starts`, and are `counts`.
-AGGREGATES: dict[str, Callable[[NDArray, NDArray, NDArray], NDArray]] = {
-    "min": lambda scores, starts, counts: np.minimum.reduceat(scores, starts),  # the paper's
-    "mean": lambda scores, starts, counts: np.add.reduceat(scores, starts) / counts,
-    "last": lambda scores, starts, counts: scores[starts + counts - 1],
-    "product": lambda scores, starts, counts: np.multiply.reduceat(scores, starts),
-    "max": lambda scores, starts, counts: np.maximum.reduceat(scores, starts),
-}
-
-
-def aggregate(scores: ArrayLike, how: str = "min") -> float:
-    """One score of a candidate from those of its steps (K,). ValueError: no steps, one outside [0, 1], unknown how."""
-    return float(aggregates(np.asarray(scores, np.float64), np.array([np.size(scores)]), how)[0])
-
-
-def aggregates(scores: NDArray, counts: NDArray, how: str = "min") -> NDArray[np.float64]:
-    """(C,) `aggregate` of many candidates: scores (S,), all steps end to end; counts (C,), how many each has."""
-    if how not in AGGREGATES:
-        raise ValueError(f"unknown aggregate {how!r}; known: {', '.join(AGGREGATES)}")
-    if scores.ndim != 1 or not (counts > 0).all() or not ((scores >= 0) & (scores <= 1)).all():
-        raise ValueError(f"a candidate needs the scores (K,) in [0, 1] of at least one step, got {scores!r}")
-    return AGGREGATES[how](scores, np.cumsum(counts) - counts, counts)
-
-
-@dataclass(frozen=True)
-class Candidates:
-    """N scored candidates of each of P problems."""
-
-    problems: list[str]  # (P,) in order of first appearance
-    steps: NDArray[np.float64]  # (S,) the scores of all steps, candidate after candidate
-    counts: NDArray[np.int64]  # (P · N,) steps of each candidate
-    correct: NDArray[np.bool_]  # (P, N)
-    answers: list[list[str | None]]  # (P, N)
-
-    def scores(self, how: str = "min") -> NDArray[np.float64]:
-        """(P, N) one score per candidate."""
-        return aggregates(self.steps, self.counts, how).reshape(self.correct.shape)
-
-    @property
-    def fewest(self) -> NDArray[np.int64]:
-        """(P, N) greater for fewer steps."""
-        return -self.counts.reshape(self.correct.shape)
-
-
-def candidates(table: pa.Table | pd.DataFrame) -> Candidates:
-    """From a table with columns problem, solution, scores (one per step), correct, answer; one row per candidate.
-
-    ValueError: a candidate twice, problems with unequal numbers of candidates, no rows.
-    """
-    frame = table.to_pandas() if isinstance(table, pa.Table) else table
-    if frame.empty:
-        raise ValueError("no candidates in the table")
-    if frame.duplicated(["problem", "solution"]).any():
-        raise ValueError("a candidate stands in the table twice: problem and solution must name each row once")
-    code, names = pd.factorize(frame["problem"])
-    sizes = np.bincount(code)
-    few, many = int(sizes.argmin()), int(sizes.argmax())
-    if sizes[few] < sizes[many]:
-        raise ValueError(
-            f"problem {names[few]!r} has {sizes[few]} candidates, {names[many]!r} has {sizes[many]}; they must be equal"
-        )
-    frame = frame.iloc[np.lexsort((frame["solution"], code))]
-    scores = frame["scores"].tolist()
-    shape = len(names), int(sizes[0])
-    answers = frame["answer"].astype(object).where(frame["answer"].notna(), None)
-    return Candidates(
-        problems=[str(name) for name in names],
-        steps=np.concatenate(scores).astype(np.float64),
-        counts=np.array([len(row) for row in scores]),
-        correct=frame["correct"].to_numpy(bool).reshape(shape),
-        answers=answers.to_numpy().reshape(shape).tolist(),
-    )
+if TYPE_CHECKING:
+    pass
+from asprm.results.candidates import AGGREGATES, Candidates, Table, aggregates, candidates
+from asprm.reward.published import load_reward_model, scorer_for
+from asprm.reward.rating import rate_positions
+from asprm.reward.score import PRM
 
 
 def rated(run: Run, prm: str, name: str, position: str = "") -> list[pd.DataFrame]:
@@ -134,12 +78,12 @@ def curves(
         for one in trainings:
             _check_same(prm, one, c)
         for h in how:
-            outcomes = [s.best_of_n(one.scores(h), one.correct, ns) for one in trainings]
+            outcomes = [selection.best_of_n(one.scores(h), one.correct, ns) for one in trainings]
             methods[f"{prm}-{h}"] = np.mean(outcomes, axis=0)
-    methods["majority"] = s.majority_vote(c.answers, c.correct, ns)
-    methods["weighted vote"] = s.weighted_vote(c.answers, c.correct, c.scores(how[0]), ns, seed=seed)
-    methods["fewest steps"] = s.best_of_n(c.fewest, c.correct, ns)
-    methods["pass@n"] = s.pass_at_k(c.correct, ns)
+    methods["majority"] = selection.majority_vote(c.answers, c.correct, ns)
+    methods["weighted vote"] = selection.weighted_vote(c.answers, c.correct, c.scores(how[0]), ns, seed=seed)
+    methods["fewest steps"] = selection.best_of_n(c.fewest, c.correct, ns)
+    methods["pass@n"] = selection.pass_at_k(c.correct, ns)
     methods["mean"] = np.outer(c.correct.mean(1), flat)
     if greedy is not None:
         methods["greedy"] = np.outer(_in_order(greedy, c.problems, "greedy solution"), flat)
@@ -180,14 +124,14 @@ def comparisons(
     scores = c.scores(how)
     rivals = {
         "single sample": c.correct.mean(1),
-        "majority": s.majority_vote(c.answers, c.correct, n),
-        "weighted vote": s.weighted_vote(c.answers, c.correct, scores, n, seed=seed),
-        "fewest steps": s.best_of_n(c.fewest, c.correct, n),
+        "majority": selection.majority_vote(c.answers, c.correct, n),
+        "weighted vote": selection.weighted_vote(c.answers, c.correct, scores, n, seed=seed),
+        "fewest steps": selection.best_of_n(c.fewest, c.correct, n),
     }
     if greedy is not None:
         rivals["greedy"] = _in_order(greedy, c.problems, "greedy solution").astype(float)
     groups = _in_order(clusters, c.problems, "cluster") if clusters is not None else None
-    chosen = s.best_of_n(scores, c.correct, n)
+    chosen = selection.best_of_n(scores, c.correct, n)
     rows = [
         {"against": rival, **asdict(s.compare(chosen, values, groups, resamples=resamples, seed=seed))}
         for rival, values in rivals.items()
@@ -223,3 +167,108 @@ def _in_order(by_problem: Mapping[str, object], problems: list[str], what: str) 
     if missing:
         raise ValueError(f"{len(missing)} of {len(problems)} problems have no {what}, the first is {missing[0]!r}")
     return np.array([by_problem[p] for p in problems])
+
+
+def rated_sets(profile: Profile, artifact: str, policy: str) -> list[str]:
+    """The sets of the policy's candidates that a training of a reward model rates: the test sets and, for the first
+    training of one that starts from the policy, the validation set, on which cuts and aggregates are chosen.
+    """
+    own = "@" not in artifact and profile.reward_models[artifact].base == policy
+    return [*(["validation"] if own else []), *test_sets(profile, profile.policies[policy].domain)]
+
+
+def score_all(run: Run) -> list[str]:
+    """Rate the policy's candidates of each test set, and those of validation that are asked for
+    (`asprm.best_of_n.rated_sets`), by every reward model that is asked for.
+
+    Writes `best_of_n/<prm>/<policy>-<set>`. One rule for all: a reward model rates where steps end in the way of those
+    that it learned from (of a published one the profile says it): at decision tokens, at line breaks, or at the end of
+    the solution. For those that start from this policy there are also `…@confidence`, `…@line` and `…@random0` …
+    (Table 3), which cost nothing more: one reading of a solution gives the scores at all positions. An experiment rates
+    by `run.prm` alone. Returns the tables' names.
+    """
+    profile, policy = run.profile, run.policy
+    chosen = [run.prm] if run.experiment else profile.best_of_n.score[policy]
+    names = [artifact for name in chosen for artifact in profile.trainings(name, policy)]
+    sets = ["validation", *test_sets(profile, run.domain)]
+    rated = {name: rated_sets(profile, name, policy) for name in names}
+    if run.prm in rated:  # it is looked at more closely
+        rated[run.prm] = sets
+    tasks = [(name, one) for one in sets for name in names if one in rated[name]]
+    with run.noting() as inputs:
+        models = {name: run.reward_model(name) for name in names}
+        run.policy_path()  # whose tokenizer reads
+        run.inputs.update(origins(profile, run.domain))
+        run.read_json(f"threshold/{policy}")
+        for one in sets:
+            run.find(f"sample/{policy}/{one}.parquet")
+    tables = map_chunks(
+        partial(_score_task, run=run, models=models),
+        tasks,
+        size=1,
+        folder=run.work(f"best_of_n/{policy}"),
+        key={"tasks": tasks, "settings": profile.reads("best_of_n"), "inputs": inputs},
+        setup=partial(_Candidates, run),
+        workers=run.workers,
+        label=f"scores of {policy}",
+        kept=run.kept,
+    )
+    written = []
+    for (name, one), table in zip(tasks, tables, strict=True):
+        for position in table["position"].unique().to_pylist():
+            written.append(f"best_of_n/{name}/{policy}-{one}{position}")
+            run.write(written[-1], table.filter(pc.equal(table["position"], position)).drop_columns("position"))
+    return written
+
+
+class _Candidates:
+    """The policy's candidates, batch by batch, cut at all positions: once for all reward models that rate a set."""
+
+    def __init__(self, run: Run) -> None:
+        self.run, self.tokenizer = run, load_tokenizer(run.policy_path())
+        self.name, self.cut = "", []
+        profile, method = run.profile, Method.parse(run.method)
+        tau = tau_of(run.read_json(f"threshold/{run.policy}"), method.share)
+        options = {"tau": tau, "length": profile.split.length, "count": profile.split.count}
+        self.own = method.kind
+        kinds = {model.rates.kind for model in profile.reward_models.values()} - {"adaptive"}
+        kinds |= {method.kind, "line"}
+        self.cutters = {kind: cutter(kind, seed=run.seed, **options) for kind in sorted(kinds)}
+        for k in range(profile.best_of_n.random):
+            self.cutters[f"random{k}"] = cutter("random", seed=run.seed + k, **options)
+
+    def of(self, name: str) -> Iterator[tuple[pa.Table, dict[str, pa.Table]]]:
+        """Batches of the set `name`, each with its splits; the splits of the last set are kept."""
+        batches = (
+            pa.Table.from_batches([rows]) for rows in self.run.scan(f"sample/{self.run.policy}/{name}", rows=4096)
+        )
+        if self.name == name:
+            yield from zip(batches, self.cut, strict=True)
+            return
+        cut = []
+        for batch in batches:
+            cut.append(split_tables(batch, self.cutters, self.tokenizer))
+            yield batch, cut[-1]
+        self.name, self.cut = name, cut
+
+
+def _score_task(tasks: Sequence[tuple[str, str]], candidates: _Candidates, *, run: Run, models) -> pa.Table:
+    """`SCHEMA` with the rating position in front: "" (its own kind of steps), "@confidence", "@line", "@random0", …"""
+    [(name, one)] = tasks
+    profile, tokenizer = run.profile, candidates.tokenizer
+    prm = scorer_for(load_reward_model(*models[name]), tokenizer)
+    problems = problem_set(profile, one, run.domain)
+    asked = prompts_of(tokenizer, problems) if isinstance(prm, PRM) else {x.id: x.prompt for x in problems}
+    model = profile.reward_models[name.partition("@")[0]]
+    kind = model.rates.kind
+    positions = {"": candidates.own if kind == "adaptive" else kind}
+    if model.base == run.policy:
+        positions |= {"@confidence": candidates.own, "@line": "line"}
+        positions |= {f"@random{k}": f"random{k}" for k in range(profile.best_of_n.random)}
+    parts: dict[str, list[pa.Table]] = {position: [] for position in positions}
+    for batch, splits in candidates.of(one):
+        wanted = {position: splits[kind] for position, kind in positions.items()}
+        for position, table in rate_positions(prm, batch, wanted, asked).items():
+            parts[position].append(table)
+    whole = {position: pa.concat_tables(tables) for position, tables in parts.items()}
+    return pa.concat_tables(t.add_column(0, "position", pa.array([p] * len(t))) for p, t in whole.items())

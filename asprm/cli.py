@@ -1,7 +1,7 @@
 r"""The command line: AdaptiveStep on problems and solutions of your own, `asprm split | asprm label > labelled.jsonl`.
 
 Rows are JSON Lines, from files or pipes ("-"). Every command writes the rows that it read with fields of its own added,
-so that one feeds the next. This module holds options and help; what is done to rows stands in `asprm.own`, and models
+so that one feeds the next. This module holds options and help; what is done to rows stands in `asprm.rows.fields`, and models
 are imported only by the commands that need them.
 """
 
@@ -19,8 +19,8 @@ from typing import Annotated, Any
 
 import typer
 
-from asprm.jsonl import Failed, Lines, each
-from asprm.progress import log
+from asprm.rows.jsonl import Failed, Lines, each
+from asprm.run.progress import log
 
 app = typer.Typer(
     name="asprm",
@@ -123,7 +123,7 @@ def _lines(source: str, output: str, strict: bool, rename: list[str] | None) -> 
 @contextmanager
 def _silent() -> Iterator[None]:
     """Models load without bars of their own: progress counts rows."""
-    from asprm.score import quiet
+    from asprm.models.load import quiet
 
     with quiet():
         yield
@@ -167,9 +167,9 @@ def split(
         raise ValueError("give --share, to which the threshold is fitted, or --tau, the threshold; not both")
     if tau is not None and not 0 <= tau <= 1:
         raise ValueError(f"--tau is {tau}, expected a probability")
-    from asprm.own import split_fields
-    from asprm.rescore import confidences, load_reader
-    from asprm.texts import Encoder, read_template
+    from asprm.engines.rescore import confidences, load_reader
+    from asprm.rows.fields import split_fields
+    from asprm.rows.texts import Encoder, read_template
 
     template = read_template(template)
     reader = load_reader(model, device=device)
@@ -242,9 +242,10 @@ def label(
     \b
     Example: asprm split --model MODEL solutions.jsonl | asprm label --model MODEL --rollouts 8 > labelled.jsonl
     """
-    from asprm.engines import Sampling, load_engine
-    from asprm.own import cut_of, label_fields
-    from asprm.texts import Encoder, read_template
+    from asprm.engines.load import load_engine
+    from asprm.engines.protocol import Sampling
+    from asprm.rows.fields import cut_of, label_fields
+    from asprm.rows.texts import Encoder, read_template
 
     sampling = Sampling(temperature=temperature, max_new_tokens=max_new_tokens)
     with _silent():
@@ -290,11 +291,11 @@ def train(
     """
     if prm.exists() and (not prm.is_dir() or any(prm.iterdir())):
         raise ValueError(f"{prm} is there already; name a new folder for the reward model")
-    from asprm.models import load_config, load_tokenizer
-    from asprm.own import example_of, held_out
-    from asprm.prm import train as train_prm
-    from asprm.texts import Encoder, read_template
-    from asprm.trainer import Settings
+    from asprm.models.load import load_config, load_tokenizer
+    from asprm.reward.train import train as train_prm
+    from asprm.reward.trainer import Settings
+    from asprm.rows.fields import example_of, held_out
+    from asprm.rows.texts import Encoder, read_template
 
     template = read_template(template)
     positions = load_config(base).get_text_config().max_position_embeddings
@@ -337,10 +338,10 @@ def score(
     \b
     Example: asprm score --prm prm/ steps.jsonl | jq '{problem, score}'
     """
-    from asprm.own import item_of, score_fields
-    from asprm.published import TokenScorer, load_reward_model
-    from asprm.score import PRM
-    from asprm.texts import read_template
+    from asprm.reward.published import TokenScorer, load_reward_model
+    from asprm.reward.score import PRM
+    from asprm.rows.fields import item_of, score_fields
+    from asprm.rows.texts import read_template
 
     template = read_template(template)
     with _silent():
@@ -385,11 +386,11 @@ def decode(
     \b
     Example: asprm decode --model MODEL --prm prm/ --trigger 0.55 problems.jsonl | asprm grade > solved.jsonl
     """
-    from asprm.engines import load_engine
-    from asprm.guided import guide_for
-    from asprm.own import asked_of, decode_fields
-    from asprm.published import load_reward_model
-    from asprm.texts import Encoder, read_template
+    from asprm.engines.load import load_engine
+    from asprm.reward.guides import guide_for
+    from asprm.reward.published import load_reward_model
+    from asprm.rows.fields import asked_of, decode_fields
+    from asprm.rows.texts import Encoder, read_template
 
     template = read_template(template)
     with _silent():
@@ -423,8 +424,8 @@ def grade(
     \b
     Example: asprm grade --rename question=problem --rename response=solution answers.jsonl > graded.jsonl
     """
-    from asprm.jsonl import take
-    from asprm.texts import problem_of, verdicts
+    from asprm.rows.jsonl import take
+    from asprm.rows.texts import problem_of, verdicts
 
     def prepare(row: dict) -> tuple:
         return take(row, "solution", str, "the solution's text"), problem_of(row)
@@ -459,7 +460,7 @@ def export(
     \b
     Example: asprm export --to trl labelled.jsonl -o stepwise.jsonl
     """
-    from asprm.export import FORMS
+    from asprm.rows.export import FORMS
 
     with _lines(labelled, output, strict, None) as lines:
         for line in lines.read("export"):
@@ -485,7 +486,7 @@ def plan(
     \b
     Example: asprm plan --profile paper
     """
-    from asprm.plan import make_plan
+    from asprm.plan.estimate import make_plan
 
     made = make_plan(profile, gpu)
     if as_json:

@@ -11,10 +11,12 @@ import numpy as np
 import pandas as pd
 
 from asprm import statistics as s
-from asprm.best_of_n import candidates, chosen
-from asprm.run import Run
-from asprm.sample import GREEDY, templates, test_sets
-from asprm.split import parse_method
+from asprm.best_of_n import chosen
+from asprm.problems.sets import templates, test_sets
+from asprm.results import selection
+from asprm.results.candidates import candidates
+from asprm.run.names import GREEDY, Method
+from asprm.run.open import Run
 
 OWN = "own steps"  # in the way of the steps that a reward model learned from
 POSITIONS = {OWN: "", "confidence": "@confidence", "line break": "@line"}  # and "random", the mean over several seeds
@@ -33,7 +35,7 @@ def best_of_n(run: Run, prm: str, policy: str, name: str, position: str = OWN) -
         found = []
         for suffix in suffixes:
             c = candidates(run.read(f"best_of_n/{artifact}/{policy}-{name}{suffix}"))
-            chosen = s.best_of_n(c.scores(run.profile.best_of_n.aggregate), c.correct, c.correct.shape[1])
+            chosen = selection.best_of_n(c.scores(run.profile.best_of_n.aggregate), c.correct, c.correct.shape[1])
             found.append(pd.Series(np.ravel(chosen), c.problems))
         columns[artifact] = pd.concat(found, axis=1).mean(axis=1)
     return pd.DataFrame(columns)
@@ -183,8 +185,8 @@ def sweep(run: Run, found: pd.DataFrame, policy: str) -> pd.DataFrame:
     own = run.profile.threshold.share
     shares = {}
     for prm, model in run.profile.reward_models.items():
-        if model.base == policy and model.data == (f"{policy}/{model.rates}",) and model.rates.startswith("adaptive"):
-            shares[prm] = parse_method(model.rates).share or own
+        if model.base == policy and model.data == (f"{policy}/{model.rates}",) and model.rates.kind == "adaptive":
+            shares[prm] = model.rates.share or own
     rows = found[(found["policy"] == policy) & (found["position"] == OWN) & found["prm"].isin(shares)]
     columns = ["share", "prm", "set", "bon", "low", "high", "trainings"]
     return rows.assign(share=rows["prm"].map(shares)).sort_values(["set", "share"])[columns]
@@ -224,7 +226,7 @@ def training_data(run: Run) -> pd.DataFrame:
     own = {prm: model for prm, model in run.profile.reward_models.items() if len(model.data) == 1}
     for prm, model in own.items():
         [table] = model.data
-        if table in seen or parse_method(table.partition("/")[2]).share is not None:
+        if table in seen or Method.parse(table.partition("/")[2]).share is not None:
             continue
         seen.add(table)
         labels = run.read(f"rollout/{table}", ["problem", "solution", "end"]).to_pandas()

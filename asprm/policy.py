@@ -18,14 +18,21 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from asprm.artifacts import atomic, copy_folder, digest
-from asprm.attention import use_fp32_attention
-from asprm.chunks import forget_others, place_of
-from asprm.engines import Engine, Request, Sampling, load_engine
-from asprm.grading import grade
-from asprm.problems import DOMAINS, Domain, Problem, attempt, load, programmer, scenes
+from asprm.engines.load import load_engine
+from asprm.engines.packed import bf16_pays
+from asprm.engines.protocol import Engine, Request, Sampling
+from asprm.grading.grade import grade
+from asprm.models.attention import use_fp32_attention
+from asprm.models.load import load_tokenizer, load_weights
+from asprm.models.prompts import encode_prompts
+from asprm.problems import programmer
+from asprm.problems.families import DOMAINS, attempt, scenes
+from asprm.problems.load import load
+from asprm.problems.problem import Domain, Problem
 from asprm.problems.student import ALTERNATIVES, drill
-from asprm.run import Run
+from asprm.run.artifacts import atomic, copy_folder, digest
+from asprm.run.chunks import forget_others, place_of
+from asprm.run.open import Run
 
 # A problem's text, a line feed, the solution. Other models bring their own template, in the tokenizer's own form.
 CHAT_TEMPLATE = "{{ bos_token }}{{ messages[0]['content'] }}{{ '\n' }}"
@@ -33,18 +40,6 @@ SPECIAL = {"bos_token": "<s>", "eos_token": "</s>", "pad_token": "<pad>"}
 RECIPE = "recipe.json"
 DRILLS = "drills"
 CORPUS_START = 1_000_000  # policies read problems from here on; the study's own train problems stand before
-
-
-def encode_prompts(tokenizer, problems: Sequence[Problem]) -> list[np.ndarray]:
-    """The token ids (L,) that a policy continues, one array a problem, by the tokenizer's chat template."""
-    texts = [
-        tokenizer.apply_chat_template(
-            [{"role": "user", "content": problem.prompt}], tokenize=False, add_generation_prompt=True
-        )
-        for problem in problems
-    ]
-    encoded = tokenizer(texts, add_special_tokens=False)["input_ids"]
-    return [np.asarray(ids, dtype=np.int32) for ids in encoded]
 
 
 def corpus(mixture: dict[str, float], seed: int, care: float = 0.0) -> Iterator[tuple[str, str]]:
@@ -192,9 +187,6 @@ def train(
     import torch
     import torch.nn.functional as F
     from transformers import AutoModelForCausalLM
-
-    from asprm.models import load_tokenizer, load_weights
-    from asprm.packed import bf16_pays
 
     pairs = corpus(settings.mixture, seed, settings.care)
     sample = corpus(settings.mixture, seed + 1, settings.care)

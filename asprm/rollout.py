@@ -25,14 +25,15 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from asprm.chunks import map_chunks
-from asprm.engines import Completion, Engine, Request, Sampling, load_engine
-from asprm.grading import grade
-from asprm.policy import encode_prompts
-from asprm.problems import Problem
-from asprm.run import Run
-from asprm.sample import origins, problem_set, request_seed
-from asprm.split import parse_method
+from asprm.engines.load import load_engine
+from asprm.engines.protocol import Completion, Engine, Request, Sampling, request_seed
+from asprm.grading.grade import grade
+from asprm.models.prompts import encode_prompts
+from asprm.problems.problem import Problem
+from asprm.problems.sets import origins, problem_set
+from asprm.run.chunks import map_chunks
+from asprm.run.names import Method
+from asprm.run.open import Run
 
 SCHEMA = pa.schema(
     {
@@ -189,7 +190,7 @@ def _items(run: Run, methods: Sequence[str]) -> Iterator[_Item]:
     """Problems with the first `settings.solutions` of their solutions, in the order of the samples."""
     problems = {problem.id: problem for problem in problem_set(run.profile, "train", run.domain)}
     samples = _rows(run, f"sample/{run.policy}/train", ["problem", "solution", "ids", "correct"])
-    names = [parse_method(method).split for method in methods]
+    names = [Method.parse(method).split for method in methods]
     splits = [_rows(run, f"split/{run.policy}/{name}", ["problem", "solution", "ends", "char_ends"]) for name in names]
     rows: dict[str, list[tuple]] = {}
     for (problem, solution, ids, correct), *cuts in zip(samples, *splits, strict=True):
@@ -220,7 +221,7 @@ def _label_chunk(items: Sequence[_Item], engine: Engine, *, methods, settings, l
     sampling = Sampling(temperature=settings.temperature, max_new_tokens=limit)
     by_estimate: dict[str, list[str]] = {}
     for method in methods:
-        by_estimate.setdefault(parse_method(method).estimate or settings.estimate, []).append(method)
+        by_estimate.setdefault(Method.parse(method).estimate or settings.estimate, []).append(method)
     # Those of one problem by all estimates stand beside each other, so that a solution is read once.
     asked = [
         Labelling(item.problem, item.ids, item.all_ends(some), item.correct, _rollouts(settings, estimate), estimate)

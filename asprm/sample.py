@@ -7,23 +7,22 @@ equal token for token are merged; candidates of Best-of-N are not.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from itertools import groupby
 
-import numpy as np
 import pyarrow as pa
 
-from asprm.chunks import map_chunks
-from asprm.engines import Engine, Request, Sampling, load_engine
-from asprm.grading import grade
-from asprm.policy import encode_prompts
-from asprm.problems import FAMILIES, Problem, domain_of, load
-from asprm.problems.hub import SOURCES, describe, given_paths
-from asprm.profile import Profile
-from asprm.run import Run
+from asprm.engines.load import load_engine
+from asprm.engines.protocol import Engine, Request, Sampling, request_seed
+from asprm.grading.grade import grade
+from asprm.models.prompts import encode_prompts
+from asprm.problems.problem import Problem
+from asprm.problems.sets import origins, problem_set, test_sets
+from asprm.run.chunks import map_chunks
+from asprm.run.names import GREEDY
+from asprm.run.open import Run
 
 SCHEMA = pa.schema(
     {
@@ -38,7 +37,6 @@ SCHEMA = pa.schema(
         "count": pa.int32(),  # equal samples merged into this one
     }
 )
-GREEDY = "-greedy"
 _CHUNK = 64  # problems
 
 
@@ -50,71 +48,6 @@ class _Item:
     problem: Problem
     solutions: int
     merge: bool
-
-
-def problem_set(profile: Profile, name: str, domain: str | None = None) -> list[Problem]:
-    """The problems of the set `name`: "train", "validation" or a test family, `-greedy` or not.
-
-    domain: only those of "train" and "validation" that are of this domain. A published set without a split of its own
-    for validation gives the rows that follow its training problems. KeyError: the profile has no such set.
-    """
-    paths = dict(profile.data) | given_paths()
-    name = name.removesuffix(GREEDY)
-    families = {"train": profile.problems.train, "validation": profile.problems.validation}.get(name)
-    if families is None:
-        start = profile.problems.test_from if name in FAMILIES else 0
-        return load(name, "test", profile.problems.test[name], start, path=paths.get(name))
-    problems = []
-    for family in (family for family in families if domain in (None, domain_of(family))):
-        follow = name == "validation" and family in SOURCES and name not in SOURCES[family].splits
-        split, start = ("train", profile.problems.train.get(family, 0)) if follow else (name, 0)
-        problems += load(family, split, families[family], start, path=paths.get(family))
-    return problems
-
-
-def origins(profile: Profile, domain: str | None = None) -> dict[str, str]:
-    """Where published problems (of a domain) come from, an input like others: the hub's commit, or files' digests."""
-    paths, found = dict(profile.data) | given_paths(), {}
-    of = profile.problems
-    for name, families in (("train", of.train), ("validation", of.validation), ("test", of.test)):
-        for family in (one for one in families if one in SOURCES and domain in (None, domain_of(one))):
-            split = "train" if name == "validation" and name not in SOURCES[family].splits else name
-            record = describe(family, split, paths.get(family))
-            files = record.get("files") or {record.get("repository"): record.get("revision")}
-            found |= {f"{family}/{split}: {source}": digest for source, digest in files.items()}
-    return found
-
-
-def test_sets(profile: Profile, domain: str) -> list[str]:
-    """Names of the test sets of a domain."""
-    return [name for name in profile.problems.test if domain == domain_of(name)]
-
-
-def knows_truth(profile: Profile, policy: str) -> bool:
-    """Whether the policy learns and is tested on problems made here: it is known where a solution goes wrong."""
-    domain, problems = profile.policies[policy].domain, profile.problems
-    seen = [name for name in (*problems.train, *problems.validation) if domain_of(name) == domain]
-    return all(name in FAMILIES for name in seen) and any(name in FAMILIES for name in test_sets(profile, domain))
-
-
-def clustered(name: str) -> bool:
-    """Whether the problems of a set are instances of few templates, which are then what is resampled: GSM-Symbolic's
-    P2, and MiniGSM-P2 with its skeletons.
-    """
-    return name.endswith("-p2")
-
-
-def templates(profile: Profile, name: str) -> dict[str, str] | None:
-    """The template of each problem of a set that is resampled by templates; None for other sets."""
-    return {problem.id: problem.template for problem in problem_set(profile, name)} if clustered(name) else None
-
-
-def rated_sets(profile: Profile, artifact: str, policy: str) -> list[str]:
-    """The sets of the policy's candidates that a training of a reward model rates: the test sets and, for the first
-    training of one that starts from the policy, the validation set, on which cuts and aggregates are chosen.
-    """
-    own = "@" not in artifact and profile.reward_models[artifact].base == policy
-    return [*(["validation"] if own else []), *test_sets(profile, profile.policies[policy].domain)]
 
 
 def sample_all(run: Run) -> dict[str, int]:
@@ -208,14 +141,3 @@ def _sample_chunk(items: Sequence[_Item], engine: Engine, *, sampling: Sampling,
             }
         rows += kept.values()
     return pa.Table.from_pylist(rows, pa.schema([pa.field("set", pa.string()), *SCHEMA]))
-
-
-def request_seed(*parts: object) -> int:
-    """A 63-bit seed from what identifies a request: the same for ever, whatever else is sampled."""
-    text = "/".join(map(str, parts))
-    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest()) >> 1
-
-
-def prompts_of(tokenizer, problems: Sequence[Problem]) -> dict[str, np.ndarray]:
-    """Prompt ids (L,) by problem id."""
-    return dict(zip((problem.id for problem in problems), encode_prompts(tokenizer, problems), strict=True))

@@ -7,17 +7,19 @@ Knows confidences, offsets and tables: no model.
 
 from __future__ import annotations
 
-import re
 import zlib
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import ArrayLike, NDArray
 
-from asprm.align import Speller
-from asprm.run import Run
+from asprm.models.align import Speller
+from asprm.models.load import load_tokenizer
+from asprm.run.names import METHODS, Method
+from asprm.run.open import Run
+from asprm.threshold import tau_of
 
 Ends = NDArray[np.int32]  # (K,) strictly increasing
 
@@ -38,7 +40,7 @@ def adaptive(confidences: ArrayLike, tau: float) -> Ends:
 
 
 def line(text: str, char_ends: ArrayLike) -> Ends:
-    """A step ends with each token that holds a newline. char_ends: (T,), see `asprm.align.Speller`."""
+    """A step ends with each token that holds a newline. char_ends: (T,), see `asprm.models.align.Speller`."""
     char_ends = np.asarray(char_ends)
     newlines = np.array([i for i, c in enumerate(text) if c == "\n"], np.int64)
     return _close(np.unique(np.searchsorted(char_ends, newlines, side="right")) + 1, len(char_ends))
@@ -81,45 +83,10 @@ def read_marks(marked: str, mark: str = " ки ") -> tuple[str, Ends]:
     return "".join(steps), np.cumsum([len(step) for step in steps[:-1]], dtype=np.int32)
 
 
-METHODS: dict[str, str | None] = {"adaptive": "tau", "line": None, "fixed": "length", "random": "count", "whole": None}
-
-
-class Method(NamedTuple):
-    """What a method's name says: "adaptive-0.01", "line-entropy"."""
-
-    split: str  # the table of step ends that it uses: "adaptive-0.01", "line"
-    kind: str  # one of METHODS
-    share: float | None  # of tokens below the threshold, where it is not the profile's
-    estimate: str | None  # of labels, where it is not the profile's
-
-
-def parse_method(name: str) -> Method:
-    """The parts of a method's name. ValueError: it is none."""
-    found = re.fullmatch(r"((\w+)(?:-(0\.\d+))?)(?:-(hard|soft|entropy))?", name)
-    if not found or found[2] not in METHODS:
-        raise ValueError(f"unknown split method {name!r}; known: {', '.join(METHODS)}")
-    return Method(found[1], found[2], float(found[3]) if found[3] else None, found[4])
-
-
-def tau_of(fitted: Mapping[str, Any], share: float | None) -> float:
-    """τ from a policy's `threshold/<policy>.json`: the study's own, or that of another share of its sweep.
-
-    ValueError: the sweep does not have that share.
-    """
-    if share is None:
-        return fitted["tau"]
-    taus = {one["share"]: one["tau"] for one in fitted["sweep"]}
-    if share not in taus:
-        raise ValueError(f"no threshold was fitted for a share of {share}; add it to threshold.sweep, now {list(taus)}")
-    return taus[share]
-
-
 def split_samples(run: Run) -> list[str]:
     """Cut the run's training samples by every method that it or a reward model asks for; the tables' names."""
-    from asprm.models import load_tokenizer
-
     fitted, settings = run.read_json(f"threshold/{run.policy}"), run.profile.split
-    methods = {method.split: method for method in map(parse_method, run.profile.methods(run.policy))}
+    methods = {method.split: method for method in map(Method.parse, run.profile.methods(run.policy))}
     options = {"length": settings.length, "count": settings.count, "seed": run.seed}
     cutters = {
         name: cutter(method.kind, tau=tau_of(fitted, method.share), **options) for name, method in methods.items()

@@ -6,13 +6,28 @@ Knows arrays only: no model, no tokenizer, no file.
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from asprm.statistics import percentiles, resampling_weights
+
+
+def tau_of(fitted: Mapping[str, Any], share: float | None) -> float:
+    """τ from a policy's `threshold/<policy>.json`: the study's own, or that of another share of its sweep.
+
+    ValueError: the sweep does not have that share.
+    """
+    if share is None:
+        return fitted["tau"]
+    taus = {one["share"]: one["tau"] for one in fitted["sweep"]}
+    if share not in taus:
+        raise ValueError(f"no threshold was fitted for a share of {share}; add it to threshold.sweep, now {list(taus)}")
+    return taus[share]
+
 
 EXACT_TOKENS = 10_000_000  # up to here every confidence is kept, in 16 bytes a token
 ROUNDING = 2.0**-11  # beyond it, confidences are rounded down by less than this share of themselves

@@ -1,6 +1,6 @@
-"""Truth: what the paper could only assume, measured (stage 12).
+"""Truth: what the paper could only assume, measured (stage 11).
 
-The families of this study know where a solution leaves the truth (`asprm.problems.first_error`). So one can ask: do
+The families of this study know where a solution leaves the truth (`asprm.problems.errors.first_error`). So one can ask: do
 decision tokens stand where errors enter? Do labels from rollouts say what is true? Does a reward model find the first
 error, and mean what it scores? Does guided decoding put right what was wrong?
 
@@ -20,10 +20,13 @@ from numpy.typing import NDArray
 
 from asprm import split
 from asprm import statistics as s
-from asprm.align import Speller
-from asprm.problems import FAMILIES, Problem, first_error, load
+from asprm.models.align import Speller
+from asprm.problems.errors import first_error
+from asprm.problems.families import FAMILIES
+from asprm.problems.load import load
+from asprm.problems.problem import Problem
 from asprm.problems.student import ALTERNATIVES
-from asprm.run import Run
+from asprm.run.open import Run
 from asprm.sample import greedy_verdicts
 
 WITHIN = (0, 1, 2, 4, 8, 16)  # tokens from a departure to the next step end

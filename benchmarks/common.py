@@ -17,10 +17,12 @@ from pathlib import Path
 
 import torch
 
-from asprm.engines import Request, load_engine
+from asprm.engines.load import load_engine
 from asprm.engines.local import LocalEngine
-from asprm.policy import encode_prompts
-from asprm.problems import Problem, load
+from asprm.engines.protocol import Request
+from asprm.models.prompts import encode_prompts
+from asprm.problems.load import load
+from asprm.problems.problem import Problem
 
 ROOT = Path(__file__).resolve().parent.parent
 POLICY = ROOT / "data/policies/M"

@@ -20,11 +20,11 @@ import numpy as np
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForTokenClassification, PreTrainedModel
 
-from asprm.engines import Request, Sampling
-from asprm.engines.executor import load_executor
+from asprm.engines.executors import load_executor
+from asprm.engines.guided import guided_decode
 from asprm.engines.local import LocalEngine
-from asprm.packed import pack, read, use_packs
-from asprm.tvd import guided_decode
+from asprm.engines.packed import pack, read, use_packs
+from asprm.engines.protocol import Request, Sampling
 
 ROOT = Path(__file__).resolve().parent.parent
 OUT = ROOT / "benchmarks/results/gpu.json"

@@ -17,11 +17,11 @@ from pathlib import Path
 
 from common import REPEATS, publish, row, seconds
 
-from asprm.grading import extract_code, grade_math, grade_programs
-from asprm.grading.math import compare_answers
+from asprm.grading.code import extract_code, grade_programs
+from asprm.grading.math import compare_answers, grade_math
 from asprm.grading.sandbox import Limits, command_line, require_sandbox, sandbox_mode
 from asprm.problems.hub import load
-from asprm.verification import by_math_verify, by_regular_expression
+from asprm.site.verification import by_math_verify, by_regular_expression
 
 ONE_BY_ONE = """
 import json, os, resource, signal, sys, time

@@ -53,7 +53,7 @@ def measured(times: int) -> tuple[float, float]:
 
 def settings(times: int) -> dict:
     """Profile smoke with policy M and its own reward model alone, on `times` the problems."""
-    from asprm.profile import load_profile
+    from asprm.run.profile import load_profile
 
     prm = "ASPRM-M"
     whole = load_profile("smoke").model_dump(mode="json")
@@ -71,14 +71,14 @@ def settings(times: int) -> dict:
 
 def stages(profile: str) -> tuple[float, float]:
     """Run all stages in this process: their CPU seconds, and its peak memory in MB."""
-    from asprm.engines import load_engine
-    from asprm.guided import decode_all
+    from asprm.best_of_n import score_all
+    from asprm.engines.load import load_engine
     from asprm.prm import learn_all
     from asprm.rollout import label_all
-    from asprm.run import open_run
+    from asprm.run.open import open_run
     from asprm.sample import sample_all
-    from asprm.score import score_all
     from asprm.split import split_samples
+    from asprm.tvd import decode_all
 
     torch.set_num_threads(1)
     load_engine(ROOT / "data/policies/M")

@@ -20,11 +20,10 @@ from common import (
     seconds,
 )
 
-from asprm.engines import Request, Sampling
-from asprm.grading import grade
+from asprm.engines.protocol import Request, Sampling, request_seed
+from asprm.grading.grade import grade
 from asprm.grading.math import compare_answers
 from asprm.rollout import Labelling, run_rollouts
-from asprm.sample import request_seed
 from asprm.split import adaptive
 
 J, SOLUTIONS, SEED = 8, 4, 0

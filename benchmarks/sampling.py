@@ -17,7 +17,7 @@ from common import (
     seconds,
 )
 
-from asprm.engines import Sampling
+from asprm.engines.protocol import Sampling
 
 
 def main() -> list:

@@ -7,8 +7,8 @@ import numpy as np
 import torch
 from common import MAX_NEW_TOKENS, POLICY, REPEATS, TEMPERATURE, policy, problems, publish, requests, row, seconds
 
-from asprm.engines import Sampling
-from asprm.score import PRM, Item, load_classifier, score
+from asprm.engines.protocol import Sampling
+from asprm.reward.score import PRM, Item, load_classifier, score
 from asprm.split import adaptive, fixed
 
 SIZES = (1, 8, 32)  # padded batches; the baselines are given the best

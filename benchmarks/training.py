@@ -12,12 +12,12 @@ import torch
 from common import MAX_NEW_TOKENS, POLICY, REPEATS, TEMPERATURE, policy, problems, publish, requests, row, seconds
 from torch.utils.data import DataLoader
 
-from asprm import trainer
-from asprm.engines import Sampling
-from asprm.packed import bf16_pays
-from asprm.score import load_classifier
+from asprm.engines.packed import bf16_pays
+from asprm.engines.protocol import Sampling
+from asprm.reward import trainer
+from asprm.reward.score import load_classifier
+from asprm.reward.trainer import Example, Settings
 from asprm.split import fixed
-from asprm.trainer import Example, Settings
 
 SETTINGS = Settings(
     epochs=1, learning_rate=5e-4, batch_tokens=8192, warmup=0.1, weight_decay=0.01, evaluations=1, precision="fp32"

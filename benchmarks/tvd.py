@@ -11,9 +11,9 @@ import torch
 from common import MAX_NEW_TOKENS, POLICY, REPEATS, policy, problems, publish, requests, row, seconds
 from transformers import AutoModelForTokenClassification
 
-from asprm.engines import Sampling
-from asprm.engines.executor import load_executor
-from asprm.tvd import guided_decode
+from asprm.engines.executors import load_executor
+from asprm.engines.guided import guided_decode
+from asprm.engines.protocol import Sampling
 
 GREEDY = Sampling(temperature=0, max_new_tokens=MAX_NEW_TOKENS)
 SHARE, CANDIDATES, FEW = 0.02, 8, 16

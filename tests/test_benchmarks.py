@@ -10,10 +10,10 @@ import pytest
 import torch
 import yaml
 from conftest import REPOSITORY
-from test_sandbox import needs_bwrap
+from test_grading_sandbox import needs_bwrap
 from tiny_models import config
 
-from asprm.problems.code import CodeProblem
+from asprm.problems.problem import CodeProblem
 
 
 def benchmark(name):

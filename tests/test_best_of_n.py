@@ -5,7 +5,8 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 
-from asprm.best_of_n import aggregate, candidates, chosen, comparisons, curves
+from asprm.best_of_n import chosen, comparisons, curves
+from asprm.results.candidates import aggregate, candidates
 from asprm.statistics import mcnemar_p
 
 # One problem where the PRM finds the rare right answer, one where every candidate agrees, one that nobody solves.

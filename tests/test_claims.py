@@ -1,377 +1,522 @@
-"""The paper's numbers as data: nothing missing, nothing invented, and every arrow points where the numbers say."""
+"""The ledger against tables small enough to know what it must say; and against nothing, where it must claim nothing."""
 
+import json
 import re
-from collections import Counter
-from itertools import count
 
 import numpy as np
+import pandas as pd
 import pytest
-from pydantic import ValidationError
-from real_data import FOLDER
-from scipy.stats import binomtest
+from conftest import REPOSITORY
+from scipy.stats import binomtest, spearmanr
 
-from asprm import claims
-from asprm.claims import Number, Statement, claim, load_claims, paper, table
+from asprm import claims as book
+from asprm import statistics as s
+from asprm.claims import VERDICTS, Row, ledger, side_by_side, tally
+from asprm.problems.families import FAMILIES
+from asprm.problems.hub import SOURCES
+from asprm.problems.load import PAPERS, load
+from asprm.results import costs
+from asprm.results.evidence import ALIKE, Evidence, gain
+from asprm.results.outcomes import Measures
+from asprm.results.paper import Number, load_claims, table
+from asprm.run.artifacts import write_parquet
+from asprm.run.open import open_run
 
-ARROWS = {"↑": "up", "↓": "down", "-": "same"}
-FIRST = re.compile(r"A/P@1|Bo64|Base$|Position|Token type|Trigger type")  # the first column of numbers
-SCALES = {"k": 1e3, "m": 1e6}
-NUMBER = re.compile(r"(?P<value>\d+(?:\.\d+)?)(?P<scale>[km]?)(?P<unit>%?)(?P<space> ?)(?P<arrow>[↑↓]|-(?!\w))?")
-
-
-def numbers() -> list[Number]:
-    return [claim for claim in load_claims() if isinstance(claim, Number)]
-
-
-def statements() -> list[Statement]:
-    return [claim for claim in load_claims() if isinstance(claim, Statement)]
-
-
-# --- the document, read without the data ------------------------------------------------------------------------------
-
-
-@pytest.fixture(scope="module")
-def document() -> str:
-    folder = FOLDER.parent / "paper"
-    files = sorted(folder.glob("*.txt"))
-    if not files:
-        pytest.skip(f"no text of the paper in {folder}; set ASPRM_SHARED to the folder that holds paper/")
-    return files[0].read_text(encoding="utf-8")
-
-
-def read_document(text: str) -> Counter:
-    """(table, row labels, column, value, unit, arrow) of every number that Tables 1 to 10 of the document print."""
-    block = r"\{\{< table-caption >\}\}\n(.*?)\{\{< /table-caption >\}\}.*?\n> Table (\d+):"
-    cells = Counter()
-    for body, number in re.findall(block, text, re.DOTALL):
-        if int(number) <= 10:
-            rows = [[cell.strip() for cell in line.strip().strip("|").split("|")] for line in body.splitlines()]
-            cells.update((int(number), *cell) for cell in read_table(rows))
-    return cells
+PROFILE = """
+extends: tiny
+name: ledger
+description: tables made by hand
+policies:
+  L: {path: data/policies/L}
+  D: {path: data/policies/D, domain: code}
+problems:
+  test: {minigsm: 40, minimath: 40, minigsm-p2: 40, minicode: 40, minicode-new: 40}
+"""
+PAPERS_OWN = """
+extends: paper
+name: papers
+description: tables made by hand
+problems: {test: {gsm8k: 1319, math500: 500, leetcode: 175}}
+"""
+PROBLEMS = [f"p{i:02d}" for i in range(40)]
 
 
-def read_table(rows: list[list[str]]):
-    """(row labels, column, value, unit, arrow) of each number of a Markdown table."""
-    ruler = next(i for i, row in enumerate(rows) if set("".join(row)) <= set("- "))
-    heading, body = rows[:ruler], rows[ruler + 1 :]
-    if not any(body[0][:2]):  # a second line of headings
-        heading, body = [*heading, body[0]], body[1:]
-    labels = next(i for i, name in enumerate(heading[0]) if FIRST.match(name))
-    names = [re.sub(r"\s*\(.*\)$", "", name) for name in heading[-1]]
-    for name, total in zip(names[labels:], heading[-1][labels:], strict=True):
-        for found in re.findall(r"\((\d+[km])\)$", total):
-            yield ("Total", "")[:labels], name, *read_cell(found)[0]
-    above = [""] * labels
-    for row in body:
-        above = [label or old for label, old in zip(row[:labels], above, strict=True)]
-        for name, cell in zip(names[labels:], row[labels:], strict=True):
-            values = read_cell(cell)
-            assert len(values) in (0, 1, 2), cell
-            for part, value in zip(columns(name), values, strict=len(values) == 2):
-                yield tuple(label.strip("*") for label in above), part, *value
+class Tables:
+    """Result files of a run."""
+
+    def __init__(self, run):
+        self.run = run
+
+    def write(self, name, frame):
+        path = self.run.base / f"{name}.parquet"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_parquet(path, pd.DataFrame(frame))
+
+    def greedy(self, right, policy="M", of="minigsm", problems=PROBLEMS):
+        self.write(f"sample/{policy}/{of}-greedy", {"problem": problems, "correct": outcomes(right, len(problems))})
+
+    def tvd(self, right, prm="ASPRM-L", policy="M", of="minigsm", problems=PROBLEMS):
+        correct = outcomes(right, len(problems))
+        frame = {"problem": problems * 2, "trigger": [0.5] * len(problems) + [0.9] * len(problems)}
+        self.write(f"tvd/{prm}/{policy}-{of}", frame | {"correct": [*correct, *~correct]})
+        path = self.run.base / f"tvd/{prm}/{policy}.json"
+        path.write_text(json.dumps({"trigger": 0.5}))
+
+    def bon(self, right, prm="ASPRM-M", policy="M", of="minigsm", problems=PROBLEMS):
+        """Two candidates a problem, one right; the better-scored one is right for the first `right` problems."""
+        correct = outcomes(right, len(problems))
+        rows = [(p, j, [0.9, 0.4 + 0.2 * (c == (j == 0))], j == 0, str(j))
+                for p, c in zip(problems, correct, strict=True) for j in (0, 1)]  # fmt: skip
+        columns = ["problem", "solution", "scores", "correct", "answer"]
+        self.write(f"best_of_n/{prm}/{policy}-{of}", pd.DataFrame(rows, columns=columns))
 
 
-def columns(name: str) -> list[str]:
-    """The columns in the data for one of the document: one per number of its cells."""
-    if name == "ASPRM-L / -M":
-        return ["ASPRM-L", "ASPRM-M"]
-    return name.split(" / ") if " / " in name else [name, name]
-
-
-def read_cell(cell: str) -> list[tuple[float, str, str | None]]:
-    """(value, unit, arrow) of each number. An arrow that stands apart belongs to all numbers of the cell."""
-    found = [match.groupdict() for match in NUMBER.finditer(cell.replace("*", ""))]
-    shared = found[-1]["arrow"] if found and found[-1]["space"] else None
-    return [
-        (
-            float(number["value"]) * SCALES.get(number["scale"], 1),
-            "count" if number["scale"] else "percent",
-            ARROWS.get(number["arrow"] or shared),
-        )
-        for number in found
-    ]
-
-
-@pytest.mark.parametrize(
-    ("cell", "values"),
-    [
-        ("**79.53**↑ / 77.33↑", [(79.53, "percent", "up"), (77.33, "percent", "up")]),
-        ("37.71- / 28.00-", [(37.71, "percent", "same"), (28.0, "percent", "same")]),
-        ("51.56 / 24.56 ↑", [(51.56, "percent", "up"), (24.56, "percent", "up")]),
-        ("1280k(80.02%)", [(1280000, "count", None), (80.02, "percent", None)]),
-        ("/", []),
-    ],
-)
-def test_a_cell_is_read_as_a_person_reads_it(cell, values):
-    assert read_cell(cell) == values
-
-
-def test_every_printed_number_and_arrow_is_in_the_data_and_no_other(document):
-    printed = read_document(document)
-    ours = Counter((c.table, c.row, c.column, c.value, c.unit, c.arrow) for c in numbers())
-    assert printed - ours == Counter(), "printed, and not in claims.yml"
-    assert ours - printed == Counter(), "in claims.yml, and not printed"
-
-
-def test_no_number_or_arrow_of_the_tables_escapes_the_reader(document):
-    """Counted without a look at rows and columns; the arrows of Table 4 stand once for two numbers."""
-    tables = "".join(re.findall(r"table-caption >\}\}\n(.*?)\{\{< /table-caption", document, re.DOTALL)[:10])
-    assert Counter(map(float, re.findall(r"\d+\.\d+", tables))) == Counter(
-        c.value for c in numbers() if c.unit == "percent"
-    )
-    assert len(re.findall(r"\b\d+[km]\b", tables)) == sum(c.unit == "count" for c in numbers())
-    assert len(re.findall("[↑↓]", tables)) + 2 == sum(c.arrow in ("up", "down") for c in numbers())
-
-
-# --- the data in itself -----------------------------------------------------------------------------------------------
-
-
-def test_counts():
-    assert Counter(c.unit for c in numbers()) == {"percent": 128, "count": 15}
-    assert Counter(c.arrow for c in numbers() if c.arrow) == {"up": 30, "down": 13, "same": 3}
-    assert len(statements()) == 30
-
-
-def test_every_arrow_points_where_the_numbers_say():
-    compared = [c for c in numbers() if c.against]
-    for c in compared:
-        sign = np.sign(c.value - paper(c.against))
-        assert {1: "up", -1: "down", 0: "same"}[sign] == c.arrow, c.id
-        assert claim(c.against).n == c.n, c.id
-    assert len(compared) == 38
-
-
-def test_every_contrast_is_of_two_numbers_of_one_table_and_unit():
-    compared = [c for c in numbers() if c.contrast]
-    for c in compared:
-        other = claim(c.contrast)
-        assert (other.table, other.unit) == (c.table, c.unit), c.id
-        assert c.arrow is None, c.id
-        assert c.value != other.value, c.id
-    assert Counter(c.table for c in compared) == {3: 4, 7: 8, 8: 8, 9: 14, 10: 2}
-
-
-def test_measures_follow_rows_and_columns():
-    """A second reading of the labels: which policy, reward model and test set a printed number is of."""
-    sets = {"GSM8k": "minigsm", "MATH500": "minimath", "LCD": "minicode", "LeetCodeDataset": "minicode"}
-    sets |= {"LCB": "minicode-new", "LiveCodeBench": "minicode-new"}
-    prms = {"Math-Shepherd": "MS-M", "ER-PRM": "ER-PRM-L", "L to M": "L-to-M"}
-    for c in numbers():
-        words = re.split(r"[ -]", c.row[0] if c.table == 1 else c.row[-1])
-        if c.table in (1, 2, 5, 6):
-            [named] = {sets[word] for word in words if word in sets}
-            assert c.measure.set == named, c.id
-        if c.table <= 6:
-            kinds = {"Bo64": "bon", "TVD": "tvd", "A/P@1": "greedy", "Base": "greedy"}
-            assert c.measure.kind == kinds.get(c.column, "tvd"), c.id
-        if c.table == 1 and c.measure.kind == "tvd":
-            assert c.measure.prm == prms.get(c.column, c.column), c.id
-            assert c.measure.policy == {"MetaMath-M": "M", "MetaMath-L": "L", "LCD-DS": "D"}[c.row[1]], c.id
-        if c.rival:
-            assert (c.rival.policy, c.rival.set, c.rival.kind) == (c.measure.policy, c.measure.set, c.measure.kind)
-
-
-def possible(value: float, n: int) -> bool:
-    """Is the percentage a share of n, rounded or cut to two digits?"""
-    right = round(value * n / 100)
-    return any(-0.005 <= 100 * k / n - value < 0.01 for k in (right, right + 1))
-
-
-def test_every_accuracy_is_a_share_of_its_test_set():
-    assert [c.id for c in numbers() if c.n and not possible(c.value, c.n)] == []
-    assert all(c.n for c in numbers() if c.table <= 6)
-    assert not any(c.n for c in numbers() if c.table > 6)
-
-
-def test_the_unnamed_test_set_of_table_3_can_only_be_gsm8k():
-    sizes = {c.n for c in numbers() if c.n}
-    assert sizes == {1319, 500, 2500, 175, 713}
-    assert {n for n in sizes if all(possible(c.value, n) for c in numbers() if c.table == 3)} == {1319}
-
-
-def test_the_unnamed_policy_of_table_5_can_only_be_m():
-    rows = [c for c in numbers() if c.table == 5 and c.row[1].startswith("Math")]
-    fits = {
-        policy
-        for policy in "ML"
-        if all((c.value > paper(re.sub("-[ML]-", f"-{policy}-", c.against))) == (c.arrow == "up") for c in rows)
-    }
-    assert fits == {"M"}
-
-
-def test_gains_that_no_paired_test_can_tell_from_chance():
-    """Exact McNemar, every discordant problem in favour: six are needed."""
-    needed = next(k for k in count(1) if binomtest(k, k).pvalue <= 0.05)
-    gains = {
-        c.id: round((c.value - paper(c.against)) * c.n / 100)
-        for c in map(claim, claim("prose-tvd-beats-greedy").rests_on)
-    }
-    small = {id: gain for id, gain in gains.items() if gain < needed}
-    assert needed == 6
-    assert small == dict(zip(claim("study-chance").rests_on, (3, 3, 5), strict=True))
-
-
-def test_conjunctions_and_formulas_lead_among_decision_tokens():
-    for number in (7, 8):
-        frame = table(number).droplevel(0)
-        decisions = frame["decision token proportion"].sort_values(ascending=False)
-        assert list(decisions.index[:2]) == ["Conjunction", "Math Formula"]
-        assert (frame.loc["Math Formula"] / frame.loc["Math Formula"].iloc[0]).iloc[1] > 5
-
-
-def test_the_prose_claims_that_the_study_speaks_of_are_there():
-    named = {
-        "prose-threshold-best",
-        "prose-newline-confident",
-        "prose-cost",
-        "prose-decision-types",
-        "prose-code-comments",
-        "prose-positions-generalise",
-        "prose-mixing-helps",
-    }
-    assert named <= {s.id for s in statements() if s.source == "paper"}
-
-
-# --- looking up -------------------------------------------------------------------------------------------------------
-
-
-def test_a_number_by_its_id():
-    assert paper("t1-gsm8k-M-asprm-L") == 79.53
-    assert paper("t8-total-decisions") == 1_413_000
-    assert paper("prose-cost") == 30
-
-
-@pytest.mark.parametrize(
-    ("id", "says"),
-    [
-        ("t1-gsm8k-M-aspm-L", "no claim 't1-gsm8k-M-aspm-L': did you mean 't1-gsm8k-M-asprm-L'?"),
-        ("prose-new-line", "did you mean 'prose-newline-confident'?"),
-        ("???", "did you mean '"),
-        ("prose-newline-confident", "is a statement without a number"),
-    ],
-)
-def test_an_id_without_number_is_an_error(id, says):
-    with pytest.raises(KeyError) as error:
-        paper(id)
-    assert says in error.value.args[0]
-
-
-def test_a_table_has_the_papers_shape():
-    first = table(1)
-    assert first.index.names == ["Dataset", "Inference Model"]
-    assert list(first.columns) == ["A/P@1", "Math-Shepherd", "ER-PRM", "ASPRM-L", "ASPRM-M", "ASPRM-D"]
-    assert first.loc[("GSM8k", "MetaMath-L"), "ER-PRM"] == 81.58
-    assert first.loc["LiveCodeBench"].notna().sum(axis=1).to_list() == [2]
-    assert table(4).index.name == "PRM Model"
-    assert table(10).loc["Code comment", "Trigger type"] == 80.05
-    assert table(10, unit="count").loc["Total", "Line number"] == 1_599_000
-    shapes = [table(number).shape for number in range(1, 11)]
-    assert shapes == [(6, 6), (4, 2), (8, 1), (2, 3), (4, 2), (4, 2), (8, 2), (8, 2), (14, 2), (2, 3)]
-    assert "GSM8k" in table(3).attrs["note"]
-
-
-def test_a_table_that_is_not_there_is_an_error():
-    with pytest.raises(KeyError, match="no numbers of a Table 11: expected 1 to 10"):
-        table(11)
-    with pytest.raises(KeyError, match="Table 1 has no numbers in count"):
-        table(1, unit="count")
-
-
-def test_claims_cannot_be_changed():
-    with pytest.raises(ValidationError):
-        claim("t1-gsm8k-M-greedy").value = 80.0
-
-
-# --- a faulty file ----------------------------------------------------------------------------------------------------
-
-FORM = "tables:\n- {number: 1, title: x, index: [a], columns: [b]}\nnumbers:\n"
-NOTHING = "statements: []\n"
+def outcomes(right, n=40):
+    return np.arange(n) < right
 
 
 @pytest.fixture
-def load(tmp_path, monkeypatch):
-    """A function that loads a file of the given text instead of the study's."""
-
-    def load(text: str):
-        file = tmp_path / claims.FILE
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(text)
-        monkeypatch.setattr(claims, "REPOSITORY", tmp_path)
-        claims._load.cache_clear()
-        return load_claims()
-
-    yield load
-    claims._load.cache_clear()
-
-
-def test_a_file_of_ones_own(load):
-    (only,) = load(FORM + "- {id: t1-a, table: 1, row: [r], column: b, value: 1}\n" + NOTHING)
-    assert only == Number(id="t1-a", table=1, row=("r",), column="b", value=1.0)
-
-
-@pytest.mark.parametrize(
-    ("numbers", "says"),
-    [
-        ("- {id: t1-a, table: 1, row: [r], column: b, value: 1, valeu: 2}", "numbers.0.valeu"),
-        ("- {id: t1-a, table: 1, row: [r], column: b, value: '1'}", "numbers.0.value"),
-        ("- {id: t1-a, table: 1, row: [r], column: c, value: 1}", "t1-a: row .* or column 'c' is not of its table"),
-        ("- {id: t1-a, table: 1, row: [r, s], column: b, value: 1}", "t1-a: row .* is not of its table"),
-        ("- {id: t1-a, table: 2, row: [r], column: b, value: 1}", "t1-a: row .* is not of its table"),
-        ("- {id: t1-a, table: 1, row: [r], column: b, value: 1, arrow: up}", "t1-a: arrow up, compared with"),
-        ("- {id: t1-a, table: 1, row: [r], column: b, value: 1, against: t1-b}", "t1-a: arrow None, compared with"),
-        (
-            "- {id: t1-a, table: 1, row: [r], column: b, value: 1, against: t1-b, against_figure: x}",
-            "t1-a: arrow None, compared with",
-        ),
-        (
-            "- {id: t1-a, table: 1, row: [r], column: b, value: 1, arrow: up, against: t1-b}",
-            "t1-a: refers to 't1-b', expected the id of another number",
-        ),
-        ("- {id: t1-a, table: 1, row: [r], column: b, value: 1}\n" * 2, "t1-a: occurs twice"),
-        (
-            "- {id: t1-a, table: 1, row: [r], column: b, value: 1, measure: {kind: tvd, policy: M, set: minigsm}}",
-            "a measure of kind tvd needs prm",
-        ),
-        (
-            "- {id: t1-a, table: 1, row: [r], column: b, value: 1, "
-            "measure: {kind: tokens, policy: M, column: x, set: y}}",
-            "a measure of kind tokens has no set",
-        ),
-        (
-            "- {id: t1-a, table: 1, row: [r], column: b, value: 1}\n"
-            "- {id: t1-b, table: 1, row: [r], column: b, value: 2}",
-            "t1-b: occurs twice",
-        ),
-    ],
-)
-def test_a_fault_in_the_file_is_named(load, numbers, says):
-    with pytest.raises(ValueError, match=says):
-        load(FORM + numbers + "\n" + NOTHING)
-
-
-@pytest.mark.parametrize(
-    ("compare", "says"),
-    [
-        ("{kind: all, of: [t1-b]}", "s-a: compare refers to 't1-b', expected the id of another claim"),
-        ("{kind: pool}", "a pool needs either `of`, or as many measures in `a` as in `b`"),
-        ("{kind: bset, of: []}", "bset"),
-    ],
-)
-def test_a_fault_in_a_comparison_is_named(load, compare, says):
-    with pytest.raises(ValueError, match=says):
-        load(
-            FORM.replace("numbers:", "numbers: []")
-            + "statements:\n- {id: s-a, source: paper, section: x, says: y, compare: "
-            + compare
-            + "}\n"
-        )
-
-
-def test_a_package_installed_elsewhere_reads_the_file_of_the_study(tmp_path, monkeypatch):
-    root = claims.REPOSITORY
-    monkeypatch.setattr(claims, "REPOSITORY", tmp_path)
-    monkeypatch.setenv("ASPRM_HOME", str(root))
-    assert claims._file() == root / claims.FILE
+def tables(tmp_path, monkeypatch):
+    (tmp_path / "ledger.yml").write_text(PROFILE)
     monkeypatch.setenv("ASPRM_HOME", str(tmp_path))
-    with pytest.raises(FileNotFoundError, match=r"no data/paper/claims\.yml in"):
-        claims._file()
+    return Tables(open_run(str(tmp_path / "ledger.yml"), stage="claims", quiet=True))
+
+
+def row(tables, id, aspect="arrow", frame=None):
+    frame = ledger(tables.run) if frame is None else frame
+    return frame[(frame["id"] == id) & (frame["aspect"] == aspect)].iloc[0]
+
+
+# --- every claim has a verdict, and none that it did not earn ---------------------------------------------------------
+
+
+def test_every_claim_has_a_row_and_a_verdict_though_nothing_was_run(tables):
+    frame = ledger(tables.run)
+    assert set(frame["id"]) == {claim.id for claim in load_claims()}
+    numbers = [claim for claim in load_claims() if isinstance(claim, Number)]
+    assert (frame["aspect"] == "level").sum() == len(numbers) == 143
+    assert (frame["aspect"] == "arrow").sum() == sum(n.arrow is not None for n in numbers) == 46
+    assert frame["verdict"].isin(VERDICTS).all()
+    of_paper = frame[frame["source"] == "paper"]
+    assert set(of_paper["verdict"]) == {"not run"}
+    assert of_paper["why"].str.contains("^no |not run").all()  # each says what is missing
+    assert frame.set_index("id").loc["study-chance", "verdict"] == "reproduced"  # arithmetic of the paper alone
+
+
+def test_every_number_says_what_this_study_holds_against_it():
+    for one in load_claims():
+        if isinstance(one, Number):
+            assert one.measure is not None, one.id
+            assert (one.rival is not None) == (one.against_figure is not None), one.id
+        else:
+            assert one.compare is not None, one.id
+
+
+def test_a_changed_result_file_changes_the_verdict(tables):
+    tables.greedy(20)
+    found = {}
+    for right in (40, 20, 21, 0):
+        tables.tvd(right)
+        found[right] = row(tables, "t1-gsm8k-M-asprm-L")
+    verdicts = {right: one["verdict"] for right, one in found.items()}
+    assert verdicts == {40: "reproduced", 20: "inconclusive", 21: "inconclusive", 0: "opposite"}
+    assert (found[40]["here"], found[40]["n"], found[40]["p"]) == (50, 40, binomtest(20, 20).pvalue)
+    assert found[40]["test"] == "exact McNemar, 20 against 0"
+    assert found[40]["low"] > 30
+    assert found[40]["smallest"] == pytest.approx(100 * s.smallest_gain(40, 0.5))
+
+
+def test_a_run_on_the_papers_own_sets_is_held_against_them(tables, tmp_path):
+    file = tmp_path / "papers.yml"
+    file.write_text(PROFILE.replace("minigsm: 40, ", "gsm8k: 40, ").replace("name: ledger", "name: papers"))
+    tables.run = open_run(str(file), stage="claims", quiet=True)
+    tables.greedy(20, of="gsm8k")
+    tables.tvd(40, of="gsm8k")
+    tables.greedy(20, of="minimath")
+    tables.tvd(0, of="minimath")
+    frame = ledger(tables.run)
+    gsm8k, math = (row(tables, f"t1-{name}-M-asprm-L", frame=frame) for name in ("gsm8k", "math500"))
+    assert (gsm8k["verdict"], math["verdict"]) == ("reproduced", "opposite")
+    assert set(PAPERS) == set(FAMILIES)
+    assert set(PAPERS.values()) <= set(SOURCES)
+
+
+def test_levels_of_small_policies_are_shown_and_not_judged(tables):
+    tables.greedy(20)
+    one = row(tables, "t1-gsm8k-M-greedy", "level")
+    assert (one["paper"], one["here"], one["verdict"]) == (77.1, 50, "not comparable at this scale")
+    assert one["why"] == "a level of other policies than the paper's (M)"
+
+
+@pytest.mark.parametrize(
+    ("right", "verdict"), [(1015, "inconclusive"), (1017, "inconclusive"), (900, "opposite"), (1150, "opposite")]
+)
+def test_a_level_is_judged_where_a_run_has_the_papers_policy_and_all_its_problems(tables, tmp_path, right, verdict):
+    file = tmp_path / "papers.yml"
+    file.write_text(PAPERS_OWN + "claims: {margin: 0.01}")
+    tables.run = open_run(str(file), stage="claims", quiet=True)
+    tables.greedy(right, of="gsm8k", problems=[f"p{i}" for i in range(1319)])
+    one = row(tables, "t1-gsm8k-M-greedy", "level")
+    assert one["verdict"] == verdict
+    assert one["here"] == pytest.approx(100 * right / 1319)
+    assert pd.isna(one["direction"])
+
+
+def test_a_level_is_reproduced_within_the_margin_and_else_says_why_not(tables, tmp_path):
+    file = tmp_path / "papers.yml"
+    file.write_text(PAPERS_OWN + "claims: {margin: 0.03}")
+    tables.run = open_run(str(file), stage="claims", quiet=True)
+    every = [f"p{i}" for i in range(1319)]
+    tables.greedy(1017, of="gsm8k", problems=every)
+    tables.tvd(1050, of="gsm8k", problems=every)
+    tables.tvd(1000, prm="MS-M", of="gsm8k", problems=every)
+    tables.greedy(200, of="math500")
+    frame = ledger(tables.run)
+    levels = frame[frame["aspect"] == "level"].set_index("id")
+    assert levels.loc["t1-gsm8k-M-greedy", "verdict"] == "reproduced"
+    assert levels.loc["t1-gsm8k-M-asprm-L", ["verdict", "why"]].tolist() == ["reproduced", "within 3 points"]
+    assert levels.loc["t1-math500-M-greedy", "why"] == "a level on 40 problems, not on the paper's 500"
+    baseline = levels.loc["t1-gsm8k-M-ms", ["verdict", "why"]].tolist()
+    assert baseline == ["not comparable at this scale", "a level of a baseline that was made here"]
+
+
+def test_a_table_of_the_paper_has_this_run_beside_it_in_its_own_shape(tables):
+    tables.greedy(20)
+    tables.tvd(40)
+    shown = side_by_side(ledger(tables.run), 1)
+    assert shown.shape == (6, 12)
+    first = shown.loc[("GSM8k", "MetaMath-M")]
+    assert tuple(first["A/P@1"]) == ("77.10", "50.00")
+    assert [cell.split() for cell in first["ASPRM-L"]] == [["79.53", "↑"], ["100.00", "✓"]]
+    assert [cell.split() for cell in first["ER-PRM"]] == [["75.13", "↓"], ["–", "∅"]]
+
+
+@pytest.mark.parametrize("number", range(1, 11))
+def test_no_number_of_the_paper_is_missing_in_the_tables_beside_this_run(tables, number):
+    frame = ledger(tables.run)
+    for unit in ("percent", "count") if number >= 7 else ("percent",):
+        printed = side_by_side(frame, number, unit).xs("paper", axis=1, level=1)
+        numbers = printed.map(lambda cell: float(cell.split()[0].replace(",", "")) if cell != "–" else float("nan"))
+        pd.testing.assert_frame_equal(numbers, table(number, unit), check_names=False)
+
+
+def test_an_arrow_down_asks_for_less(tables):
+    tables.greedy(20)
+    tables.tvd(2, prm="MS-M")
+    assert row(tables, "t1-gsm8k-M-ms")["verdict"] == "reproduced"
+    tables.tvd(38, prm="MS-M")
+    assert row(tables, "t1-gsm8k-M-ms")["verdict"] == "opposite"
+
+
+# --- seeds, clusters, families ----------------------------------------------------------------------------------------
+
+
+def test_the_estimate_is_the_mean_over_seeds_and_seeds_must_agree_in_sign(tables):
+    tables.greedy(20)
+    for seed, right in (("", 40), ("@1", 38), ("@2", 30)):
+        tables.tvd(right, prm=f"ASPRM-L{seed}")
+    one = row(tables, "t1-gsm8k-M-asprm-L")
+    assert (one["seeds"], one["here"], one["verdict"]) == (3, pytest.approx(40), "reproduced")
+    assert one["test"] == "random signs by problem"
+    tables.tvd(19, prm="ASPRM-L@2")
+    one = row(tables, "t1-gsm8k-M-asprm-L")
+    assert (one["verdict"], one["why"]) == ("inconclusive", "seeds disagree in sign")
+
+
+def test_seeds_of_other_problems_are_refused(tables):
+    tables.greedy(20)
+    tables.tvd(40)
+    tables.tvd(40, prm="ASPRM-L@1", problems=[f"q{i}" for i in range(40)])
+    with pytest.raises(ValueError, match=r"seeds of .* different problems"):
+        ledger(tables.run)
+
+
+def test_templates_of_the_shifted_set_are_resampled_together(tables):
+    start = tables.run.profile.problems.test_from
+    problems = [problem.id for problem in load("minigsm-p2", "test", 40, start)]
+    tables.greedy(5, of="minigsm-p2", problems=problems)
+    tables.bon(36, prm="ASPRM-L", of="minigsm-p2", problems=problems)
+    one = row(tables, "t4-asprm-L-bo64")
+    assert one["test"] == "random signs by template"
+    assert (one["verdict"], one["here"]) == ("reproduced", pytest.approx(77.5))
+
+
+def test_p_values_are_adjusted_within_their_table(tables):
+    for of in ("minigsm", "minimath"):
+        tables.greedy(20, of=of)
+        for prm, right in (("ASPRM-L", 40), ("ASPRM-M", 27), ("MS-M", 20)):
+            tables.tvd(right, prm=prm, of=of)
+    frame = ledger(tables.run)
+    tested = frame[(frame["where"] == "Table 1") & frame["p"].notna()]
+    assert len(tested) == 6
+    np.testing.assert_allclose(tested["p_holm"], s.holm(tested["p"].to_numpy()))
+    assert binomtest(7, 7).pvalue < 0.05 < row(tables, "t1-gsm8k-M-asprm-M", frame=frame)["p_holm"]
+    assert row(tables, "t1-gsm8k-M-asprm-M", frame=frame)["verdict"] == "inconclusive"
+
+
+# --- the kinds of claim -----------------------------------------------------------------------------------------------
+
+
+def test_an_arrow_to_a_figure_is_held_against_this_runs_own_curve(tables):
+    tables.bon(36)
+    tables.bon(10, prm="L-to-M")
+    one = row(tables, "t2-M-gsm8k-bo64")
+    assert (one["verdict"], one["here"], one["direction"]) == ("reproduced", pytest.approx(-65), "down")
+    assert one["paper_could"].startswith("unknown")
+
+
+def test_equal_needs_a_narrow_interval(tables):
+    few = Evidence(0.0, -6, 6, p=1.0)
+    many = Evidence(0.1, -1, 1.2, p=0.8)
+    verdicts = [
+        book._verdict(Row("t5-asprm-L-lcb-tvd", "arrow", "", "same", 0, e), e.p, 0.05, 2)[0] for e in (few, many)
+    ]
+    assert verdicts == ["inconclusive", "reproduced"]
+    small = Evidence(0.5, 0.2, 0.9, p=0.001)  # surely there, and too small to count
+    assert book._verdict(Row("t5-asprm-L-lcb-tvd", "arrow", "", "same", 0, small), 0.001, 0.05, 2)[0] == "reproduced"
+    never = Evidence(0.0, 0.0, 0.0, p=1.0, why=ALIKE)  # guided decoding that never stepped in, say
+    assert book._verdict(Row("t5-asprm-L-lcb-tvd", "arrow", "", "same", 0, never), 1.0, 0.05, 2)[0] == "inconclusive"
+    other = Evidence(3.0, 1, 5, p=0.001)
+    assert book._verdict(Row("t5-asprm-L-lcb-tvd", "arrow", "", "same", 0, other), 0.001, 0.05, 2)[0] == "opposite"
+
+
+def test_random_rating_positions_are_averaged_and_set_beside_the_models_own(tables):
+    tables.bon(30)
+    for k, right in enumerate((28, 29, 30, 31, 32)):
+        tables.bon(right, of=f"minigsm@random{k}")
+    one = row(tables, "t3-asprm-M-random", "contrast")
+    assert (one["here"], one["paper"], one["verdict"]) == (pytest.approx(0), 1.14, "inconclusive")
+    level = row(tables, "t3-asprm-M-random", "level")
+    assert level["here"] == pytest.approx(75)
+
+
+def token_types(shares):
+    frame = pd.DataFrame(shares, ["tokens", "decision_tokens", "share", "decision_share"]).T
+    for column in ("share", "decision_share"):
+        frame[f"{column}_low"], frame[f"{column}_high"] = frame[column] - 0.01, frame[column] + 0.01
+    return frame.rename_axis("type").reset_index()
+
+
+def test_types_of_decision_tokens_are_set_beside_those_of_all(tables):
+    names = [n.row[1] for n in load_claims() if isinstance(n, Number) and n.table == 7 and n.id.endswith("decisions")][
+        1:
+    ]
+    shares = dict.fromkeys(names, (100, 10, 0.1, 0.1))
+    shares |= {"Math Formula": (100, 30, 0.1, 0.3), "Conjunction": (100, 0, 0.1, 0.0)}
+    tables.write("tokens/M", token_types(shares))
+    frame = ledger(tables.run)
+    assert row(tables, "t7-formula-decisions", "contrast", frame)["verdict"] == "reproduced"
+    assert row(tables, "t7-conjunction-decisions", "contrast", frame)["verdict"] == "opposite"
+    assert row(tables, "t7-noun-decisions", "contrast", frame)["verdict"] == "inconclusive"
+    assert row(tables, "t7-total-tokens", "level", frame)["here"] == 800
+    whole = row(tables, "prose-decision-types", "prose", frame)  # L was not run, but M contradicts already
+    assert (whole["verdict"], whole["here"]) == ("opposite", 25)
+    samples = row(tables, "t11-samples", "prose", frame)
+    assert samples["verdict"] == "inconclusive"
+    assert "Conjunction" in samples["why"]
+
+
+def test_most_decisions_in_comments(tables):
+    shares = {"Code": (500, 20, 0.5, 0.3), "Code comment": (500, 70, 0.5, 0.7)}
+    tables.write("tokens/D-place", token_types(shares).rename(columns={"type": "place"}))
+    frame = ledger(tables.run)
+    assert row(tables, "prose-code-comments", "prose", frame)["verdict"] == "reproduced"
+    assert row(tables, "prose-code-comments", "prose", frame)["here"] == pytest.approx(70)
+    assert row(tables, "t10-comment-decisions", "contrast", frame)["verdict"] == "reproduced"
+    assert row(tables, "t10-comment-decisions-count", "level", frame)["here"] == 70
+
+
+def test_the_best_must_beat_all_others_and_is_refuted_by_one(tables):
+    def sweep(**right):
+        for share, n in right.items():
+            for of in ("minigsm", "minimath"):
+                problems = [f"{of}{i}" for i in range(40)]
+                tables.bon(n, prm=f"sweep-0.0{share[1:]}", of=of, problems=problems)
+        return row(tables, "prose-threshold-best", "prose")
+
+    assert sweep(s2=38, s05=20, s1=24, s15=30)["verdict"] == "reproduced"
+    tie = sweep(s15=37)
+    assert tie["verdict"] == "inconclusive"
+    assert tie["why"] == "nearest rival sweep-0.015"
+    assert sweep(s2=24, s15=38)["verdict"] == "opposite"
+
+
+def test_a_pool_counts_a_problem_once(tables):
+    tables.bon(30)
+    tables.bon(30, prm="L-to-M")
+    measures = Measures(tables.run)
+    a, b = (
+        measures.outcomes(one.measure)
+        for one in load_claims()
+        if one.id in ("t3-asprm-M-confidence", "t2-M-gsm8k-bo64")
+    )
+    double = gain([(a, b), (a, b)], measures)
+    assert double.n == 40
+
+
+def test_a_mean_over_comparisons_needs_all_of_them(tables):
+    tables.bon(30)
+    for k in range(5):
+        tables.bon(30, of=f"minigsm@random{k}")
+    assert row(tables, "prose-positions-generalise", "prose")["why"] == "no best_of_n/ASPRM-L/L-minigsm@random0"
+    tables.bon(30, prm="ASPRM-L", policy="L")
+    for k in range(5):
+        tables.bon(30, prm="ASPRM-L", policy="L", of=f"minigsm@random{k}")
+    one = row(tables, "prose-positions-generalise", "prose")
+    assert (one["verdict"], one["here"]) == ("reproduced", pytest.approx(0))  # no loss, and surely less than two points
+
+
+def test_confidence_at_line_breaks(tables):
+    rng = np.random.default_rng(0)
+    confidences = [np.where(np.arange(12) % 4 == 3, 0.99, 0.9 + 0.02 * rng.random(12)) for _ in PROBLEMS]
+    frame = {"problem": PROBLEMS, "confidences": confidences, "correct": True, "count": 1}
+    tables.write("sample/M/train", pd.DataFrame(frame))
+    tables.write("split/M/line", pd.DataFrame({"problem": PROBLEMS, "ends": [[4, 8, 12]] * 40}))
+    one = row(tables, "prose-newline-confident", "prose")
+    others = np.mean([c[[0, 1, 2, 4, 5, 6, 8, 9, 10, 11]].mean() for c in confidences])
+    assert one["here"] == pytest.approx(100 * (0.99 - others), abs=1e-6)
+    assert one["verdict"] == "reproduced"
+
+
+def test_harder_problems_are_split_more(tables):
+    rng = np.random.default_rng(0)
+    hard = rng.random(40)
+    rows = [(p, rng.random() > h, 1, np.arange(1, 2 + rng.poisson(8 * h))) for p, h in zip(PROBLEMS, hard, strict=True)
+            for _ in range(6)]  # fmt: skip
+    frame = pd.DataFrame(rows, columns=["problem", "correct", "count", "ends"])
+    tables.write("sample/M/train", frame[["problem", "correct", "count"]])
+    tables.write("split/M/adaptive", frame[["problem", "ends"]])
+    one = row(tables, "prose-harder", "prose")
+    by = frame.assign(steps=frame["ends"].map(len)).groupby("problem")
+    assert one["here"] == pytest.approx(100 * spearmanr(1 - by["correct"].mean(), by["steps"].mean()).statistic)
+    assert one["verdict"] == "reproduced"
+
+
+# --- costs ------------------------------------------------------------------------------------------------------------
+
+
+def labels(tables, name, steps, rollouts=8, solved=1):
+    """Two solutions of each problem; every step but the last was solved by the rollout of number `solved`."""
+    rows = [
+        (p, i, k, k + 1, 1, 1 if k == steps - 1 else solved, 0 if k == steps - 1 else 10 * solved, 1.0)
+        for p in PROBLEMS for i in (0, 1) for k in range(steps)
+    ]  # fmt: skip
+    columns = ["problem", "solution", "step", "end", "right", "rollouts", "tokens", "label"]
+    frame = pd.DataFrame(rows, columns=columns)
+    frame.loc[0, ["right", "rollouts", "tokens"]] = (0, rollouts, 10 * rollouts)  # one that none solved tells J
+    tables.write(f"rollout/{name}", frame)
+    samples = {"problem": np.repeat(PROBLEMS, 2), "solution": [0, 1] * 40, "ids": [list(range(20))] * 80}
+    tables.write(f"sample/{name.partition('/')[0]}/train", samples)
+
+
+def test_costs_by_hand(tables):
+    labels(tables, "M/adaptive", steps=3, solved=2)
+    found = costs.label_costs(tables.run, "ASPRM-M").set_index("problem")
+    assert found.loc["p01"].to_dict() == {
+        "solutions": 2, "sampled": 40, "steps": 4,
+        "paper_rollouts": 32, "paper_tokens": 320, "rollouts": 8, "tokens": 80,
+    }  # fmt: skip
+    assert found.loc["p00", "rollouts"] == 8 + 3 * 2
+    with pytest.raises(costs.NoLabels, match="no rollout/L/adaptive"):
+        costs.label_costs(tables.run, "ASPRM-L")
+    with pytest.raises(costs.NoLabels, match="no reward model MS-X in profile ledger"):
+        costs.label_costs(tables.run, "MS-X")
+
+
+def test_shared_prefixes_cost_once_as_run_and_each_time_as_the_paper_counts(tables):
+    labels(tables, "M/adaptive", steps=2, solved=2)
+    name = tables.run.base / "rollout/M/adaptive.parquet"
+    frame = pd.read_parquet(name)
+    frame.loc[(frame["problem"] == "p03") & (frame["solution"] == 1), "tokens"] = 0  # labelled with solution 0
+    write_parquet(name, frame)
+    found = costs.label_costs(tables.run, "ASPRM-M").set_index("problem").loc["p03"]
+    assert (found["rollouts"], found["tokens"]) == (2, 20)
+    assert (found["paper_rollouts"], found["paper_tokens"]) == (16, 160)
+
+
+@pytest.mark.parametrize(("steps", "verdict"), [(3, "reproduced"), (8, "opposite"), (14, "opposite")])
+def test_over_thirty_percent_cheaper(tables, monkeypatch, steps, verdict):
+    names = {"ASPRM-M": ("M/adaptive",), "MS-M": ("M/line",)}
+    monkeypatch.setattr(costs, "labels_of", lambda run, prm: names.get(prm, ("L/none",)))
+    labels(tables, "M/adaptive", steps=steps)
+    labels(tables, "M/line", steps=10)
+    one = row(tables, "prose-cost-ms", "prose")
+    assert one["here"] == pytest.approx(100 * (1 - (steps - 1) / 9))
+    assert one["verdict"] == verdict
+    both = row(tables, "prose-cost", "prose")
+    assert both["verdict"] == ("opposite" if verdict == "opposite" else "not run")
+
+
+def test_the_reward_models_facts_are_read_from_where_they_are_written():
+    from asprm.reward.score import ABOUT
+
+    assert costs.ABOUT == ABOUT
+
+
+def test_a_cost_ledger_of_a_model_whose_size_is_known(tables, monkeypatch):
+    import torch
+    from safetensors.torch import save_file
+
+    labels(tables, "M/adaptive", steps=3, solved=2)
+    folder = tables.run.base / "prm/ASPRM-M"
+    folder.mkdir(parents=True)
+    save_file({"a": torch.zeros(3, 4), "b": torch.zeros(5)}, folder / "model.safetensors")
+    facts = {"tokens": 1000, "examples": 80, "settings": {"epochs": 2}}
+    (folder / costs.ABOUT).write_text(json.dumps(facts))
+    (folder.parent / "ASPRM-M.manifest.json").write_text(json.dumps({"bytes": 0, "digest": "", "seconds": 7.5}))
+    monkeypatch.setattr(type(tables.run), "policy_path", lambda self, name=None: str(folder))
+    [row] = costs.cost_ledger(tables.run).to_dict("records")
+    assert (row["parameters"], row["forwards"], row["trained"], row["seconds"]) == (17, 160, 1000, 7.5)
+    assert row["flops"] == 2 * 17 * (row["sampled"] + row["tokens"]) + 6 * 17 * 1000
+    assert row["paper_flops"] - row["flops"] == 2 * 17 * (row["paper_tokens"] - row["tokens"])
+
+
+def test_savings_are_counted_in_four_ways(tables, monkeypatch):
+    names = {"ASPRM-M": ("M/adaptive",), "MS-M": ("M/line",)}
+    monkeypatch.setattr(costs, "labels_of", lambda run, prm: names.get(prm, ("L/none",)))
+    labels(tables, "M/adaptive", steps=4, solved=4)
+    labels(tables, "M/line", steps=7)
+    found = costs.savings(tables.run, [("ASPRM-M", "MS-M"), ("ASPRM-L", "ER-PRM-L")])
+    assert found["prm"].tolist() == ["ASPRM-M"] * 4  # L has no labels
+    by = found.set_index("counted")["saving"]
+    assert by["rollouts, all of every step"] == pytest.approx(0.5)
+    assert by["rollouts as run"] < 0  # four to a step, against one
+
+
+# --- what the page shows ----------------------------------------------------------------------------------------------
+
+
+def test_the_tally_adds_up(tables):
+    tables.greedy(20)
+    tables.tvd(40)
+    frame = ledger(tables.run)
+    counts = tally(frame)
+    assert (
+        sum(sum(by.values()) for by in counts["verdicts"].values())
+        == counts["claims"]
+        == (frame["source"] == "paper").sum()
+    )
+    assert counts["verdicts"]["reproduced"] == {"arrow": 1, "contrast": 0, "prose": 0, "level": 0}
+    assert counts["own_sample_too_small"] >= 3
+
+
+def test_what_the_papers_own_sample_could_show(tables):
+    frame = ledger(tables.run)
+    assert row(tables, "t1-gsm8k-M-asprm-M", frame=frame)["paper_could"] == "no"  # three of 1319
+    text = row(tables, "t1-gsm8k-M-asprm-L", frame=frame)["paper_could"]  # 32 of 1319
+    share = int(re.search(r"(\d+) %", text)[1]) / 100
+    assert round((79.53 - 77.10) * 13.19) == 32
+    pairs = [n for n in range(32, 1320, 2) if s.mcnemar_p((n - 32) // 2, (n + 32) // 2) < 0.05]
+    assert share == round(max(pairs) / 1319, 2)
+
+
+def test_a_cell_is_a_heading_of_a_chapter(tables):
+    tables.greedy(20)
+    tables.tvd(40)
+    one = row(tables, "t1-gsm8k-M-asprm-L")
+    page, _, anchor = one["cell"].partition("#")
+    notebook = REPOSITORY / "notebooks" / page.replace(".html", ".ipynb")
+    headings = re.findall(
+        r"^##+ (.+)$", "\n".join("".join(c["source"]) for c in json.loads(notebook.read_text())["cells"]), re.M
+    )
+    assert anchor in {re.sub(r"[^a-z0-9]+", "-", h.lower()).strip("-") for h in headings}

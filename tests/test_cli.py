@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 
 from asprm import REPOSITORY
 from asprm.cli import app
-from asprm.problems import load
+from asprm.problems.load import load
 
 M = str(REPOSITORY / "data" / "policies" / "M")
 COMMANDS = ["split", "label", "train", "score", "decode", "grade", "export", "plan"]
@@ -28,8 +28,9 @@ def asprm(*arguments, rows=None, status=0):
 @pytest.fixture(scope="module")
 def samples():
     """Three solutions by M of each of four problems, as rows, and what the engine recorded while it sampled them."""
-    from asprm.engines import Request, Sampling, load_engine
-    from asprm.policy import encode_prompts
+    from asprm.engines.load import load_engine
+    from asprm.engines.protocol import Request, Sampling
+    from asprm.models.prompts import encode_prompts
 
     problems = load("minigsm", "train", 4)
     engine = load_engine(M)
@@ -120,8 +121,8 @@ def test_train_writes_a_reward_model_and_its_history(prm):
 
 
 def test_scores_are_those_of_the_package(steps, prm):
-    from asprm.score import Item, load_prm, score
-    from asprm.texts import Encoder
+    from asprm.reward.score import Item, load_prm, score
+    from asprm.rows.texts import Encoder
 
     rows, _ = asprm("score", "--prm", prm[0], rows=steps[0])
     rater = load_prm(prm[0])
@@ -172,12 +173,13 @@ def others(tmp_path_factory):
 
 @pytest.mark.parametrize("kind", ["foreign", "tagged"])
 def test_reward_models_of_other_tokens_guide_and_score(others, steps, kind):
-    from asprm.engines import Request, load_engine
-    from asprm.guided import TextGuide
-    from asprm.policy import encode_prompts
-    from asprm.published import StepTagPRM, Text, TokenScorer
-    from asprm.score import load_prm
-    from asprm.tvd import guided_decode
+    from asprm.engines.guided import guided_decode
+    from asprm.engines.load import load_engine
+    from asprm.engines.protocol import Request
+    from asprm.models.prompts import encode_prompts
+    from asprm.reward.guides import TextGuide
+    from asprm.reward.published import StepTagPRM, Text, TokenScorer
+    from asprm.reward.score import load_prm
 
     path, convention = others[kind]
     scorer = StepTagPRM.load(path, convention) if convention else TokenScorer(load_prm(path))

@@ -16,10 +16,10 @@ from asprm.figures.results import bon_curves, decision, tvd_triggers
 from asprm.figures.samples import solution_steps
 from asprm.figures.threshold import confidence_histogram, threshold_sweep
 from asprm.figures.tokens import token_bars, token_samples, types_beside_paper
-from asprm.guided import Decision
 from asprm.statistics import Interval, reliability
 from asprm.threshold import sweep
-from asprm.tokens import TYPES, Tagger, token_table
+from asprm.token_types.mathematics import TYPES, Tagger, token_table
+from asprm.tvd import Decision
 
 RNG = np.random.default_rng(0)
 CONFIDENCES = [RNG.beta(6, 0.3, 60).clip(1e-3, 1) for _ in range(30)]

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from asprm import generalize as g
-from asprm.run import open_run
-from asprm.split import parse_method
+from asprm.run.names import Method
+from asprm.run.open import open_run
 
 
 @pytest.fixture
@@ -40,7 +40,7 @@ def test_results_are_those_of_the_tables(run):
 
 def test_a_reward_model_rates_where_its_own_kind_of_step_ends(run):
     for prm, model in run.profile.reward_models.items():
-        kind = parse_method(model.data[0].partition("/")[2]).kind
+        kind = Method.parse(model.data[0].partition("/")[2]).kind
         [policy] = {table.partition("/")[0] for table in model.data[:1]}
         if policy != model.base or kind not in ("line", "adaptive"):
             continue

@@ -4,13 +4,13 @@ import textwrap
 
 import pytest
 from real_data import real_rows
-from test_sandbox import ANSWER, CHEATS, SMALL, needs_bwrap, run
+from test_grading_sandbox import ANSWER, CHEATS, SMALL, needs_bwrap, run
 
-from asprm.grading import Verdict, code, grade
+from asprm.grading import code
 from asprm.grading.code import extract_code, grade_code, grade_programs
+from asprm.grading.grade import Verdict, grade
 from asprm.grading.sandbox import Limits
-from asprm.problems import Problem
-from asprm.problems.code import CodeProblem
+from asprm.problems.problem import CodeProblem, Problem
 
 
 @pytest.mark.parametrize(

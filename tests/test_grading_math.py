@@ -15,7 +15,7 @@ from real_data import real_rows
 from asprm.grading import symbolic
 from asprm.grading.math import compare_answers, extract_answer, grade_math
 from asprm.grading.numbers import parse_number, tidy
-from asprm.verification import SAME_VALUE, answer_pairs
+from asprm.site.verification import SAME_VALUE, answer_pairs
 
 
 def same(answer: str, gold: str) -> bool:
@@ -211,7 +211,7 @@ def test_any_text_has_a_verdict(text):
 def test_common_answers_need_no_computer_algebra():
     code = """
 import sys
-from asprm.grading import grade_math
+from asprm.grading.grade import grade_math
 assert grade_math("The answer is: $1,000", "1000").correct and not grade_math("The answer is: (2, 1)", "(1, 2)").correct
 assert not {"sympy", "math_verify", "torch"} & set(sys.modules)
 """

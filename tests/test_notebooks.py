@@ -6,7 +6,7 @@ import re
 import pytest
 from conftest import REPOSITORY
 
-from asprm.profile import READS, Profile
+from asprm.run.profile import READS, Profile
 
 NOTEBOOKS = sorted((REPOSITORY / "notebooks").glob("*.ipynb"))
 COMMON = {"profile", "policy", "method", "prm", "scratch", "seed", "workers"}
@@ -73,7 +73,8 @@ def test_the_smoke_study_executes_every_notebook(study):
 
 
 def test_a_notebook_alone_says_what_makes_its_inputs(tmp_path, monkeypatch):
-    from asprm.run import MissingArtifact, open_run
+    from asprm.run.open import open_run
+    from asprm.run.store import MissingArtifact
 
     monkeypatch.setenv("ASPRM_HOME", str(tmp_path))
     run = open_run("tiny", stage="threshold", quiet=True)

@@ -9,9 +9,11 @@ import torch
 import yaml
 
 from asprm import policy
-from asprm.problems import Problem, load
-from asprm.profile import load_profile
-from asprm.run import open_run
+from asprm.models import prompts
+from asprm.problems.load import load
+from asprm.problems.problem import Problem
+from asprm.run.open import open_run
+from asprm.run.profile import load_profile
 
 SMALL = {
     "layers": 2, "hidden": 32, "heads": 2, "kv_heads": 1, "intermediate": 48, "vocab": 400, "tokens": 8000,
@@ -41,7 +43,7 @@ def test_every_digit_is_a_token(tokenizer):
 
 
 def test_prompts_follow_the_chat_template(tokenizer):
-    [ids] = policy.encode_prompts(tokenizer, [Problem("x", "math", "How many?")])
+    [ids] = prompts.encode_prompts(tokenizer, [Problem("x", "math", "How many?")])
     assert ids.dtype == np.int32
     assert tokenizer.decode(ids) == "<s>How many?\n"
 

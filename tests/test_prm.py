@@ -15,13 +15,14 @@ from tiny_models import POSITIONS, VOCABULARY, some_examples, write_policy
 from transformers import AutoModelForTokenClassification, AutoTokenizer
 
 from asprm import prm as module
-from asprm import trainer
-from asprm.artifacts import digest, known_digest
-from asprm.prm import examples, hold_out, settings_of, train
-from asprm.profile import load_profile
-from asprm.run import open_run
-from asprm.score import load_prm, score
-from asprm.trainer import Batches, Example, Settings, measure
+from asprm.prm import examples, settings_of
+from asprm.reward import trainer
+from asprm.reward.score import load_prm, score
+from asprm.reward.train import hold_out, train
+from asprm.reward.trainer import Batches, Example, Settings, measure
+from asprm.run.artifacts import digest, known_digest
+from asprm.run.open import open_run
+from asprm.run.profile import load_profile
 
 SETTINGS = Settings(
     epochs=2, learning_rate=3e-3, batch_tokens=400, warmup=0.2, weight_decay=0.01, evaluations=4, precision="fp32"

@@ -7,10 +7,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from asprm import rollout
-from asprm.engines import Completion, Sampling, load_engine
-from asprm.problems import load
-from asprm.profile import load_profile
+from asprm.engines.load import load_engine
+from asprm.engines.protocol import Completion, Sampling
+from asprm.problems.load import load
 from asprm.rollout import Labelling, _Item, label, run_rollouts, waves
+from asprm.run.profile import load_profile
 from asprm.statistics import expected_rollouts
 
 
@@ -63,7 +64,7 @@ class Coin:
 
 
 def items(count):
-    from asprm.problems import Problem
+    from asprm.problems.problem import Problem
 
     rng = np.random.default_rng(0)
     prompt = np.array([1, 2, 3], np.int32)

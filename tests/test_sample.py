@@ -4,11 +4,13 @@ import pyarrow.compute as pc
 import pytest
 from conftest import REPOSITORY
 
-from asprm.engines import Sampling, load_engine
-from asprm.problems import load
-from asprm.profile import load_profile
-from asprm.run import open_run
-from asprm.sample import _Item, _sample_chunk, by_set, knows_truth, problem_set, request_seed
+from asprm.engines.load import load_engine
+from asprm.engines.protocol import Sampling, request_seed
+from asprm.problems.load import load
+from asprm.problems.sets import knows_truth, problem_set
+from asprm.run.open import open_run
+from asprm.run.profile import load_profile
+from asprm.sample import _Item, _sample_chunk, by_set
 from asprm.threshold import fit_threshold
 
 

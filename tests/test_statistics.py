@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from asprm import statistics as s
+from asprm.results import selection
 
 
 @st.composite
@@ -49,14 +50,14 @@ def value_of(answers, correct):
 def test_best_of_n_is_the_mean_over_all_subsets(case):
     scores, correct, _, n = case
     expected = over_subsets(len(scores), n, lambda chosen: best_of(scores, correct, chosen))
-    assert s.best_of_n(scores, correct, n) == pytest.approx(expected)
+    assert selection.best_of_n(scores, correct, n) == pytest.approx(expected)
 
 
 @given(candidates())
 def test_pass_at_k_is_the_mean_over_all_subsets(case):
     _, correct, _, k = case
     expected = over_subsets(len(correct), k, lambda chosen: any(correct[i] for i in chosen))
-    assert s.pass_at_k(correct, k) == pytest.approx(expected)
+    assert selection.pass_at_k(correct, k) == pytest.approx(expected)
 
 
 @given(candidates())
@@ -64,7 +65,7 @@ def test_majority_vote_is_the_mean_over_all_subsets(case):
     _, correct, answers, n = case
     value = value_of(answers, correct)
     expected = over_subsets(len(correct), n, lambda chosen: vote_of(answers, value, chosen))
-    assert s.majority_vote([answers], [correct], n)[0] == pytest.approx(expected)
+    assert selection.majority_vote([answers], [correct], n)[0] == pytest.approx(expected)
 
 
 @given(candidates(most=6))
@@ -72,7 +73,7 @@ def test_weighted_vote_is_exact_where_subsets_are_few(case):
     scores, correct, answers, n = case
     value = value_of(answers, correct)
     expected = over_subsets(len(correct), n, lambda chosen: vote_of(answers, value, chosen, scores))
-    assert s.weighted_vote([answers], [correct], [scores], n)[0] == pytest.approx(expected)
+    assert selection.weighted_vote([answers], [correct], [scores], n)[0] == pytest.approx(expected)
 
 
 def test_weighted_vote_draws_come_near_the_exact_count_and_repeat():
@@ -80,29 +81,31 @@ def test_weighted_vote_draws_come_near_the_exact_count_and_repeat():
     answers = rng.integers(0, 4, (30, 16)).tolist()
     correct = np.array(answers) == 0
     equal = np.ones(correct.shape)
-    drawn = s.weighted_vote(answers, correct, equal, [4, 8], draws=1500)
-    assert np.abs(drawn - s.majority_vote(answers, correct, [4, 8])).max() < 4 * 0.5 / math.sqrt(1500)
-    assert (drawn == s.weighted_vote(answers, correct, equal, [4, 8], draws=1500)).all()
+    drawn = selection.weighted_vote(answers, correct, equal, [4, 8], draws=1500)
+    assert np.abs(drawn - selection.majority_vote(answers, correct, [4, 8])).max() < 4 * 0.5 / math.sqrt(1500)
+    assert (drawn == selection.weighted_vote(answers, correct, equal, [4, 8], draws=1500)).all()
 
 
 def test_one_candidate_is_the_mean_and_all_candidates_are_the_best_scored():
     scores, correct = np.array([[0.3, 0.9, 0.2, 0.1], [0.5, 0.4, 0.6, 0.7]]), np.array([[1, 0, 1, 0], [0, 0, 0, 1]])
-    np.testing.assert_allclose(s.best_of_n(scores, correct, [1, 4]), [[0.5, 0.0], [0.25, 1.0]])
-    np.testing.assert_allclose(s.pass_at_k(correct, [1, 4]), [[0.5, 1.0], [0.25, 1.0]])
+    np.testing.assert_allclose(selection.best_of_n(scores, correct, [1, 4]), [[0.5, 0.0], [0.25, 1.0]])
+    np.testing.assert_allclose(selection.pass_at_k(correct, [1, 4]), [[0.5, 1.0], [0.25, 1.0]])
 
 
 def test_scores_that_know_the_truth_reach_pass_at_k():
     correct = np.random.default_rng(0).random((20, 12)) < 0.2
-    np.testing.assert_allclose(s.best_of_n(correct, correct, [2, 5, 12]), s.pass_at_k(correct, [2, 5, 12]))
+    np.testing.assert_allclose(
+        selection.best_of_n(correct, correct, [2, 5, 12]), selection.pass_at_k(correct, [2, 5, 12])
+    )
 
 
 def test_large_n_neither_overflows_nor_loses_its_sum():
     correct = np.zeros((1, 1000), bool)
     correct[0, :3] = True
-    assert s.pass_at_k(correct, 500)[0] == pytest.approx(stats.hypergeom(1000, 3, 500).sf(0))
-    assert s.best_of_n(np.arange(1000.0), np.ones(1000), 700) == pytest.approx(1)
+    assert selection.pass_at_k(correct, 500)[0] == pytest.approx(stats.hypergeom(1000, 3, 500).sf(0))
+    assert selection.best_of_n(np.arange(1000.0), np.ones(1000), 700) == pytest.approx(1)
     answers = [["a"] * 130 + ["b"] * 120 + [None] * 6]
-    votes = s.majority_vote(answers, [[1] * 130 + [0] * 120 + [1] * 6], [1, 256])[0]
+    votes = selection.majority_vote(answers, [[1] * 130 + [0] * 120 + [1] * 6], [1, 256])[0]
     np.testing.assert_allclose(votes, [130 / 256, 1.0])
 
 
@@ -111,8 +114,8 @@ def test_subset_estimator_varies_less_than_one_prefix():
     prefix, subset = [], []
     for _ in range(300):
         scores, correct = rng.random((20, 64)), rng.random((20, 64)) < 0.5
-        prefix.append(s.best_of_n(scores[:, :4], correct[:, :4], 4).mean())
-        subset.append(s.best_of_n(scores, correct, 4).mean())
+        prefix.append(selection.best_of_n(scores[:, :4], correct[:, :4], 4).mean())
+        subset.append(selection.best_of_n(scores, correct, 4).mean())
     assert np.mean(subset) == pytest.approx(0.5, abs=0.01)
     assert np.std(subset) < 0.5 * np.std(prefix)
 
@@ -120,12 +123,12 @@ def test_subset_estimator_varies_less_than_one_prefix():
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: s.best_of_n([0.1, 0.2], [1], 1), r"\(2,\).*\(1,\)"),
-        (lambda: s.best_of_n([0.1, np.nan], [1, 0], 1), "not finite"),
-        (lambda: s.best_of_n([0.1, 0.2], [1, 0], 3), "between 1 and 2"),
-        (lambda: s.pass_at_k([1, 0], 0), "between 1 and 2"),
-        (lambda: s.majority_vote([["a"]], [[1, 0]], 1), "answers must be"),
-        (lambda: s.weighted_vote([["a", "b"]], [[1, 0]], [[-1, 1]], 1), "negative"),
+        (lambda: selection.best_of_n([0.1, 0.2], [1], 1), r"\(2,\).*\(1,\)"),
+        (lambda: selection.best_of_n([0.1, np.nan], [1, 0], 1), "not finite"),
+        (lambda: selection.best_of_n([0.1, 0.2], [1, 0], 3), "between 1 and 2"),
+        (lambda: selection.pass_at_k([1, 0], 0), "between 1 and 2"),
+        (lambda: selection.majority_vote([["a"]], [[1, 0]], 1), "answers must be"),
+        (lambda: selection.weighted_vote([["a", "b"]], [[1, 0]], [[-1, 1]], 1), "negative"),
         (lambda: s.bootstrap_mean([]), "at least one"),
         (lambda: s.bootstrap_mean([1.0, np.nan]), "finite"),
         (lambda: s.bootstrap_mean([1.0, 2.0], ["a"]), "1 cluster labels for 2"),

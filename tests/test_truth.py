@@ -9,10 +9,13 @@ import pytest
 
 from asprm import statistics as s
 from asprm import truth
-from asprm.artifacts import write_parquet
-from asprm.problems import Problem, first_error, load, scenes
+from asprm.problems.errors import first_error
+from asprm.problems.families import scenes
+from asprm.problems.load import load
+from asprm.problems.problem import Problem
 from asprm.problems.student import solve
-from asprm.run import open_run
+from asprm.run.artifacts import write_parquet
+from asprm.run.open import open_run
 from asprm.truth import Solution, departure
 
 TRUE = "First, Ann has 4 + 3 = 7 pens.\nThen they have 7 * 2 = 14 pens.\nThe answer is: 14"
@@ -275,8 +278,8 @@ def test_interventions_are_counted_with_what_became_of_them(run):
 def test_solutions_of_the_shipped_policy_depart_if_and_only_if_they_are_wrong_in_the_end():
     """On true solutions: spelled by the policy's tokenizer, none departs; cut off, all do."""
     from asprm import REPOSITORY
-    from asprm.align import Speller
-    from asprm.models import load_tokenizer
+    from asprm.models.align import Speller
+    from asprm.models.load import load_tokenizer
 
     tokenizer = load_tokenizer(REPOSITORY / "data/policies/M")
     spell = Speller(tokenizer)

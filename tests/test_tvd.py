@@ -1,197 +1,243 @@
-"""Guided decoding against a plain reference: no cache, one problem at a time, every candidate read in full."""
-
 import numpy as np
+import pandas as pd
 import pytest
 import torch
-from transformers import (
-    AutoModelForTokenClassification,
-    GPTNeoXConfig,
-    GPTNeoXForCausalLM,
-    LlamaConfig,
-    LlamaForCausalLM,
-    MistralConfig,
-    MistralForCausalLM,
-)
+from conftest import REPOSITORY
+from transformers import AutoModelForTokenClassification
 
-from asprm.engines import Request, Sampling
-from asprm.engines.executor import load_executor
-from asprm.engines.local import LocalEngine
-from asprm.tvd import guided_decode
-
-VOCABULARY, EOS = 40, 2
-COMMON = {
-    "vocab_size": VOCABULARY,
-    "hidden_size": 32,
-    "intermediate_size": 48,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 4,
-    "max_position_embeddings": 64,
-    "eos_token_id": EOS,
-    "bos_token_id": 1,
-    "pad_token_id": 0,
-    "initializer_range": 0.25,
-}
-CONFIGS = {
-    "mistral": lambda **more: MistralConfig(**(COMMON | {"num_key_value_heads": 1, "sliding_window": None} | more)),
-    "llama": lambda **more: LlamaConfig(**(COMMON | {"num_key_value_heads": 2} | more)),
-    "gpt_neox": lambda **more: GPTNeoXConfig(**(COMMON | more)),
-}
-CAUSAL = {"mistral": MistralForCausalLM, "llama": LlamaForCausalLM, "gpt_neox": GPTNeoXForCausalLM}
+from asprm.engines.guided import Walk, decode_together, guided_decode
+from asprm.engines.load import load_engine
+from asprm.engines.protocol import Request
+from asprm.models.load import load_tokenizer
+from asprm.models.prompts import encode_prompts
+from asprm.problems.load import domain_of, load
+from asprm.reward.guides import TextGuide, TokenGuide
+from asprm.reward.published import TokenScorer
+from asprm.reward.score import load_prm
+from asprm.run.open import open_run
+from asprm.sample import greedy_verdicts
+from asprm.tvd import Decision, Guides, against_greedy, by_trigger, telling_decision
 
 
-def policy(kind="mistral"):
+def frame(correct, decisions, trigger=0.5):
+    count = len(correct)
+    columns = {"problem": [f"p{i}" for i in range(count)], "trigger": trigger, "correct": correct, "tokens": 10}
+    return pd.DataFrame({**columns, "decisions": decisions, "changed": 0})
+
+
+def test_by_trigger_by_hand():
+    both = pd.concat([frame([True, False], [1, 2]), frame([True, True], [4, 6], 0.9)])
+    found = by_trigger(both, seed=0)
+    assert found["trigger"].tolist() == [0.5, 0.9]
+    assert found["value"].tolist() == [0.5, 1.0]
+    assert found["share"].tolist() == pytest.approx([0.15, 0.5])
+    assert (found["low"] <= found["value"]).all()
+    assert (found["share_high"] >= found["share"]).all()
+
+
+def test_against_greedy_counts_discordant_problems():
+    guided = frame([True] * 8 + [False] * 2, [1] * 10)
+    greedy = {f"p{i}": i in (0, 1, 9) for i in range(10)}
+    row = against_greedy(guided, greedy, 0.5, seed=0)
+    assert (row["only TVD"], row["only greedy"]) == (6, 1)
+    assert row["difference"] == pytest.approx(0.5)
+    assert row["p"] == pytest.approx(2 * (1 + 7) / 2**7)  # exact McNemar: at most 1 of 7
+    assert row["stepped in"] == pytest.approx(0.1)
+
+
+def test_the_smoke_study_decodes_every_problem_at_every_trigger(study, monkeypatch):
+    monkeypatch.setenv("ASPRM_HOME", str(study))
+    run = open_run("smoke", stage="tvd", quiet=True)
+    for name in ("validation", "minigsm", "minimath", "minigsm-p2"):
+        decoded = run.read(f"tvd/{run.prm}/M-{name}").to_pandas()  # the first reward model: at every trigger
+        problems = set(greedy_verdicts(run, name))
+        assert set(decoded["trigger"]) == set(run.settings.triggers)
+        assert (decoded.groupby("trigger")["problem"].agg(set) == problems).all()
+        assert (decoded["changed"] <= decoded["decisions"]).all()
+        assert (decoded["decisions"] <= decoded["tokens"]).all()
+    shares = decoded.groupby("trigger")["decisions"].sum() / decoded.groupby("trigger")["tokens"].sum()
+    assert np.isfinite(shares).all()
+
+
+def test_the_kept_decision_is_one_of_the_chosen_trigger(study, monkeypatch):
+    monkeypatch.setenv("ASPRM_HOME", str(study))
+    run = open_run("smoke", stage="tvd", quiet=True)
+    found = Decision(**run.read_json(f"tvd/{run.prm}/M-decision"))
+    assert found.trigger == run.read_json(f"tvd/{run.prm}/M")["trigger"]
+    assert found.written == np.argmax(found.scores)
+    assert found.probabilities == sorted(found.probabilities, reverse=True)
+    assert found.probabilities[0] < found.trigger
+    assert len(found.tokens) == len(found.scores) == run.settings.candidates
+    rows = run.read(f"tvd/{run.prm}/M-{found.set}").to_pylist()
+    [row] = [row for row in rows if (row["problem"], row["trigger"]) == (found.problem, found.trigger)]
+    assert row["correct"] == found.correct
+    assert row["text"].startswith(found.before + found.tokens[found.written])
+    assert greedy_verdicts(run, found.set)[found.problem] == found.greedy
+
+
+def test_no_decision_is_kept_where_the_reward_model_never_stepped_in(tmp_path, monkeypatch):
+    monkeypatch.setenv("ASPRM_HOME", str(tmp_path))
+    run = open_run("smoke", stage="tvd", quiet=True)
+    run.write(f"tvd/{run.prm}/M-minigsm", frame([True, False], [0, 0]))
+    monkeypatch.setattr("asprm.tvd.greedy_verdicts", lambda run, name: {"p0": True, "p1": False})
+    assert telling_decision(run, "minigsm", 0.5) is None
+    assert run.read_json(f"tvd/{run.prm}/M-decision") is None
+
+
+def test_a_rater_of_texts_gives_the_tokens_of_the_prm_with_its_cache(tmp_path):
+    """Where both read the same tokens, and re-reading a text gives the same ids, the two ways are one."""
+    policy = REPOSITORY / "data" / "policies" / "M"
+    engine = load_engine(policy)
     torch.manual_seed(0)
-    return CAUSAL[kind](CONFIGS[kind]()).eval()
+    AutoModelForTokenClassification.from_pretrained(policy, num_labels=1).save_pretrained(tmp_path)
+    engine.tokenizer.save_pretrained(tmp_path)
+    prm = load_prm(tmp_path)
+    problems = load("minigsm", "validation", 24)
+    prompts = encode_prompts(engine.tokenizer, problems)
+    requests = [Request(ids, len(ids), 0, problem) for ids, problem in zip(prompts, problems, strict=True)]
+    options = {"trigger": 0.8, "candidates": 3, "max_new_tokens": 60}
 
+    def decoded(guide):
+        return {request.key.id: found for request, found in guided_decode(engine, guide, requests, **options)}
 
-def reward(kind="mistral", **more):
-    torch.manual_seed(1)
-    return AutoModelForTokenClassification.from_config(CONFIGS[kind](num_labels=1, **more)).eval()
-
-
-def prompts(count: int) -> list[Request]:
-    rng = np.random.default_rng(0)
-    texts = [rng.integers(3, VOCABULARY, rng.integers(1, 13)).astype(np.int32) for _ in range(count)]
-    return [Request(text, len(text), seed=0, key=i) for i, text in enumerate(texts)]
-
-
-@torch.inference_mode()
-def reference(model, prm, request, trigger, candidates, max_new_tokens):
-    prefix, decisions, scores, changed = request.context[: request.start].tolist(), [], [], []
-    out = []
-    while len(out) < max_new_tokens and EOS not in out[-1:]:
-        probabilities = model(torch.tensor([prefix + out])).logits[0, -1].softmax(-1)
-        best = probabilities.sort(descending=True, stable=True).indices[:candidates]
-        token = int(best[0])
-        if probabilities[token] < trigger:
-            texts = torch.tensor([[*prefix, *out, int(candidate)] for candidate in best])
-            logits = prm(texts).logits[:, -1, 0]
-            token = int(best[logits.argmax()])
-            decisions.append(len(out))
-            scores.append(logits.sigmoid().cpu().numpy())
-            if token != best[0]:
-                changed.append(len(out))
-        out.append(token)
-    return out, decisions, changed, np.array(scores)
-
-
-@pytest.mark.usefixtures("device")
-@pytest.mark.parametrize(
-    ("kind", "trigger", "candidates", "count"),
-    [
-        ("mistral", 0.35, 8, 220),
-        ("mistral", 0.15, 3, 30),
-        ("mistral", 1.0, 2, 30),
-        ("llama", 0.6, 8, 30),
-        ("gpt_neox", 0.5, 50, 30),
-    ],
-)
-def test_equals_the_plain_reference_token_for_token(kind, trigger, candidates, count):
-    model, prm = policy(kind), reward(kind)
-    requests = prompts(count)
-    options = {"trigger": trigger, "candidates": candidates, "max_new_tokens": 6}
-    done = dict(guided_decode(LocalEngine(model, None, rows=32), load_executor(prm), requests, **options))
-    assert len(done) == count
-    seen = 0
-    for request in requests:
-        guided = done[request]
-        ids, decisions, changed, scores = reference(model, prm, request, *options.values())
-        assert guided.ids.tolist() == ids
-        assert guided.finished == (ids[-1] == EOS)
-        assert guided.decisions.tolist() == decisions
-        assert guided.changed.tolist() == changed
-        assert guided.candidates.shape == guided.scores.shape == (len(decisions), min(candidates, VOCABULARY))
-        np.testing.assert_allclose(guided.scores, scores.reshape(guided.scores.shape), rtol=1e-4, atol=1e-6)
-        np.testing.assert_array_equal(guided.decisions, np.flatnonzero(guided.confidences < trigger))
-        np.testing.assert_array_equal(guided.probabilities[:, 0], guided.confidences[decisions])
-        assert (np.diff(guided.probabilities, axis=1) <= 0).all()
-        best = guided.scores.argmax(-1)
-        np.testing.assert_array_equal(guided.ids[decisions], guided.candidates[np.arange(len(decisions)), best])
-        seen += len(changed)
-    assert seen > count // 10
-
-
-def test_trigger_zero_is_greedy_decoding():
-    engine, requests = LocalEngine(policy(), None, rows=4), prompts(20)
-    greedy = engine.generate(requests, Sampling(temperature=0, max_new_tokens=9))
-    done = dict(guided_decode(engine, reward(), requests, trigger=0, max_new_tokens=9))
-    for request, completion in zip(requests, greedy, strict=True):
-        assert done[request].ids.tolist() == completion.ids.tolist()
-        np.testing.assert_allclose(done[request].confidences, completion.confidences, rtol=1e-5)
-        assert done[request].decisions.size == 0
-        assert done[request].scores.shape == (0, 8)
-
-
-def test_ties_go_to_the_more_probable_token_and_the_end_of_text_is_a_candidate():
-    model, prm = policy(), reward()
-    requests = prompts(40)
-    options = {"trigger": 1, "max_new_tokens": 4}
-    torch.nn.init.zeros_(prm.score.weight)  # every score is the same
-    for _, guided in guided_decode(LocalEngine(model, None), prm, requests, **options):
-        assert guided.changed.size == 0
-        assert len(np.unique(guided.scores)) <= 1
-    # A PRM that scores a token by its own embedding alone, and likes the end of text.
-    for layer in prm.model.layers:
-        torch.nn.init.zeros_(layer.self_attn.o_proj.weight)
-        torch.nn.init.zeros_(layer.mlp.down_proj.weight)
-    with torch.no_grad():
-        prm.score.weight[0] = prm.model.embed_tokens.weight[EOS]
-    for _, guided in guided_decode(LocalEngine(model, None), prm, requests, candidates=VOCABULARY, **options):
-        assert guided.ids.tolist() == [EOS]
-        assert guided.finished
-
-
-@pytest.mark.usefixtures("device")
-def test_of_equally_probable_tokens_the_lower_ones_are_the_candidates():
-    model, prm = policy(), reward()
-    torch.nn.init.zeros_(model.lm_head.weight)
-    requests = prompts(10)
-    for request, guided in guided_decode(LocalEngine(model, None), prm, requests, trigger=1, max_new_tokens=4):
-        np.testing.assert_array_equal(guided.candidates, np.tile(np.arange(8), (len(guided.decisions), 1)))
-        ids, *_, scores = reference(model, prm, request, 1, 8, 4)
-        assert guided.ids.tolist() == ids
-        np.testing.assert_allclose(guided.scores, scores, rtol=1e-4, atol=1e-6)
-
-
-@pytest.mark.usefixtures("device")
-def test_a_cache_that_others_have_used_is_as_good_as_a_new_one():
-    model, prm, requests = policy(), load_executor(reward()), prompts(60)
-    options = {"trigger": 0.6, "max_new_tokens": 6}
-    new = [
-        dict(guided_decode(LocalEngine(model, None), load_executor(reward()), some, **options))
-        for some in (requests[:40], requests[40:])
-    ]
-    engine = LocalEngine(model, None)
-    half = guided_decode(engine, prm, requests, **options)
-    next(half)
-    half.close()  # left in the middle
-    for some, expected in zip((requests[:40], requests[40:]), new, strict=True):
-        for request, guided in guided_decode(engine, prm, some, **options):
-            assert guided.ids.tolist() == expected[request].ids.tolist()
-            np.testing.assert_allclose(guided.scores, expected[request].scores, rtol=1e-4, atol=1e-6)
-
-
-def test_prompts_are_pulled_lazily():
-    pulled = []
-    requests = (pulled.append(request) or request for request in prompts(60))
-    stream = guided_decode(LocalEngine(policy(), None, rows=4), reward(), requests, trigger=0.3, max_new_tokens=6)
-    for taken, _ in enumerate(stream, start=1):
-        assert len(pulled) <= taken + 4 + 3  # those that ended in the same step are not yet all taken
-    assert len(pulled) == 60
+    by_text, by_cache = decoded(TextGuide(TokenScorer(prm), engine.tokenizer)), decoded(prm.model)
+    compared = 0
+    for problem in problems:
+        text, cache = by_text[problem.id], by_cache[problem.id]
+        again = engine.tokenizer(engine.tokenizer.decode(cache.ids, skip_special_tokens=True))["input_ids"]
+        if again == [i for i in cache.ids.tolist() if i != engine.tokenizer.eos_token_id]:
+            assert text.ids.tolist() == cache.ids.tolist()
+            np.testing.assert_allclose(text.scores, cache.scores, atol=1e-5)
+            compared += len(cache.decisions)
+    assert compared > 10
 
 
 @pytest.mark.parametrize(
-    ("prm", "options", "message"),
-    [
-        ({}, {"trigger": 1.5}, "trigger is 1.5"),
-        ({}, {"trigger": 0.5, "candidates": 0}, "candidates is 0"),
-        ({"num_labels": 2}, {"trigger": 0.5}, "has 2 labels"),
-        ({"vocab_size": 41}, {"trigger": 0.5}, "vocabulary of 41 tokens and the policy one of 40"),
-        ({"max_position_embeddings": 8}, {"trigger": 1}, "but the PRM has 8 positions"),
-    ],
+    ("policy", "family", "foreign", "count"), [("M", "minigsm", "D", 140), ("D", "minicode", "L", 60)]
 )
-def test_wrong_input_is_an_error(prm, options, message):
-    torch.manual_seed(1)
-    prm = AutoModelForTokenClassification.from_config(CONFIGS["mistral"](**{"num_labels": 1, **prm}))
-    with pytest.raises(ValueError, match=message):
-        list(guided_decode(LocalEngine(policy(), None), prm, prompts(3), max_new_tokens=9, **options))
+def test_a_prm_of_other_tokens_that_reads_on_gives_what_it_gives_reading_anew(tmp_path, policy, family, foreign, count):
+    engine = load_engine(REPOSITORY / "data" / "policies" / policy)
+    scorer = TokenScorer(load_prm(reward_model(tmp_path, foreign, 0)))
+    scorer.prm.model.score.weight.data.mul_(0.05)  # or scores would be 1, and tie where the outputs do not
+    problems = load(family, "validation", count)
+    prompts = encode_prompts(engine.tokenizer, problems)
+    requests = [Request(ids, len(ids), 0, problem) for ids, problem in zip(prompts, problems, strict=True)]
+    options = {"trigger": 0.7, "candidates": 4, "max_new_tokens": 90}
+    on, anew = (
+        {
+            request.key.id: found
+            for request, found in guided_decode(engine, kind(scorer, engine.tokenizer), requests, **options)
+        }
+        for kind in (TokenGuide, TextGuide)
+    )
+    for problem in problems:
+        one, other = on[problem.id], anew[problem.id]
+        assert one.ids.tolist() == other.ids.tolist()
+        assert one.candidates.tolist() == other.candidates.tolist()
+        np.testing.assert_allclose(one.scores, other.scores, atol=1e-4)
+    assert sum(len(one.changed) for one in on.values()) > count // 2
+
+
+def test_guided_decoding_steps_in_only_where_it_may():
+    policy = REPOSITORY / "data" / "policies" / "M"
+    engine = load_engine(policy)
+
+    class Worst:
+        def rate(self, asked):
+            return [np.linspace(0, 1, len(candidates)).astype(np.float32) for _, _, candidates in asked]
+
+    [problem] = load("minigsm", "validation", 1)
+    [prompt] = encode_prompts(engine.tokenizer, [problem])
+    options = {"trigger": 1.0, "candidates": 3, "max_new_tokens": 30}
+    request = Request(prompt, len(prompt), 0, problem)
+    [(_, never)] = guided_decode(engine, Worst(), [request], where=lambda ids: False, **options)
+    [(_, late)] = guided_decode(engine, Worst(), [request], where=lambda ids: len(ids) >= 5, **options)
+    assert len(never.decisions) == 0
+    assert late.ids[:5].tolist() == never.ids[:5].tolist()
+    assert late.decisions.min() == 5
+    assert (late.ids[5:] == late.candidates[:, -1]).all()
+
+
+def reward_model(folder, source, seed):
+    """A reward model on the weights of a shipped policy, with a head drawn at random."""
+    path = REPOSITORY / "data" / "policies" / source
+    torch.manual_seed(seed)
+    model = AutoModelForTokenClassification.from_pretrained(path, num_labels=1)
+    torch.nn.init.normal_(model.score.weight)
+    model.save_pretrained(folder / f"{source}-{seed}")
+    load_tokenizer(path).save_pretrained(folder / f"{source}-{seed}")
+    return str(folder / f"{source}-{seed}")
+
+
+@pytest.mark.parametrize(
+    ("policy", "family", "foreign", "fewest"),
+    [("M", "minigsm", "D", 100), ("D", "minicode", "M", 20)],
+)
+def test_walks_taken_together_are_those_taken_alone(tmp_path, policy, family, foreign, fewest):
+    """In mathematics 240, in code (where the reward model steps in within the program only) 120 decodings."""
+    models = {f"{source}{seed}": (reward_model(tmp_path, source, seed), None) for source, seed in
+              ((policy, 0), (policy, 1), (policy, 2), (foreign, 0))}  # fmt: skip
+    path = REPOSITORY / "data" / "policies" / policy
+    guides = Guides(str(path), models, domain_of(family))
+    of = {name: guides.of(name) for name in models}
+    assert [isinstance(guide, TokenGuide) for guide in of.values()] == [False, False, False, True]
+    problems = load(family, "validation", 12 if policy == "M" else 6)
+    prompts = encode_prompts(guides.engine.tokenizer, problems)
+    requests = [Request(ids, len(ids), 0, problem) for ids, problem in zip(prompts, problems, strict=True)]
+    walks = [Walk(name, trigger) for name in of for trigger in (0.4, 0.6, 0.7, 0.8, 0.9)]
+    options = {"candidates": 4, "max_new_tokens": 90, "where": guides.where}
+    together = {}
+    for request, found in decode_together(guides.engine, of, [(one, walks) for one in requests], **options):
+        for walk, guided in found.items():
+            assert (request, walk) not in together
+            together[request, walk] = guided
+    changed = 0
+    for walk in walks:
+        for request, alone in guided_decode(guides.engine, of[walk.guide], requests, trigger=walk.trigger, **options):
+            shared = together.pop((request, walk))
+            assert shared.ids.tolist() == alone.ids.tolist()
+            assert shared.finished == alone.finished
+            assert shared.decisions.tolist() == alone.decisions.tolist()
+            assert shared.changed.tolist() == alone.changed.tolist()
+            assert shared.candidates.tolist() == alone.candidates.tolist()
+            for column in ("confidences", "probabilities", "scores"):
+                np.testing.assert_allclose(getattr(shared, column), getattr(alone, column), atol=1e-4)
+            changed += len(alone.changed)
+    assert not together
+    assert changed > fewest
+
+
+def test_forks_beyond_the_engines_rows_are_made_all_the_same():
+    path = REPOSITORY / "data" / "policies" / "M"
+    problems = load("minigsm", "validation", 5)
+
+    class Nth:
+        def __init__(self, n):
+            self.n = n
+
+        def rate(self, asked):
+            return [np.arange(len(candidates)) == self.n for *_, candidates in asked]
+
+    guides = {str(n): Nth(n) for n in range(4)}
+    walks = [Walk(name, trigger) for name in guides for trigger in (0.5, 0.9)]
+    found = []
+    for rows in (1, 64):
+        engine = load_engine(path, rows=rows)
+        prompts = encode_prompts(engine.tokenizer, problems)
+        requests = [(Request(ids, len(ids), 0, number), walks) for number, ids in enumerate(prompts)]
+        decoded = decode_together(engine, guides, requests, candidates=4, max_new_tokens=40)
+        found.append({(r.key, walk): guided.ids.tolist() for r, some in decoded for walk, guided in some.items()})
+    assert found[0] == found[1]
+    assert len(found[0]) == 5 * len(walks)
+    assert len({tuple(ids) for (number, _), ids in found[0].items() if number == 0}) > 2
+
+
+def test_a_walk_by_an_unknown_guide_is_an_error():
+    class Never:
+        def rate(self, asked):
+            raise AssertionError
+
+    engine = load_engine(REPOSITORY / "data" / "policies" / "M")
+    request = Request(np.array([1, 2], np.int32), 2, 0)
+    with pytest.raises(ValueError, match=r"walks by \['b'\], but the guides are \['a'\]"):
+        list(decode_together(engine, {"a": Never()}, [(request, [Walk("b", 0.5)])]))

@@ -15,8 +15,8 @@ import pytest
 import yaml
 from conftest import REPOSITORY, snakemake
 
-from asprm.profile import READS, Profile, parse
-from asprm.workflow import modules
+from asprm.run.code import modules
+from asprm.run.profile import READS, Profile, parse
 
 STAGES = [
     "policy",
@@ -69,7 +69,7 @@ shutil.copy(notebook, out)
 """
 SITE = """
 import sys
-from asprm.run import open_run
+from asprm.run.open import open_run
 page = open_run(sys.argv[2], "tvd", quiet=True).base / "site" / "index.html"
 page.parent.mkdir(parents=True, exist_ok=True)
 page.write_text("a page")
@@ -83,7 +83,7 @@ def notebook_path(project, stage):
 def write_notebook(project, stage, more=""):
     # Each toy notebook imports a module of its own name, which the package may lack by now: an empty one is added.
     source = (
-        f"import pyarrow as pa\nimport asprm.toy_{stage}\nfrom asprm.run import open_run\n"
+        f"import pyarrow as pa\nimport asprm.toy_{stage}\nfrom asprm.run.open import open_run\n"
         f"TABLE, TESTS = pa.table({{'x': [1]}}), {TESTS}\n"
         f"run = open_run(profile, '{stage}', quiet=True)\n{WRITES[stage]}\n{more}"
     )
@@ -313,7 +313,7 @@ def test_the_workflow_watches_every_section_that_a_notebook_reads(stage):
     module = REPOSITORY / "asprm" / f"{stage}.py"
     text = notebook_path(REPOSITORY, stage).read_text() + (module.read_text() if module.is_file() else "")
     used = set(re.findall(r"profile\.(\w+)\.", text)) & set(Profile.model_fields)
-    assert used <= set(READS[stage]), "name them in asprm.profile.READS"
+    assert used <= set(READS[stage]), "name them in asprm.run.profile.READS"
 
 
 def test_the_smoke_study_does_nothing_the_second_time(study):
@@ -400,9 +400,7 @@ def test_an_old_python_is_refused_clearly(tmp_path):
 
 
 def test_no_module_of_the_package_loads_torch_on_import():
-    code = (
-        "import sys, asprm, asprm.run, asprm.chunks, asprm.notebook, asprm.workflow; sys.exit('torch' in sys.modules)"
-    )
+    code = "import sys, asprm, asprm.run.open, asprm.run.chunks, asprm.workflow.notebook, asprm.run.code; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY).returncode == 0
 
 

@@ -7,7 +7,7 @@ import torch
 from tokenizers import Tokenizer, models
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedTokenizerFast
 
-from asprm.trainer import Example
+from asprm.reward.trainer import Example
 
 VOCABULARY, POSITIONS = 64, 128
 KINDS = {  # a backbone, and what it adds to the common configuration

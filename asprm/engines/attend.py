@@ -12,7 +12,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from asprm.engines.executor import Piece, additive_mask
+from asprm.engines.pieces import Piece, additive_mask
 from asprm.engines.rows import Rows
 
 _PADDED = 8192  # tokens that are read together, padding included, however little their lengths are alike

@@ -14,8 +14,8 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 import torch
 
-from asprm.engines import Completion, Request
 from asprm.engines.executor import Executor
+from asprm.engines.protocol import Completion, Request
 from asprm.engines.rows import Rows
 
 

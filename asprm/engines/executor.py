@@ -19,24 +19,11 @@ from transformers import PreTrainedModel
 from transformers.cache_utils import DynamicCache, DynamicLayer
 
 from asprm.engines.graphs import Graphs
+from asprm.engines.packed import reading_size
+from asprm.engines.pieces import Piece, additive_mask, packs
 from asprm.engines.rows import Rows, RowsCache, Shape
-from asprm.packed import reading_size
 
 _KEPT = 0.9  # of the accelerator's free memory, for the cache
-
-
-class Piece:
-    """What one row is to read: a chunk of ids that follows `start` tokens, then branches that follow the chunk.
-
-    ids, positions, columns: (Q,) of chunk and branches. Branches share one position, the first after the chunk, and lie
-    in columns of their own.
-    """
-
-    def __init__(self, row: int, start: int, chunk: np.ndarray, branches: np.ndarray) -> None:
-        self.row, self.start, self.chunk, self.branches = row, start, chunk, branches
-        self.ids = np.concatenate([chunk, branches])
-        self.columns = start + np.arange(len(self.ids))
-        self.positions = np.minimum(self.columns, start + len(chunk))
 
 
 class Executor:
@@ -199,73 +186,3 @@ class Executor:
             past_key_values=RowsCache(rows, rows_read, at, columns),
             use_cache=True,
         ).logits.float()
-
-
-def load_executor(model: PreTrainedModel) -> Executor:
-    """The fastest executor that can run `model`, checked on a few tokens against the model's plain forward.
-
-    ValueError: no executor gives what the plain forward gives, say because the model derives its positions from a
-    padding mask.
-    """
-    from asprm.engines.lean import LeanExecutor
-
-    executor = LeanExecutor(model) if LeanExecutor.supports(model) else Executor(model)
-    try:
-        error = _error(executor)
-    except (TypeError, ValueError, RuntimeError) as reason:
-        raise ValueError(f"executor: {_UNFIT.format(type(model).__name__)}") from reason
-    if not error < (1e-3 if executor.shape.dtype == torch.float32 else 0.1):
-        raise ValueError(f"executor: {_UNFIT.format(type(model).__name__)} (relative error {error:.1e})")
-    return executor
-
-
-_UNFIT = (
-    "{} does not give with a cache written in place what it gives without; expected a model that takes explicit "
-    "positions and four-dimensional masks"
-)
-
-
-@torch.inference_mode()
-def _error(executor: Executor) -> float:
-    """The largest difference between reading, then stepping, and a plain forward, relative to the largest output.
-
-    Of several tokens: a PRM's only output may be close to zero after one.
-    """
-    size = min(executor.positions, 16)
-    ids = np.arange(1, size + 1) % executor.config.vocab_size
-    plain = executor.model(torch.from_numpy(ids)[None].to(executor.device)).logits[0, size // 2 :].float()
-    rows = Rows(executor.shape)
-    rows.reserve(1, size)
-    executor.read(rows, [0], [0], [ids[: size // 2]])
-    found = torch.empty_like(plain)
-    for length in range(size // 2, size):
-        state = torch.tensor([[ids[length]], [length]], device=executor.device)
-        found[length - size // 2] = executor.step(rows, *state, np.array([length]))[0]
-    return float((found - plain).abs().max() / plain.abs().max().clamp(min=1e-6))
-
-
-def additive_mask(
-    positions: torch.Tensor, columns: torch.Tensor, visible: int, window: int, dtype: torch.dtype
-) -> torch.Tensor:
-    """(..., Q, visible): 0 where the token at `position`, stored in `column`, looks, else the least finite number.
-
-    It looks at its own column and at the columns before its position, at most `window` tokens back.
-    """
-    column = torch.arange(visible, device=positions.device)
-    position = positions[..., None]
-    seen = (column < position) & (column > position - window) | (column == columns[..., None])
-    mask = torch.zeros(seen.shape, dtype=dtype, device=positions.device)
-    return mask.masked_fill_(~seen, torch.finfo(dtype).min)
-
-
-def packs(sizes: Sequence[int], limit: int) -> list[list[int]]:
-    """Indices of consecutive items whose sizes together stay within `limit` (an item above it stands alone)."""
-    out: list[list[int]] = []
-    room = 0
-    for i, size in enumerate(sizes):
-        if not out or size > room:
-            out.append([])
-            room = limit
-        out[-1].append(i)
-        room -= size
-    return out

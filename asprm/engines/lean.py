@@ -16,8 +16,9 @@ from torch import nn
 from transformers import PreTrainedModel
 
 from asprm.engines.attend import alone, together
-from asprm.engines.executor import Executor, Piece, additive_mask
+from asprm.engines.executor import Executor
 from asprm.engines.linear import linear
+from asprm.engines.pieces import Piece, additive_mask
 from asprm.engines.rows import Rows
 
 _BLOCK = 16  # rows; on an accelerator one block of all rows, for the launches

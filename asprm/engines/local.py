@@ -19,17 +19,17 @@ import numpy as np
 import torch
 from transformers import AutoModelForCausalLM, PreTrainedModel, PreTrainedTokenizerBase
 
-from asprm.engines import Completion, Follow, Request, Sampling
 from asprm.engines.batch import Batch, Prefixes, int64
-from asprm.engines.executor import load_executor
+from asprm.engines.executors import load_executor
+from asprm.engines.protocol import Completion, Follow, Request, Sampling
 from asprm.engines.sampling import draw
-from asprm.models import load_tokenizer, load_weights
+from asprm.models.load import load_tokenizer, load_weights
 
 _PROMPT = 512  # tokens: of few problems' texts are more
 
 
 class LocalEngine:
-    """An `Engine` (see asprm.engines) over a transformers causal language model.
+    """An `Engine` (see asprm.engines.protocol) over a transformers causal language model.
 
     rows: requests decoded side by side, fewer where a GPU's memory holds fewer. executor: runs the model; guided
     decoding drives it directly.
@@ -60,7 +60,7 @@ class LocalEngine:
         dtype: str | torch.dtype | None = None,
         rows: int | None = None,
     ) -> LocalEngine:
-        """From a Hugging Face folder; see `asprm.engines.load_engine`."""
+        """From a Hugging Face folder; see `asprm.engines.load.load_engine`."""
         device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
         dtype = dtype or (torch.float32 if device.type == "cpu" else torch.bfloat16)
         model = load_weights(AutoModelForCausalLM, path, dtype=dtype, attn_implementation="sdpa").to(device)

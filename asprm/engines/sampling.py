@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import torch
 
-from asprm.engines import Sampling
+from asprm.engines.protocol import Sampling
 
 _NUCLEUS = 64  # tokens looked at first for top-p: sorting a whole vocabulary costs more than the model's step
 _GOLDEN = -7046029254386353131  # 0x9E3779B97F4A7C15, SplitMix64's increment

@@ -16,7 +16,7 @@ _SIGNS = {  # colour and shape: a verdict must not depend on colour alone
 
 @styled
 def directions(frame: pd.DataFrame) -> Plot:
-    """The paper's arrows with this run's differences and 95 % intervals, from `asprm.ledger.ledger`.
+    """The paper's arrows with this run's differences and 95 % intervals, from `asprm.claims.ledger`.
 
     The sign is turned so that to the right is where the paper's arrow points; "same" arrows are left out.
     """
@@ -47,7 +47,7 @@ def directions(frame: pd.DataFrame) -> Plot:
 
 @styled
 def label_cost_bars(frame: pd.DataFrame) -> Plot:
-    """Rollouts of each reward model's labels, as the paper counts them and as run, from `asprm.costs.cost_ledger`."""
+    """Rollouts of each reward model's labels, as the paper counts them and as run, from `asprm.results.costs.cost_ledger`."""
     rows = frame.iloc[::-1]
     plot, (ax,) = new_plot(1.0 + 0.5 * len(rows))
     y = np.arange(len(rows))

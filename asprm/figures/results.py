@@ -11,7 +11,6 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.ticker import NullLocator
 
-from asprm.align import visible
 from asprm.figures.base import (
     BLUE,
     GREEN,
@@ -29,10 +28,12 @@ from asprm.figures.base import (
     styled,
     table,
 )
+from asprm.models.align import visible
 from asprm.statistics import Interval
 
 if TYPE_CHECKING:
-    from asprm.guided import Decision
+    from asprm.tvd import Decision
+
 
 _LINES = {
     "pass@n": (GREEN, ":"),

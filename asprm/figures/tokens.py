@@ -12,7 +12,7 @@ from asprm.figures.base import BLUE, PALE, RED, Fragment, Plot, marked, new_plot
 
 @styled
 def token_bars(frame: pd.DataFrame) -> Plot:
-    """Shares of all tokens and of decision tokens by type or role, from `asprm.tokens.token_table`, with intervals."""
+    """Shares of all tokens and of decision tokens by type or role, from `asprm.token_types.mathematics.token_table`, with intervals."""
     by = frame.columns[0]
     rows = frame[frame["tokens"] > 0].sort_values("decision_share")
     plot, (ax,) = new_plot(0.9 + 0.42 * len(rows))
@@ -74,7 +74,7 @@ def types_beside_paper(frame: pd.DataFrame, paper: pd.DataFrame) -> Plot:
 
 
 def token_samples(frame: pd.DataFrame) -> Fragment:
-    """Decision tokens in their contexts (paper Tables 11 and 12), from `asprm.tokens.samples_by_type`, as HTML."""
+    """Decision tokens in their contexts (paper Tables 11 and 12), from `asprm.token_types.tables.samples_by_type`, as HTML."""
     rows = []
     for row in frame.itertuples():
         before, token, after = (escape(text.replace("\n", "⏎")) for text in (row.before, row.token, row.after))

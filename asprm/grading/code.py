@@ -23,7 +23,7 @@ from dataclasses import dataclass
 from itertools import islice
 
 from asprm.grading.sandbox import INSTALL, Limits, Sandbox, require_sandbox, sandbox_mode
-from asprm.problems.code import CodeProblem
+from asprm.problems.problem import CodeProblem
 
 OUTCOMES = ("passed", "failed", "error", "timeout", "memory", "no_code", "forbidden")
 JUDGE = Limits(cpu_seconds=60, wall_seconds=120.0, memory=2 << 30)

@@ -23,7 +23,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, TextIO
 
-from asprm.problems import Problem, rows
+from asprm.problems import rows
+from asprm.problems.problem import Problem
 
 DATA = "ASPRM_DATA"  # names local files of sets
 Place = str  # "test.jsonl:12": where a row stands

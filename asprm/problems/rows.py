@@ -9,8 +9,7 @@ from collections.abc import Callable
 
 from asprm.grading.math import extract_answer
 from asprm.grading.numbers import parse_number, tidy
-from asprm.problems import Problem
-from asprm.problems.code import CodeProblem, unpack
+from asprm.problems.problem import CodeProblem, Problem, unpack
 
 Convert = Callable[[dict, str], Problem]
 

@@ -1,0 +1,52 @@
+"""Executors: the fastest one that runs a model, checked against the model's plain forward before it is used."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from transformers import PreTrainedModel
+
+from asprm.engines.executor import Executor
+from asprm.engines.lean import LeanExecutor
+from asprm.engines.rows import Rows
+
+
+def load_executor(model: PreTrainedModel) -> Executor:
+    """The fastest executor that can run `model`, checked on a few tokens against the model's plain forward.
+
+    ValueError: no executor gives what the plain forward gives, say because the model derives its positions from a
+    padding mask.
+    """
+    executor = LeanExecutor(model) if LeanExecutor.supports(model) else Executor(model)
+    try:
+        error = _error(executor)
+    except (TypeError, ValueError, RuntimeError) as reason:
+        raise ValueError(f"executor: {_UNFIT.format(type(model).__name__)}") from reason
+    if not error < (1e-3 if executor.shape.dtype == torch.float32 else 0.1):
+        raise ValueError(f"executor: {_UNFIT.format(type(model).__name__)} (relative error {error:.1e})")
+    return executor
+
+
+_UNFIT = (
+    "{} does not give with a cache written in place what it gives without; expected a model that takes explicit "
+    "positions and four-dimensional masks"
+)
+
+
+@torch.inference_mode()
+def _error(executor: Executor) -> float:
+    """The largest difference between reading, then stepping, and a plain forward, relative to the largest output.
+
+    Of several tokens: a PRM's only output may be close to zero after one.
+    """
+    size = min(executor.positions, 16)
+    ids = np.arange(1, size + 1) % executor.config.vocab_size
+    plain = executor.model(torch.from_numpy(ids)[None].to(executor.device)).logits[0, size // 2 :].float()
+    rows = Rows(executor.shape)
+    rows.reserve(1, size)
+    executor.read(rows, [0], [0], [ids[: size // 2]])
+    found = torch.empty_like(plain)
+    for length in range(size // 2, size):
+        state = torch.tensor([[ids[length]], [length]], device=executor.device)
+        found[length - size // 2] = executor.step(rows, *state, np.array([length]))[0]
+    return float((found - plain).abs().max() / plain.abs().max().clamp(min=1e-6))

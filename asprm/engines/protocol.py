@@ -1,0 +1,96 @@
+"""Engines: they turn requests into completions (token ids and confidences), and know nothing of problems or steps.
+
+Everything is token ids. A request continues the first `start` ids of its context under a seed of its own, so that its
+tokens depend on (seed, context[:start], sampling) and not on what else is decoded beside it. Requests that share a
+context (the samples of one problem, the rollouts of all steps of one solution) make the engine read it once and fork.
+
+A confidence is the policy's softmax probability of the token it emitted, at temperature 1, in fp32, before top-p and
+top-k (paper §2).
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How tokens are drawn. `temperature` 0 is greedy decoding; `top_k` 0 and `top_p` 1 are off.
+
+    ValueError: temperature < 0, top_p outside (0, 1], top_k < 0, max_new_tokens < 1.
+    """
+
+    temperature: float = 1.0
+    top_p: float = 1.0
+    top_k: int = 0
+    max_new_tokens: int = 256
+
+    def __post_init__(self) -> None:
+        if not self.temperature >= 0:
+            raise ValueError(f"sampling: temperature is {self.temperature}, expected 0 (greedy) or more")
+        if not 0 < self.top_p <= 1:
+            raise ValueError(f"sampling: top_p is {self.top_p}, expected a share in (0, 1]; 1 turns it off")
+        if self.top_k < 0:
+            raise ValueError(f"sampling: top_k is {self.top_k}, expected 0 (off) or a number of tokens")
+        if self.max_new_tokens < 1:
+            raise ValueError(f"sampling: max_new_tokens is {self.max_new_tokens}, expected at least 1")
+
+
+@dataclass(frozen=True, eq=False)
+class Request:
+    """Continue `context[:start]`.
+
+    context: (L,) int32 ids. Requests whose contexts are the same array, or have equal ids, share one reading of it.
+    seed: the request's own generator. key: returned untouched.
+    """
+
+    context: np.ndarray
+    start: int
+    seed: int
+    key: Any = None
+
+
+@dataclass(frozen=True, eq=False)
+class Completion:
+    """What a request was continued with.
+
+    ids: (T,) int32, the end-of-text token included when the completion came to its end. confidences: (T,) float32 in
+    (0, 1]. finished: the last id is an end-of-text token (False: the length limit cut it off).
+    """
+
+    ids: np.ndarray
+    confidences: np.ndarray
+    finished: bool
+
+
+Follow = Callable[[Request, Completion], Iterable[Request] | None]
+
+
+class Engine(Protocol):
+    """What every engine offers; `tokenizer` is the policy's own."""
+
+    tokenizer: Any
+
+    def stream(
+        self, requests: Iterable[Request], sampling: Sampling, follow: Follow | None = None
+    ) -> Iterator[tuple[Request, Completion]]:
+        """Completions in the order in which they end; requests are pulled only when there is room for them.
+
+        follow: called with each completion, returns further requests, which go to the front of the queue.
+        """
+        ...
+
+    def generate(self, requests: Sequence[Request], sampling: Sampling) -> list[Completion]:
+        """The completions in the order of the requests."""
+        ...
+
+
+def request_seed(*parts: object) -> int:
+    """A 63-bit seed from what identifies a request: the same for ever, whatever else is sampled."""
+    text = "/".join(map(str, parts))
+    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest()) >> 1

@@ -1,0 +1,1 @@
+"""What a profile would cost before it is run."""

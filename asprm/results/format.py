@@ -1,0 +1,30 @@
+"""Format: how numbers are written, the same on every page, in every notebook and in every figure."""
+
+from __future__ import annotations
+
+PERCENT = "{:.1%}"  # for a pandas Styler
+
+
+def percent(share: float) -> str:
+    """A share in [0, 1] as "82.2 %"."""
+    return f"{100 * share:.1f} %"
+
+
+def points(difference: float) -> str:
+    """A difference of shares as "+3.1", in percentage points, with a true minus sign."""
+    return f"{100 * difference:+.1f}".replace("-", "\N{MINUS SIGN}")
+
+
+def interval(low: float, high: float) -> str:
+    """The interval of a difference of shares as "+0.4 to +5.9", in percentage points."""
+    return f"{points(low)} to {points(high)}"
+
+
+def p_value(p: float) -> str:
+    """A p-value as "< .001" or ".042"."""
+    return "< .001" if p < 0.001 else f"{p:.3f}".removeprefix("0")
+
+
+def number(value: float) -> str:
+    """A number of a table: two decimals, or none from a thousand on."""
+    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.2f}"

@@ -1,0 +1,1 @@
+"""Process reward models: training, scoring, published ones, guides."""

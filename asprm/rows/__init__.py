@@ -1,0 +1,1 @@
+"""Users' own rows: JSON Lines in and out, what each command adds, export."""

@@ -1,0 +1,1 @@
+"""A run and its folder: parameters, profile, artifacts, provenance, chunks, progress."""

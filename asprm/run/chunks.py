@@ -1,0 +1,268 @@
+"""Chunks: long stages in pieces that are saved as they finish, so that a killed job resumes where it was.
+
+They stay when all are there: a stage that is executed again, because its notebook's text or a figure has changed, say,
+takes them as they are. What they depend on is in the name of their folder: the settings, the inputs, the versions of
+the libraries, and the code.
+
+Knows items, a function and a folder: no model, no stage.
+"""
+
+import hashlib
+import inspect
+import json
+import multiprocessing
+import os
+import shutil
+import signal
+import sys
+import threading
+import time
+import uuid
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from asprm import STARTED
+from asprm.run.artifacts import atomic
+from asprm.run.code import fingerprint, modules
+from asprm.run.progress import log, progress
+from asprm.run.provenance import Kept, versions
+
+_PROCESS = uuid.uuid4().hex
+_DIGITS = 16  # of the name of a place
+_KEPT_KEYS = 2  # whose results stay: those in use, and the ones before
+_SECONDS = b"seconds"  # what a chunk took, in its file's metadata
+
+
+class ChunkError(RuntimeError):
+    """One chunk failed; the finished ones are kept."""
+
+
+def map_chunks(
+    function: Callable[[Any, Any], pa.Table],
+    items: Sequence[Any],
+    *,
+    size: int,
+    folder: Path,
+    key: Mapping[str, Any],
+    setup: Callable[[], Any] | None = None,
+    workers: int = 1,
+    label: str = "",
+    kept: Kept | None = None,
+) -> Iterator[pa.Table]:
+    """`function(chunk, state)` for each chunk of `size` items: one table per chunk, in order.
+
+    setup: makes `state` (a loaded model, say), once in each process and only where a chunk is missing; None without.
+    workers: 1 computes in this process, more in spawned ones with one torch thread each, in which case `function` and
+    `setup` must be importable (functions of a module, or functools.partial of them).
+    key: all that the tables depend on besides the items' number and `size`, and code and libraries (`place_of`):
+    settings, seeds, digests of inputs. Each table is saved in a folder of its own key below `folder`; one that is there
+    already is not computed again, and is counted in `kept`. When all are there, those of other keys are removed.
+    ChunkError: `function` or `setup` failed, or a worker died; chunks that were running are finished and kept first.
+    KeyboardInterrupt stops the workers; the chunks that are finished stay.
+    """
+    if size < 1 or workers < 1:
+        raise ValueError(f"{label}: size = {size} and workers = {workers} must be at least 1")
+    if workers > 1:
+        _check_importable(function, setup, label)
+    place = place_of(folder, {"key": dict(key), "items": len(items), "size": size}, function, setup)
+    starts = range(0, len(items), size)
+    chunks = [_Chunk(place / f"{n:05d}.parquet", i, items[i : i + size]) for n, i in enumerate(starts)]
+    return _stream(function, setup, chunks, workers, label, kept)
+
+
+def place_of(folder: Path, key: Mapping[str, Any], *functions: Callable | None) -> Path:
+    """The folder below `folder` for what the functions make: another one for any other key, code or library.
+
+    Code is the functions' modules with all modules of asprm that these import, however indirectly.
+    """
+    code = [_code(function) for function in functions if function is not None]
+    return folder / _digest({"key": dict(key), "code": code, "versions": versions()})
+
+
+def forget_others(place: Path) -> None:
+    """Remove results of other settings or other code beside `place`, but for the newest: a change that is taken back
+    costs nothing. `make clean-work` removes all.
+    """
+    others = [path for path in place.parent.glob("[0-9a-f]" * _DIGITS) if path != place]
+    for other in sorted(others, key=_changed, reverse=True)[_KEPT_KEYS - 1 :]:
+        shutil.rmtree(other, ignore_errors=True)
+
+
+def _changed(path: Path) -> float:
+    try:
+        return path.stat().st_mtime
+    except FileNotFoundError:  # another run was faster
+        return 0.0
+
+
+class _Chunk:
+    def __init__(self, path: Path, start: int, items: Sequence[Any]):
+        self.path, self.start, self.items, self.seconds = path, start, items, 0.0
+
+    def load(self) -> pa.Table | None:
+        """The saved table; None if there is none, or a damaged one."""
+        try:
+            table = pq.read_table(self.path, page_checksum_verification=True)
+            self.seconds = float(table.schema.metadata[_SECONDS])
+            return table.replace_schema_metadata(None)
+        except FileNotFoundError:
+            return None
+        except (pa.ArrowException, OSError, ValueError, KeyError, TypeError) as error:
+            log(f"{self.path} is damaged and computed again ({error})")
+            self.path.unlink()
+            return None
+
+    def failed(self, label: str, error: Exception) -> ChunkError:
+        what = "its process died; was memory short?" if isinstance(error, BrokenProcessPool) else repr(error)
+        last = self.start + len(self.items) - 1
+        return ChunkError(
+            f"{label}: chunk {int(self.path.stem)} (items {self.start} to {last}) failed: {what}\n"
+            f"  finished chunks are kept in {self.path.parent}; run again to compute only the others"
+        )
+
+
+def _stream(
+    function: Any, setup: Any, chunks: list[_Chunk], workers: int, label: str, kept: Kept | None
+) -> Iterator[pa.Table]:
+    missing = [chunk for chunk in chunks if not chunk.path.exists()]
+    new = set(missing)
+    if len(missing) < len(chunks) and (missing or kept is not None):
+        log(f"{label}: {len(chunks) - len(missing)} of {len(chunks)} chunks are there already")
+    spawned = workers > 1 and missing
+    with _in_processes(function, setup, missing, workers) if spawned else _in_process(function, setup) as compute:
+        for chunk in progress(chunks, label=label):
+            table = chunk.load()
+            if kept is not None and table is not None and chunk not in new:
+                kept.chunks, kept.seconds = kept.chunks + 1, kept.seconds + chunk.seconds
+            for _ in range(2):  # again if another run has removed it meanwhile
+                if table is None:
+                    try:
+                        compute(chunk)
+                    except Exception as error:
+                        raise chunk.failed(label, error) from error
+                    table = chunk.load()
+            if table is None:
+                raise chunk.failed(label, OSError("what was computed could not be read back, twice"))
+            yield table
+    if chunks:
+        forget_others(chunks[0].path.parent)
+
+
+@contextmanager
+def _in_process(function: Any, setup: Any) -> Iterator[Callable[[_Chunk], None]]:
+    worker = _Worker(function, setup)
+    yield lambda chunk: worker.compute(chunk.items, chunk.path)
+
+
+@contextmanager
+def _in_processes(function: Any, setup: Any, chunks: list[_Chunk], workers: int) -> Iterator[Callable[[_Chunk], None]]:
+    """Start computing all `chunks`; the yielded function waits for one of them."""
+    others = set(multiprocessing.active_children())
+    spawn = multiprocessing.get_context("spawn")
+    pool = ProcessPoolExecutor(workers, mp_context=spawn, initializer=_start, initargs=(function, setup))
+    try:
+        futures = {chunk.path: pool.submit(_compute, chunk.items, chunk.path) for chunk in chunks}
+        # A chunk that was saved but proves damaged, or is gone, is not among the futures.
+        yield lambda chunk: (futures.pop(chunk.path, None) or pool.submit(_compute, chunk.items, chunk.path)).result()
+    except Exception:
+        raise  # leaving by shutdown below: what is running finishes and is saved
+    except BaseException:  # interrupted, or the consumer wants no more
+        for process in set(multiprocessing.active_children()) - others:
+            process.terminate()
+        raise
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+class _Worker:
+    """What computes chunks in one process: `setup` runs before the first."""
+
+    def __init__(self, function: Any, setup: Any):
+        self.function, self.setup, self.ready, self.state = function, setup, False, None
+
+    def compute(self, items: Sequence[Any], path: Path) -> None:
+        if not self.ready:
+            self.state, self.ready = self.setup() if self.setup else None, True
+        start = time.monotonic()
+        table = self.function(items, self.state)
+        seconds = str(round(time.monotonic() - start, 3))
+        with atomic(path) as temporary:
+            pq.write_table(
+                table.replace_schema_metadata({_SECONDS: seconds}),
+                temporary,
+                compression="zstd",
+                write_page_checksum=True,
+            )
+
+
+_worker: _Worker
+
+
+def _start(function: Any, setup: Any) -> None:
+    """Runs first in each spawned process."""
+    global _worker
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # an interrupt is the parent's to handle
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    os.environ |= {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}
+    _worker = _Worker(function, setup)
+
+
+def _compute(items: Sequence[Any], path: Path) -> None:
+    if torch := sys.modules.get("torch"):
+        torch.set_num_threads(1)  # the variables above come too late if unpickling `function` imported torch
+    _worker.compute(items, path)
+
+
+def _end_with_parent() -> None:
+    """A parent that is killed cannot end its workers: they would compute on, and hold its memory."""
+    parent = multiprocessing.parent_process()
+    if parent:
+        parent.join()
+        os._exit(1)
+
+
+def _check_importable(function: Any, setup: Any, label: str) -> None:
+    for given in (function, setup):
+        inner = given
+        while hasattr(inner, "func"):  # functools.partial
+            inner = inner.func
+        name = getattr(inner, "__qualname__", type(inner).__qualname__)
+        if getattr(inner, "__module__", None) == "__main__" or "<locals>" in name:
+            raise ValueError(
+                f"{label}: {name} is defined in a notebook, a script or another function, where worker "
+                "processes cannot import it\n  move it to a module, or use workers=1"
+            )
+
+
+def _code(function: Any) -> list[str]:
+    """Digests of the files that the function's results depend on, its module's first."""
+    while hasattr(function, "func"):  # functools.partial
+        function = function.func
+    owner = function if hasattr(function, "__module__") else type(function)
+    file = getattr(sys.modules.get(owner.__module__), "__file__", None)
+    if not file:  # a notebook's own function, say
+        try:
+            return [hashlib.sha256(inspect.getsource(owner).encode()).hexdigest()]
+        except (OSError, TypeError):
+            return [_PROCESS]
+    files = [Path(file), *modules(Path(file))]
+    found = [fingerprint(path) for path in files]
+    # Moved and copied files keep an old time of modification.
+    if max(max(state.st_mtime, state.st_ctime) for state in map(os.stat, files)) > STARTED:
+        found.append(_PROCESS)  # this process may have imported what stood there before
+    return found
+
+
+def _digest(key: Mapping[str, Any]) -> str:
+    try:
+        text = json.dumps(key, sort_keys=True, allow_nan=False)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"key: expected plain numbers, texts, lists and mappings ({error})") from None
+    return hashlib.sha256(text.encode()).hexdigest()[:_DIGITS]

@@ -1,0 +1,99 @@
+"""Code: which files of the package a notebook or module depends on, and whether what they do has changed.
+
+The Snakefile names the files as inputs; chunks are keyed by their fingerprints. Reads source text; imports nothing of it.
+"""
+
+import ast
+import hashlib
+import json
+from functools import cache
+from pathlib import Path
+
+from asprm import REPOSITORY
+
+
+def modules(start: Path, root: Path = REPOSITORY) -> list[Path]:
+    """The files of the package `root/asprm` that a notebook or module imports, however indirectly, sorted.
+
+    Imports inside functions count too. A source that is not there or does not parse imports nothing: whoever runs it
+    tells why.
+    """
+    found: set[Path] = set()
+    waiting = [start]
+    while waiting:
+        new = set(_imports(waiting.pop(), root)) - found
+        found |= new
+        waiting += new
+    return sorted(found)
+
+
+def fingerprint(file: Path) -> str:
+    """A digest of what the module does: comments, docstrings and formatting do not count. Hexadecimal text."""
+    state = file.stat()
+    return _fingerprint(file, state.st_mtime_ns, state.st_size)
+
+
+@cache
+def _fingerprint(file: Path, changed: int, size: int) -> str:
+    tree = ast.parse(file.read_text(encoding="utf-8"))
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+            node.body = [one for one in node.body if not _is_docstring(one)] or [ast.Pass()]
+    return hashlib.sha256(ast.dump(tree).encode()).hexdigest()
+
+
+def _is_docstring(node: ast.stmt) -> bool:
+    """Whether the statement is nothing but a text, as docstrings are, of attributes too."""
+    return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
+
+
+@cache
+def _imports(file: Path, root: Path) -> tuple[Path, ...]:
+    found: set[Path] = set()
+    for source in _sources(file):
+        try:
+            nodes = list(ast.walk(ast.parse(source)))
+        except SyntaxError:
+            continue
+        for node in nodes:
+            if isinstance(node, ast.Import):
+                for name in node.names:
+                    found |= _files(name.name, root)
+            elif isinstance(node, ast.ImportFrom):
+                module = _absolute(node, file, root)
+                found |= _files(module, root)
+                for name in node.names:
+                    found |= _files(f"{module}.{name.name}", root)
+    return tuple(found)
+
+
+def _sources(file: Path) -> list[str]:
+    """The module's text, or one text per code cell without IPython's own lines."""
+    if not file.is_file():
+        return []
+    text = file.read_text(encoding="utf-8")
+    if file.suffix != ".ipynb":
+        return [text]
+    cells = [cell["source"] for cell in json.loads(text)["cells"] if cell["cell_type"] == "code"]
+    joined = [source if isinstance(source, str) else "".join(source) for source in cells]
+    return ["\n".join(line for line in source.splitlines() if not line.startswith(("%", "!"))) for source in joined]
+
+
+def _absolute(node: ast.ImportFrom, file: Path, root: Path) -> str:
+    """The module that `from … import` names, with the dots of a relative import resolved."""
+    if not node.level:
+        return node.module or ""
+    if not file.is_relative_to(root):  # of another package
+        return ""
+    package = file.relative_to(root).parts[: -node.level]
+    return ".".join([*package, *([node.module] if node.module else [])])
+
+
+def _files(module: str, root: Path) -> set[Path]:
+    """The file of a module of asprm and the `__init__` of the packages around it; nothing for any other name."""
+    parts = module.split(".")
+    if parts[0] != "asprm":
+        return set()
+    packages = [root.joinpath(*parts[:n], "__init__.py") for n in range(1, len(parts) + 1)]
+    candidates = [*packages, root.joinpath(*parts).with_suffix(".py")]
+    return {path for path in candidates if path.is_file()}

@@ -1,0 +1,1 @@
+"""The site: pages, includes, pictures, checks. The study does not need it."""

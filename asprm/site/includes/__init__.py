@@ -1,0 +1,1 @@
+"""Tables and numbers that the prose pages show, made from a run's artifacts."""

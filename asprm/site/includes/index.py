@@ -1,0 +1,46 @@
+"""Includes: the tables and numbers that the prose pages show, made from a run's artifacts and never typed by hand.
+
+Each function returns Markdown for one `{include} generated/<name>.md` of a page in `book/`. They read the profile, the
+manifests and the tables of a finished run, and compute only what `asprm.statistics` does in one call.
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from asprm.run.open import Run
+from asprm.site.includes import performance, problems, provenance, results, settings, verification
+from asprm.site.own_pages import own_pages
+
+INCLUDES: dict[str, Callable[[Run], str]] = {
+    "headline": results.headline,
+    "overview": results.overview,
+    "tally": results.tally,
+    "picture": results.picture,
+    "families": problems.families,
+    "examples": problems.examples,
+    "misconceptions": problems.misconceptions,
+    "profiles": settings.profiles,
+    "settings": settings.settings,
+    "reward_models": settings.reward_models,
+    "deviations": settings.deviations,
+    "provenance": provenance.provenance,
+    "artifacts": provenance.artifacts,
+    "promises": performance.promises,
+    "gpu": performance.gpu,
+    "stage_seconds": performance.stage_seconds,
+    "verification_held": verification.verification_held,
+    "verification_graders": verification.verification_graders,
+    "verification_disagreements": verification.verification_disagreements,
+    "verification_programs": verification.verification_programs,
+    "verification_types": verification.verification_types,
+    "verification_made": verification.verification_made,
+}
+
+
+def write_includes(run: Run, folder: Path) -> None:
+    """Write every include into `folder`. MissingArtifact: the run has not finished the stage that an include shows."""
+    folder.mkdir(parents=True)
+    for name, make in INCLUDES.items():
+        (folder / f"{name}.md").write_text(make(run), encoding="utf-8")
+    for name, text in own_pages(run).items():
+        (folder / f"{name}.md").write_text(text, encoding="utf-8")

@@ -1,0 +1,98 @@
+"""Tables: counts of tokens and decision tokens by type, with intervals over problems."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Iterable, Sequence
+
+import numpy as np
+import pandas as pd
+from numpy.typing import ArrayLike, NDArray
+
+from asprm import statistics as s
+
+
+def first_characters(text: str, char_ends: ArrayLike) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+    """(T,) the first visible character of each token, its start where it has none; and whether it holds a newline."""
+    ends = np.asarray(char_ends, np.int64)
+    if len(ends) and (ends[-1] != len(text) or (np.diff(ends, prepend=0) < 0).any()):
+        raise ValueError(f"char_ends must rise to the length of the text, {len(text)}; they end at {ends[-1]}")
+    starts = np.concatenate([[0], ends[:-1]])
+    visible = np.array([i for i, c in enumerate(text) if not c.isspace()] + [len(text)])
+    first = visible[np.searchsorted(visible, starts)]
+    newlines = np.array([i for i, c in enumerate(text) if c == "\n"], np.int64)
+    return np.where(first < ends, first, starts), np.searchsorted(newlines, ends) > np.searchsorted(newlines, starts)
+
+
+def samples_by_type(
+    texts: Sequence[str],
+    char_ends: Sequence[ArrayLike],
+    confidences: Sequence[ArrayLike],
+    tau: float,
+    names: Sequence[str],
+    classify: Callable[[str, ArrayLike], NDArray[np.int8]],
+    *,
+    seed: int = 0,
+    before: int = 40,
+    after: int = 20,
+) -> pd.DataFrame:
+    """One decision token (confidence < tau) of each type in its context, drawn by the seed (paper Tables 11 and 12).
+
+    names: the types in the order of the classes that `classify` gives to a text's tokens. Columns: type, confidence,
+    and the text before, of and after the token. A type without a decision token has no row.
+    """
+    found: dict[int, tuple[float, str, str, str]] = {}
+    for i in np.random.default_rng(seed).permutation(len(texts)):
+        below = np.flatnonzero(np.asarray(confidences[i]) < tau)
+        if not len(below):
+            continue
+        text, ends = texts[i], np.asarray(char_ends[i])
+        classes = classify(text, ends)
+        for t in below:
+            start = int(ends[t - 1]) if t else 0
+            if int(classes[t]) not in found and ends[t] > start:
+                context = text[max(0, start - before) : start], text[start : ends[t]], text[ends[t] :][:after]
+                found[int(classes[t])] = float(confidences[i][t]), *context
+        if len(found) == len(names):
+            break
+    rows = [(name, *found[k]) for k, name in enumerate(names) if k in found]
+    return pd.DataFrame(rows, columns=["type", "confidence", "before", "token", "after"])
+
+
+def tabulate(
+    by: str,
+    names: Sequence[str],
+    classes: Iterable[NDArray[np.integer]],
+    confidences: Iterable[ArrayLike],
+    problem: Iterable[Hashable],
+    tau: float,
+    *,
+    only: Sequence[str] | None = None,
+    resamples: int = 2000,
+    seed: int = 0,
+) -> pd.DataFrame:
+    """The table of `token_table` from classes (T,), indices in `names`, of each solution's tokens.
+
+    only: the names that have a row; the shares are of their tokens. By default all.
+    """
+    counts: dict[Hashable, NDArray[np.int64]] = {}
+    for kinds, confidence, name in zip(classes, confidences, problem, strict=True):
+        low = np.asarray(confidence) < tau
+        if len(low) != len(kinds):
+            raise ValueError(f"a solution of problem {name!r} has {len(kinds)} offsets and {len(low)} confidences")
+        count = counts.setdefault(name, np.zeros((2, len(names)), np.int64))
+        count[0] += np.bincount(kinds, minlength=len(names))
+        count[1] += np.bincount(kinds[low], minlength=len(names))
+    if not counts:
+        raise ValueError("no solutions: nothing to count")
+    rows = [names.index(name) for name in only or names]
+    every, decisions = np.stack(list(counts.values()), axis=1)[:, :, rows]  # (P, names) each
+    columns = {by: [names[row] for row in rows], "tokens": every.sum(0), "decision_tokens": decisions.sum(0)}
+    shares = {
+        "share": (every, every.sum(1)),
+        "decision_share": (decisions, decisions.sum(1)),
+        "rate": (decisions, every),
+    }
+    for column, (top, bottom) in shares.items():
+        value, low, high = s.bootstrap_ratio(top, bottom, resamples=resamples, seed=seed)
+        columns |= {column: value, f"{column}_low": low, f"{column}_high": high}
+    return pd.DataFrame(columns)

@@ -1,0 +1,1 @@
+"""Execution of notebooks: module discovery, fork server, papermill."""

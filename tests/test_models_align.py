@@ -1,0 +1,78 @@
+"""Character ends of tokens, against the tokenizer's own decoding of every prefix."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from small_tokenizers import byte_level_tokenizer, sentence_piece_tokenizer
+
+from asprm.models.align import Speller, carry, same_tokens
+
+
+@pytest.fixture(scope="module")
+def byte_level():
+    return byte_level_tokenizer()
+
+
+@pytest.fixture(scope="module")
+def sentence_piece():
+    return sentence_piece_tokenizer()
+
+
+@given(text=st.text(alphabet=st.sampled_from("ab 12+=\n€ëЖ🍎"), max_size=30))
+def test_char_ends_are_those_of_decoded_prefixes(byte_level, text):
+    spell = Speller(byte_level)
+    ids = [*byte_level(text)["input_ids"], byte_level.eos_token_id]
+    spelled, ends = spell(ids)
+    assert spelled == text
+    assert ends.tolist() == spell._prefix_ends(ids, text).tolist()
+
+
+def test_a_character_of_several_tokens_belongs_to_the_last_of_them(byte_level):
+    ids = byte_level("a€b")["input_ids"]
+    assert len(ids) == 5
+    assert Speller(byte_level)(ids)[1].tolist() == [1, 1, 1, 2, 3]
+
+
+def test_bytes_that_are_no_text_fall_back_on_decoded_prefixes(byte_level):
+    euro, a = byte_level("€")["input_ids"], byte_level("a")["input_ids"]
+    text, ends = Speller(byte_level)([*a, euro[1], *a])
+    assert text == "a\ufffda"
+    assert ends.tolist() == [1, 2, 3]
+
+
+def test_sentence_pieces_lose_their_leading_space(sentence_piece):
+    ids = [*sentence_piece("The answer Zoë 12")["input_ids"], sentence_piece.eos_token_id]
+    spell = Speller(sentence_piece)
+    text, ends = spell(ids)
+    assert text == "The answer Zoë 12"
+    assert ends.tolist() == spell._prefix_ends(ids, text).tolist()
+    assert ends[0] == 3
+
+
+@given(text=st.text(alphabet=st.sampled_from("ab 12+=\nThe"), min_size=1, max_size=30), data=st.data())
+def test_ends_that_are_carried_to_the_same_tokenizer_stay_where_they_are(byte_level, text, data):
+    ids = byte_level(text)["input_ids"]
+    char_ends = Speller(byte_level)(ids)[1]
+    inner = data.draw(st.sets(st.integers(0, len(ids) - 1)))
+    ends = np.array(sorted(inner | {len(ids) - 1})) + 1
+    carried, found = carry(text, char_ends[ends - 1], byte_level, finished=False)
+    assert carried.tolist() == ids
+    assert found.tolist() == ends.tolist()
+    carried, found = carry(text, char_ends[ends - 1], byte_level, finished=True)
+    assert carried.tolist() == [*ids, byte_level.eos_token_id]
+    assert found.tolist() == [*ends[:-1], len(ids) + 1]
+
+
+@given(text=st.text(alphabet=st.sampled_from("abenoswThi Z125"), min_size=1, max_size=30), data=st.data())
+def test_a_carried_step_holds_its_last_character_and_as_little_more_as_can_be(byte_level, text, data):
+    place = data.draw(st.integers(1, len(text)))
+    ids, [end] = carry(text, [place], byte_level, finished=False)
+    ends = Speller(byte_level)(ids)[1]
+    assert ends[end - 1] >= place
+    assert end == 1 or ends[end - 2] < place or place == len(text)
+
+
+def test_tokenizers_are_told_apart(byte_level, sentence_piece):
+    assert same_tokens(byte_level, byte_level_tokenizer())
+    assert not same_tokens(byte_level, sentence_piece)

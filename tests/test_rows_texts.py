@@ -1,0 +1,112 @@
+"""Rows of text meet tokenizers: what is encoded spells the text, and steps keep their places under another one."""
+
+import numpy as np
+import pytest
+from small_tokenizers import byte_level_tokenizer, sentence_piece_tokenizer
+
+from asprm.models.align import Speller
+from asprm.problems.problem import CodeProblem
+from asprm.rows.texts import Encoder, problem_of, read_template, verdicts
+
+TEMPLATE = "Q: {problem} {x}\nA:"
+TEXTS = ["So has 12 = 5 + 7", "The answer is 12", "ë€ − 🍎", "a\nb"]
+
+
+@pytest.mark.parametrize("text", TEXTS)
+def test_a_solution_is_spelled_by_its_ids_and_ends_with_the_end_of_text(text):
+    encoder = Encoder(byte_level_tokenizer(), template=TEMPLATE)
+    ids, char_ends = encoder.solution({"problem": "p", "solution": text})
+    assert encoder.tokenizer.decode(ids, skip_special_tokens=True) == text
+    assert ids[-1] == encoder.tokenizer.eos_token_id
+    assert char_ends[-1] == len(text)
+    unfinished, _ = encoder.solution({"problem": "p", "solution": text, "finished": False})
+    assert np.array_equal(unfinished, ids[:-1])
+
+
+def test_a_prompt_is_made_by_the_rows_template_then_the_commands_then_the_tokenizers():
+    tokenizer = byte_level_tokenizer()
+    tokenizer.chat_template = "{{ messages[0]['content'] }}!"
+    for template, row, text in (
+        (None, {}, "p{}!"),
+        (TEMPLATE, {}, "Q: p{} {x}\nA:"),
+        (TEMPLATE, {"template": "<{problem}>"}, "<p{}>"),
+    ):
+        ids = Encoder(tokenizer, template=template).prompt(row | {"problem": "p{}"})
+        assert tokenizer.decode(ids) == text
+
+
+def test_a_model_without_a_template_needs_one():
+    with pytest.raises(ValueError, match="--template 'Question"):
+        Encoder(byte_level_tokenizer())
+
+
+def test_templates_come_from_the_command_line_or_a_file(tmp_path):
+    assert read_template(None) is None
+    assert read_template("Q {problem}\\nA") == "Q {problem}\nA"
+    (tmp_path / "t").write_text("say {problem}")
+    assert read_template(str(tmp_path / "t")) == "say {problem}"
+    (tmp_path / "t").write_text("say it")
+    for wrong in (str(tmp_path / "t"), "Question: {q}"):
+        with pytest.raises(ValueError, match="where the problem goes"):
+            read_template(wrong)
+
+
+def test_steps_keep_their_ids_under_the_same_tokenizer_and_their_places_under_another():
+    mine, other = byte_level_tokenizer(), sentence_piece_tokenizer()
+    text = "The wise show no answer 12 so i win 5 shown"
+    ids, char_ends = Encoder(mine, template=TEMPLATE).solution({"problem": "p", "solution": text})
+    ends = np.array([3, 9, 10, len(ids)])
+    row = {"problem": "p", "solution": text, "ids": ids.tolist(), "ends": ends.tolist()}
+    row["char_ends"] = char_ends[ends - 1].tolist()
+    kept = Encoder(mine, template=TEMPLATE).steps(row)
+    assert np.array_equal(kept[0], ids)
+    assert np.array_equal(kept[1], ends)
+
+    moved, places = Encoder(other, template=TEMPLATE).steps(row)
+    spelled, moved_ends = Speller(other)(moved)
+    assert spelled == text
+    assert places[-1] == len(moved)
+    for place, end in zip(places[:-1], row["char_ends"][:-1], strict=True):  # the token holds the step's last character
+        assert (moved_ends[place - 2] if place > 1 else 0) < end <= moved_ends[place - 1]
+
+
+@pytest.mark.parametrize(
+    ("row", "words"),
+    [
+        ({"solution": "12", "char_ends": [2]}, "no field 'problem'"),
+        ({"problem": "p"}, "no field 'solution'"),
+        ({"problem": "p", "solution": "12", "char_ends": [1]}, "ends at character 1, but the solution has 2"),
+        ({"problem": "p", "solution": "12", "char_ends": [2, 1]}, "rising"),
+        ({"problem": "p", "solution": "12", "char_ends": ["a"]}, "rising"),
+        ({"problem": "p", "solution": "12", "char_ends": []}, "rising"),
+        ({"problem": "p", "solution": "12"}, "no field 'char_ends'"),
+        ({"problem": "p", "solution": "The " * 30, "char_ends": [120]}, "the model reads 40"),
+        ({"problem": "The " * 30, "solution": "1", "char_ends": [1]}, "its prompt has"),
+        ({"problem": "p", "solution": "", "char_ends": [0], "finished": False}, "empty"),
+    ],
+)
+def test_what_is_wrong_with_a_row_is_said(row, words):
+    with pytest.raises(ValueError, match=words):
+        Encoder(byte_level_tokenizer(), template=TEMPLATE, positions=40).steps(row)
+
+
+def test_a_text_that_the_tokenizer_loses_is_refused():
+    with pytest.raises(ValueError, match="does not spell the solution back"):
+        Encoder(byte_level_tokenizer(), template=TEMPLATE).solution({"problem": "p", "solution": "a</s>b"})
+
+
+def test_problems_have_an_answer_or_a_test():
+    assert problem_of({"problem": "2 + 3?", "answer": 5}).answer == "5"
+    code = problem_of({"problem": "p", "test": "def check(f): assert f(1) == 2", "entry_point": "f"})
+    assert isinstance(code, CodeProblem)
+    with pytest.raises(ValueError, match="nothing tells right from wrong"):
+        problem_of({"problem": "p"})
+
+
+def test_verdicts_come_in_the_order_of_the_rows():
+    code = {"problem": "add one", "test": "def check(f):\n    assert f(1) == 2", "entry_point": "f"}
+    math = {"problem": "2 + 3?", "answer": "5"}
+    texts = ["The answer is: 5.0", "```python\ndef f(x):\n    return x + 1\n```", "no idea", "```python\nf = abs\n```"]
+    found = verdicts([(text, problem_of(row)) for text, row in zip(texts, [math, code, math, code], strict=True)])
+    assert [one["correct"] for one in found] == [True, True, False, False]
+    assert [one.get("outcome") for one in found] == [None, "passed", None, "failed"]

@@ -1,0 +1,343 @@
+import functools
+import http.server
+import json
+import shutil
+import threading
+from collections import defaultdict
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+
+from asprm import REPOSITORY
+from asprm.site import build as site
+from asprm.site.build import SiteError, build_site, chapters, executed
+from asprm.site.check import check_site
+
+# --- the checks -------------------------------------------------------------------------------------------------------
+
+
+def faults(folder: Path, body: str, **files: str) -> list[str]:
+    """What is wrong with a site of one page with this body (and more files, by name)."""
+    (folder / "a.html").write_text(f"<!DOCTYPE html><html><body>{body}</body></html>", encoding="utf-8")
+    for name, text in files.items():
+        (folder / name.replace("_", ".")).write_text(text, encoding="utf-8")
+    return [fault.what for fault in check_site(folder)]
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        '<script src="https://example.org/a.js"></script>',
+        '<script src="//example.org/a.js"></script>',
+        '<script>load("https://example.org/widget.js?v=1")</script>',
+        '<link rel="stylesheet" href="https://example.org/a.css">',
+        '<link rel="preload" as="font" href="https://example.org/a.woff2">',
+        '<img alt="a cat" src="http://example.org/cat.png">',
+        '<img alt="a cat" src="b.html" srcset="b.html 1x, https://example.org/cat.png 2x">',
+        '<iframe src="https://example.org"></iframe>',
+        '<svg><use href="https://example.org/a.svg#x"/></svg>',
+        '<p style="background: url(https://example.org/a.png)">',
+        "<style>@import 'https://example.org/a.css';</style>",
+    ],
+)
+def test_an_outside_asset_is_a_fault(tmp_path, body):
+    found = faults(tmp_path, body, b_html="")
+    assert len(found) == 1
+    assert "example.org" in found[0]
+
+
+def test_an_outside_asset_in_a_style_sheet_is_a_fault(tmp_path):
+    assert "example.org" in faults(tmp_path, "", a_css='@font-face { src: url("https://example.org/a.woff") }')[0]
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        '<div class="output traceback highlight-ipythontb"><pre>x</pre></div>',
+        "<pre>Traceback (most recent call last):\n  File ...</pre>",
+    ],
+)
+def test_a_traceback_is_a_fault(tmp_path, body):
+    assert any("traceback" in fault for fault in faults(tmp_path, body))
+
+
+@pytest.mark.parametrize("alt", ["", 'alt=""', 'alt="../_images/b.png"', 'alt="b.png"'])
+def test_an_image_without_words_is_a_fault(tmp_path, alt):
+    # Sphinx fills a missing text with the file's path, which tells a listener nothing.
+    found = faults(tmp_path, f'<img src="b.png" {alt}>', b_png="")
+    assert len(found) == 1
+    assert "alt text" in found[0]
+
+
+def test_a_drawing_without_a_name_is_a_fault(tmp_path):
+    assert faults(tmp_path, '<svg role="img"></svg>') == ['<svg role="img"> has no aria-label']
+
+
+@pytest.mark.parametrize(
+    ("body", "words"),
+    [
+        ('<a href="missing.html">x</a>', "no such file"),
+        ('<a href="b.html#missing">x</a>', "no such anchor"),
+        ('<a href="#missing">x</a>', "no such anchor"),
+        ('<img alt="a cat" src="missing.png">', "no such file"),
+        ('<script src="missing.js"></script>', "no such file"),
+        ('<a href="../outside.html">x</a>', "no such file"),
+        ('<a href="/b.html">x</a>', "make it relative"),
+        ('<a href="file:///b.html">x</a>', "make it relative"),
+    ],
+)
+def test_a_dangling_reference_is_a_fault(tmp_path, body, words):
+    folder = tmp_path / "site"
+    folder.mkdir()
+    (tmp_path / "outside.html").touch()
+    found = faults(folder, body, b_html="")
+    assert len(found) == 1
+    assert words in found[0]
+
+
+def test_a_clean_page_has_no_fault(tmp_path):
+    body = """
+      <a href="https://example.org/page">elsewhere</a> <a href="mailto:a@example.org">mail</a> <a href="#top">up</a>
+      <h1 id="here">x</h1> <a href="#here">x</a> <a href="b.html#there%20too">x</a> <a href="b.html?x=1">x</a>
+      <img alt="A cat that sleeps." src="b.png"> <img alt="" role="presentation" src="b.png">
+      <img alt="A dot." src="data:image/png;base64,AAAA"> <svg role="img" aria-label="a line"></svg>
+      <script>const page = "https://example.org/page";</script>
+      <link rel="canonical" href="https://example.org/"> <link rel="next" href="b.html">
+    """
+    assert faults(tmp_path, body, b_html='<h2 id="there too">x</h2>', b_png="") == []
+
+
+def test_the_themes_templates_are_no_pages(tmp_path):
+    (tmp_path / "_static").mkdir()
+    (tmp_path / "_static" / "macros.html").write_text('<a href="{{ pathto(x) }}">x</a>')
+    assert faults(tmp_path, "") == []
+
+
+def test_a_folder_without_pages_is_a_fault(tmp_path):
+    assert check_site(tmp_path)[0].what.startswith("no pages")
+
+
+# --- from a run to a site ---------------------------------------------------------------------------------------------
+
+
+def notebook(path: Path, *outputs: dict) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    cell = {"cell_type": "code", "source": "", "metadata": {}, "execution_count": 1, "outputs": list(outputs)}
+    path.write_text(json.dumps({"cells": [cell], "metadata": {}, "nbformat": 4, "nbformat_minor": 5}))
+    return path
+
+
+def test_the_executed_notebook_is_found(tmp_path):
+    path = notebook(
+        tmp_path / "notebooks" / "03_threshold.ipynb", {"output_type": "stream", "name": "stdout", "text": ""}
+    )
+    assert executed(tmp_path, "notebooks/03_threshold") == path
+
+
+def test_a_missing_notebook_is_named_with_the_command_that_makes_it(tmp_path):
+    with pytest.raises(SiteError, match=r"03_threshold.ipynb has not been executed(.|\n)*PROFILE=smoke make study"):
+        executed(tmp_path / "smoke", "notebooks/03_threshold")
+
+
+def test_a_notebook_with_an_error_is_refused(tmp_path):
+    error = {"output_type": "error", "ename": "ValueError", "evalue": "no tokens", "traceback": []}
+    notebook(tmp_path / "notebooks" / "03_threshold.ipynb", error)
+    with pytest.raises(SiteError, match=r"cell 1 of .* failed: ValueError: no tokens"):
+        executed(tmp_path, "notebooks/03_threshold")
+
+
+def test_a_truncated_notebook_is_refused(tmp_path):
+    path = notebook(tmp_path / "notebooks" / "03_threshold.ipynb")
+    path.write_text(path.read_text()[:20])
+    with pytest.raises(SiteError, match="is not a notebook"):
+        executed(tmp_path, "notebooks/03_threshold")
+
+
+def test_chapters_are_all_pages_of_the_table_of_contents(tmp_path):
+    toc = tmp_path / "_toc.yml"
+    toc.write_text(
+        "format: jb-book\nroot: a\nparts:\n- chapters:\n  - file: b\n    sections:\n    - file: c\n  - file: d\n"
+    )
+    assert chapters(toc) == ["a", "b", "c", "d"]
+
+
+def test_another_policys_copy_is_a_section_with_labels_of_its_own():
+    figure = {"mystnb": {"figure": {"name": "fig-x", "caption": "A figure."}}}
+    cells = [
+        {
+            "cell_type": "markdown",
+            "metadata": {},
+            "source": ["(ch-x)=\n", "# Why?\n", "\n", "See {ref}`ch-x`, {ref}`ch-y`."],
+        },
+        {"cell_type": "code", "metadata": figure, "source": "x", "outputs": []},
+        {"cell_type": "markdown", "metadata": {}, "source": "In {numref}`fig-x` and {numref}`that <fig-x>`."},
+        {"cell_type": "markdown", "metadata": {}, "source": ":::{exercise}\n:label: ex-x\nDo.\n:::"},
+        {"cell_type": "markdown", "metadata": {}, "source": ":::{solution} ex-x\nDone.\n:::"},
+    ]
+    first, code, last = site.as_section({"cells": cells, "nbformat": 4}, "L")["cells"]
+    assert first["source"] == "(ch-x-L)=\n# Why? (policy L)\n\nSee {ref}`ch-x-L`, {ref}`ch-y`."
+    assert code["metadata"]["mystnb"]["figure"]["name"] == "fig-x-L"
+    assert last["source"] == "In {numref}`fig-x-L` and {numref}`that <fig-x-L>`."
+
+
+@pytest.fixture
+def small_book(tmp_path, monkeypatch):
+    """A source of one page, and a study without artifacts in which it is built."""
+    monkeypatch.setenv("ASPRM_HOME", str(tmp_path / "study"))
+    monkeypatch.setattr(site, "write_includes", lambda run, folder: folder.mkdir())
+    source = tmp_path / "source"
+    (source / "book").mkdir(parents=True)
+    (source / "_config.yml").write_text(
+        "title: Small\nsphinx: {config: {extensions: [myst_nb, sphinx_external_toc]}}\n"
+    )
+    (source / "_toc.yml").write_text("format: jb-book\nroot: book/index\n")
+    (source / "book" / "index.md").write_text("# Small\n\nFirst.\n")
+    return source
+
+
+def test_a_failed_build_leaves_the_old_site(small_book, monkeypatch):
+    built = small_book / "built"
+
+    def render(_: Path) -> Path:
+        shutil.rmtree(built, ignore_errors=True)
+        built.mkdir()
+        shutil.copy(small_book / "book" / "index.md", built / "index.html")
+        return built
+
+    monkeypatch.setattr(site, "render", render)
+    (small_book / "book" / "index.md").write_text("First.")
+    page = build_site("smoke", source=small_book)
+    (small_book / "book" / "index.md").write_text('Second. <a href="gone.html">x</a>')
+    with pytest.raises(SiteError, match=r"dangling reference gone.html(.|\n)*the old site is untouched"):
+        build_site("smoke", source=small_book)
+    assert page.read_text() == "First."
+    (small_book / "book" / "index.md").write_text("Third.")
+    assert build_site("smoke", source=small_book).read_text() == "Third."
+
+
+def test_a_warning_of_jupyter_book_is_an_error_that_names_the_page(small_book):
+    (small_book / "book" / "index.md").write_text("# Small\n\n{ref}`nowhere`\n")
+    with pytest.raises(SiteError, match=r"index.md:3(.|\n)*nowhere(.|\n)*build.log"):
+        build_site("smoke", source=small_book)
+
+
+def test_an_unknown_profile_is_an_error_message_not_a_traceback(capsys):
+    assert site.main(["--profile", "smok"]) == 1
+    assert "did you mean 'smoke'?" in capsys.readouterr().err
+
+
+# --- the built site ---------------------------------------------------------------------------------------------------
+
+BROWSER_ARGUMENTS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+
+
+@pytest.fixture(scope="module")
+def built(study) -> Path:
+    """The folder of the smoke study's site."""
+    return study / "data" / "runs" / "smoke" / "site"
+
+
+def pages_of(folder: Path) -> list[str]:
+    names = [path.relative_to(folder).as_posix() for path in sorted(folder.rglob("*.html"))]
+    return [name for name in names if not name.startswith("_static/")]
+
+
+def test_the_built_site_has_no_fault(built):
+    assert check_site(built) == []
+
+
+def test_every_chapter_is_in_the_site(built):
+    names = pages_of(built)
+    assert "index.html" in names
+    assert all(f"{chapter}.html" in names for chapter in chapters(REPOSITORY / "_toc.yml"))
+
+
+def test_the_headline_is_this_runs(built):
+    rows = pq.read_table(built.parent / "best_of_n" / "ASPRM-M" / "M-minigsm.parquet").to_pylist()
+    candidates = defaultdict(list)
+    for row in rows:
+        candidates[row["problem"]].append((min(row["scores"]), row["correct"]))
+    share = 0.0
+    for scored in candidates.values():
+        best = max(score for score, _ in scored)
+        winners = [correct for score, correct in scored if score == best]
+        share += sum(winners) / len(winners) / len(candidates)
+    text = (built / "book" / "index.html").read_text(encoding="utf-8")
+    assert f"<strong>{100 * share:.1f} %</strong>" in text
+    assert "trained from scratch on synthetic" in text
+
+
+def test_the_site_loads_mathematics_from_itself(built):
+    assert "mathjax/es5/tex-mml-chtml.js" in (built / "book" / "method.html").read_text(encoding="utf-8")
+    assert (built / "_static" / "mathjax" / "es5" / "tex-mml-chtml.js").is_file()
+
+
+@pytest.fixture(scope="module")
+def address(built):
+    """Where the site is served, on this machine only."""
+
+    class Quiet(http.server.SimpleHTTPRequestHandler):
+        def log_message(self, *_):
+            pass
+
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Quiet, directory=built))
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+    server.server_close()
+
+
+@pytest.fixture(scope="module")
+def browser():
+    chromium = shutil.which("chromium")
+    if chromium is None:
+        pytest.skip("no chromium on this machine: apt-get install chromium")
+    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    with playwright.sync_playwright() as driver:
+        browser = driver.chromium.launch(executable_path=chromium, args=BROWSER_ARGUMENTS)
+        yield browser
+        browser.close()
+
+
+@pytest.mark.parametrize(("width", "height"), [(1280, 900), (390, 844)], ids=["desktop", "phone"])
+def test_every_page_opens_without_error(built, address, browser, width, height):
+    wrong = []
+    view = browser.new_page(viewport={"width": width, "height": height})
+    view.on("console", lambda m: m.type == "error" and wrong.append(f"{view.url}: console: {m.text}"))
+    view.on("pageerror", lambda e: "THEBE_JS_URL" not in str(e) and wrong.append(f"{view.url}: error: {e}"))
+    # The first page leads on to the next one, which stops what it was still loading.
+    view.on("requestfailed", lambda r: "ABORTED" in (r.failure or "") or wrong.append(f"{view.url}: failed: {r.url}"))
+    view.on("response", lambda r: r.status >= 400 and wrong.append(f"{view.url}: status {r.status}: {r.url}"))
+    view.on(
+        "request", lambda r: r.url.startswith((address, "data:")) or wrong.append(f"{view.url}: asks outside: {r.url}")
+    )
+    for name in pages_of(built):
+        view.goto(f"{address}/{name}", wait_until="load")
+        view.wait_for_function("window.MathJax?.startup?.promise ? MathJax.startup.promise.then(() => true) : true")
+        formulas, rendered, failed, overflow = view.evaluate(
+            """() => ['.math', '.math > mjx-container', 'mjx-merror'].map(s => document.querySelectorAll(s).length)
+                .concat(document.documentElement.scrollWidth - window.innerWidth)"""
+        )
+        if rendered < formulas or failed:
+            wrong.append(f"{name}: {rendered} of {formulas} formulas rendered, {failed} with an error")
+        if overflow > 0:
+            wrong.append(f"{name}: {overflow} px wider than the page")
+    view.close()
+    assert wrong == []
+
+
+@pytest.mark.parametrize(("width", "height"), [(1280, 720), (390, 844)], ids=["desktop", "phone"])
+def test_the_first_screen_says_that_the_models_are_small_and_the_problems_synthetic(address, browser, width, height):
+    view = browser.new_page(viewport={"width": width, "height": height})
+    view.goto(f"{address}/book/index.html")
+    box = view.get_by_text("small language models trained from scratch on synthetic word problems").bounding_box()
+    view.close()
+    assert box["y"] + box["height"] < height

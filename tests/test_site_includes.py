@@ -1,0 +1,149 @@
+import json
+
+import yaml
+
+from asprm import REPOSITORY
+from asprm.claims import VERDICTS
+from asprm.problems import sets
+from asprm.problems.load import title
+from asprm.run.names import METHODS
+from asprm.run.open import open_run
+from asprm.run.profile import load_profile
+from asprm.site.includes import performance
+from asprm.site.includes.performance import meets, promises, stage_seconds
+from asprm.site.includes.provenance import manifests, seconds_of
+from asprm.site.includes.results import ASPECTS, overview, tally
+from asprm.site.includes.settings import ENDS, HOLDS, KINDS, deviations, reward_models, settings
+from asprm.site.includes.tables import interval, p_value, percent, table
+
+
+def test_a_table_escapes_what_would_break_it():
+    assert table(["a", "b"], [("x|y", 1.25), ("two\nlines", 12345)], numbers=[1]).splitlines() == [
+        "| a | b |",
+        "| --- | ---: |",
+        "| x\\|y | 1.2 |",
+        "| two<br>lines | 12,345 |",
+    ]
+
+
+def test_numbers_read_as_people_write_them():
+    assert percent(0.5) == "50.0 %"
+    assert interval(-0.012, 0.5) == "−1.2 to +50.0"
+    assert [p_value(p) for p in (0.0004, 0.0321, 1.0)] == ["< .001", "= .032", "= 1.000"]
+
+
+def test_every_setting_of_a_profile_is_explained():
+    profile = load_profile("smoke")
+    page = settings(type("Run", (), {"profile": profile}))
+    for name, section in profile.model_dump(include={"sample", "threshold", "tvd"}).items():
+        assert all(f"`{name}.{key}`" in page for key in section)
+
+
+def test_every_deviation_is_complete():
+    entries = yaml.safe_load((REPOSITORY / "data" / "paper" / "deviations.yml").read_text())
+    assert all(set(e) == {"id", "kind", "title", "paper", "here", "effect"} for e in entries)
+    assert all(e["kind"] in KINDS for e in entries)
+    assert len({e["id"] for e in entries}) == len(entries)
+
+
+def test_numbers_in_deviations_come_from_the_profile():
+    profile = load_profile("smoke")
+    page = deviations(open_run("smoke", stage="claims", quiet=True))
+    assert f"N up to {profile.sample.candidates}." in page
+    assert "{" not in page
+
+
+def test_deviations_of_small_policies_and_problems_are_those_of_runs_that_have_them():
+    made_here, of_the_hub = (deviations(open_run(name, stage="claims", quiet=True)) for name in ("smoke", "paper"))
+    left_out = [one for one in HOLDS if f"(dev-{one})=" not in of_the_hub]
+    assert left_out == list(HOLDS)
+    assert all(f"(dev-{one})=" in made_here for one in HOLDS)
+    assert KINDS["scale"] in made_here
+    assert KINDS["scale"] not in of_the_hub
+    assert KINDS["release"] in of_the_hub
+    entries = yaml.safe_load((REPOSITORY / "data" / "paper" / "deviations.yml").read_text())
+    assert set(HOLDS) <= {entry["id"] for entry in entries}
+
+
+def test_the_tally_shows_every_verdict_by_symbol_and_word_and_says_when_there_is_none(tmp_path):
+    run = type("Run", (), {"base": tmp_path})
+    assert "not been held against" in tally(run)
+    by = dict.fromkeys(ASPECTS, 0)
+    verdicts = {verdict: by | {"arrow": number} for number, verdict in enumerate(VERDICTS)}
+    (tmp_path / "claims").mkdir()
+    counts = {"verdicts": verdicts, "claims": 10, "others": {}, "own_sample_too_small": 3}
+    (tmp_path / "claims/tally.json").write_text(json.dumps(counts))
+    page = tally(run)
+    for number, (verdict, symbol) in enumerate(VERDICTS.items()):
+        assert f"| {symbol} {verdict} | {number} | 0 | 0 | 0 |" in page
+    assert "Of 10 claims" in page
+
+
+def test_a_missed_target_is_marked_on_each_machine(monkeypatch, tmp_path):
+    assert [meets(x, "≥ 3") for x in (2.99, 3.0)] == [False, True]
+    assert [meets(x, "≤ 1.3") for x in (1.31, 1.3)] == [False, True]
+    assert meets(5.0, "—") is None
+    rows = [
+        {"promise": name, "against": against, "ratio": ratio, "low": 1.0, "high": 1445.0, "target": target}
+        | {"repeats": 5, "command": "python benchmarks/x.py", "machine": machine}
+        for name, against, ratio, target, machine in (
+            ("first", "another, batch 32", 4.0, "≥ 3", "A, 2 cores"),
+            ("free", "another", 2.0, "—", "A, 2 cores"),
+            ("first", "another, batch 64", 2.996, "≥ 3", "B, 4 cores"),
+        )
+    ]
+    (tmp_path / "benchmarks/results").mkdir(parents=True)
+    (tmp_path / "benchmarks/results/latest.json").write_text(json.dumps(rows))
+    monkeypatch.setattr(performance, "REPOSITORY", tmp_path)
+    page = promises(None)
+    assert "| promise | A | B | target |" in page
+    # 2.996 would seem to be met if it were rounded.
+    assert "| first, *against* another | 4 (1 to 1,445) ✓ | 2.996 (1 to 1,445) ✗ | ≥ 3 |" in page
+    assert "| free, *against* another | 2 (1 to 1,445) |  | — |" in page
+    assert "on A, 2 cores; B, 4 cores." in page
+
+
+def test_a_gpu_is_shown_with_its_limits_and_its_absence_said(monkeypatch, tmp_path):
+    monkeypatch.setattr(performance, "REPOSITORY", tmp_path)
+    assert "Not measured" in performance.gpu(None)
+    row = {"model": "7B", "what": "rollouts", "unit": "tokens/s", "value": 15210.0, "low": 14950.0, "high": 15300.0}
+    found = {"gpu": "a card", "torch": "2.11.0", "command": "python benchmarks/gpu.py", "bytes_per_second": 3.01e12}
+    found |= {
+        "operations_per_second": 7.9e14,
+        "rows": [row | {"limit": 30000.0, "share of limit": 0.507, "repeats": 3}],
+    }
+    (tmp_path / "benchmarks/results").mkdir(parents=True)
+    (tmp_path / "benchmarks/results/gpu.json").write_text(json.dumps(found))
+    page = performance.gpu(None)
+    assert "| 7B | rollouts | 15,210 | 14,950 to 15,300 | tokens/s | 30,000 | 51 % |" in page
+    assert "one a card, torch 2.11.0" in page
+    assert "3.01 TB/s" in page
+    assert "790 TFLOP/s" in page
+
+
+def test_seconds_of_what_was_taken_over_are_counted_and_told(tmp_path, monkeypatch):
+    monkeypatch.setenv("ASPRM_HOME", str(tmp_path))
+    run = open_run("smoke", stage="sample", quiet=True)
+    run.write_json("sample/M/own", {})
+    assert "again" not in stage_seconds(run)
+    run.kept.seconds = 1234.5
+    run.write_json("sample/M/own", {})
+    assert seconds_of(manifests(run))["sample"] >= 1234.5
+    assert "Notebooks of sample were executed again" in stage_seconds(run)
+
+
+def test_every_reward_model_is_described_in_words():
+    page = reward_models(open_run("tiny", stage="claims", quiet=True))
+    assert "| ER-PRM-L | L | L, line breaks, entropy labels | line breaks |" in page
+    assert "| C+M | D | D, decision tokens; M, decision tokens, as many solutions of each | decision tokens |" in page
+    assert set(ENDS) == set(METHODS)
+
+
+def test_the_overview_has_every_policy_and_test_set(study, monkeypatch):
+    monkeypatch.setenv("ASPRM_HOME", str(study))
+    run = open_run("smoke", stage="claims", quiet=True)
+    rows = [line.split(" | ") for line in overview(run).splitlines() if line.startswith("| ")][2:]
+    sets = [f"| {policy}: {title(name)}" for policy, one in run.profile.policies.items()
+            for name in sets.test_sets(run.profile, one.domain)]  # fmt: skip
+    assert [row[0] for row in rows] == sets
+    assert all("%" in row[1] and "%<br>" in row[2] and "%<br>" in row[3] for row in rows)
