@@ -15,8 +15,8 @@ SOURCE = Path(workflow.basedir)
 sys.path.insert(0, str(SOURCE))
 from asprm.best_of_n import rated_sets
 from asprm.problems.sets import knows_truth, test_sets
-from asprm.run import code
-from asprm.run.names import Method
+from asprm.run import code, names
+from asprm.run.names import Method, Training
 from asprm.run.sections import ProfileError
 from asprm.run.profile import load_profile
 from asprm.workflow import forkserver
@@ -73,18 +73,25 @@ def executed(chapter, policy=None):
     return f"{RUN}/notebooks/{chapter}{f'-{policy}' if policy else ''}.ipynb"
 
 
-def tables(*names):
-    """Artifacts of this run; a model folder goes by its manifest."""
-    return [f"{RUN}/{name}" for name in names]
+def tables(*artifacts):
+    return [f"{RUN}/{name}.parquet" for name in artifacts]
+
+
+def files(*artifacts):
+    return [f"{RUN}/{name}.json" for name in artifacts]
+
+
+def folders(*artifacts):
+    """Models go by their manifests."""
+    return [f"{RUN}/{name}.manifest.json" for name in artifacts]
 
 
 def weights(*policies):
     """Their files: those that come with the study, those made here, or none if they live on the hub."""
     if PROFILE.policy.retrain:
-        return tables(*(f"policy/{policy}.manifest.json" for policy in policies))
-    folders = [SOURCE / PROFILE.policies[policy].path for policy in policies]
-    files = (file for folder in folders for file in folder.glob("*"))
-    return source(*sorted(file for file in files if file.suffix in {".json", ".safetensors", ".jinja"}))
+        return folders(*map(names.policy_weights, policies))
+    shipped = [file for policy in policies for file in (SOURCE / PROFILE.policies[policy].path).glob("*")]
+    return source(*sorted(file for file in shipped if file.suffix in {".json", ".safetensors", ".jinja"}))
 
 
 def tests(policy):
@@ -95,7 +102,7 @@ def urgency(stage, policy):
     """Priority of a job: the earlier stage first, and of one stage the policy that takes longest, or for whose reward
     models most of the scoring waits.
     """
-    models = trained(*PROFILE.trained_on(policy))
+    models = trainings(*PROFILE.trained_on(policy))
     estimates = [Method.parse(method).estimate or PROFILE.rollout.estimate for method in PROFILE.methods(policy)]
     work = {
         "labels": len(estimates) + 100 * sum(one != "hard" for one in estimates),  # other labels need every rollout
@@ -106,44 +113,48 @@ def urgency(stage, policy):
     return 1000 * (len(work) - list(work).index(stage)) + work[stage]
 
 
-def samples(policy, sets, *kinds):
-    return tables(*(f"sample/{policy}/{name}{kind}.parquet" for name in sets for kind in kinds))
+def samples(policy, *sets):
+    return tables(*(names.samples(policy, one) for one in sets))
 
 
-def splits(policy):
-    return dict.fromkeys(Method.parse(method).split for method in PROFILE.methods(policy))
+def greedy(policy, *sets):
+    return tables(*(names.greedy_samples(policy, one) for one in sets))
 
 
-def trained(*names):
-    return [artifact for name in names for artifact in PROFILE.seeds_of(name)]
+def threshold(policy):
+    return files(names.threshold(policy))
 
 
-def made(*artifacts):
-    """Those reward models that are made here go by their manifests; published ones are not."""
-    own = [name for name in artifacts if not PROFILE.reward_models[name.partition("@")[0]].published]
-    return tables(*(f"prm/{name}.manifest.json" for name in own))
+def step_ends(policy):
+    splits = dict.fromkeys(Method.parse(method).split for method in PROFILE.methods(policy))
+    return tables(*(names.step_ends(policy, split) for split in splits))
 
 
-def labelled(policy):
-    """Where steps end, and their labels, by every method."""
-    return tables(*(f"split/{policy}/{name}.parquet" for name in splits(policy)),
-                  *(f"rollout/{policy}/{method}.parquet" for method in PROFILE.methods(policy)))
+def labels(policy):
+    return tables(*(names.labels(policy, method) for method in PROFILE.methods(policy)))
 
 
-def tokens(policy):
+def trainings(*reward_models):
+    return [training for name in reward_models for training in PROFILE.seeds_of(name)]
+
+
+def trained(*artifacts):
+    """Those reward models that are trained here; published ones are no files of this run."""
+    own = [name for name in artifacts if not PROFILE.reward_models[Training.parse(name).reward_model].published]
+    return folders(*map(names.reward_model, own))
+
+
+def token_tables(policy):
     code = PROFILE.policies[policy].domain == "code"
-    return [f"tokens/{policy}.parquet", *([f"tokens/{policy}-place.parquet"] if code else [])]
+    return tables(names.token_types(policy), *([names.token_places(policy)] if code else []))
 
 
 def data_of(policy):
     """What the reward models trained with the policy learn from: labels, and the samples of whoever wrote them."""
-    labels = sorted({table for name in PROFILE.trained_on(policy) for table in PROFILE.reward_models[name].data})
-    writers = sorted({table.partition("/")[0] for table in labels})
-    return tables(*(f"rollout/{table}.parquet" for table in labels)) + samples_of_training(writers)
-
-
-def samples_of_training(policies):
-    return [path for policy in policies for path in samples(policy, ["train"], "")]
+    learned = {table for name in PROFILE.trained_on(policy) for table in PROFILE.reward_models[name].tables}
+    rows = sorted(names.labels(table.policy, table.method) for table in learned)
+    writers = sorted({table.policy for table in learned})
+    return tables(*rows) + [path for writer in writers for path in samples(writer, "train")]
 
 
 def raters(policy):
@@ -153,25 +164,20 @@ def raters(policy):
 
 def scored(policy):
     """Tables of Best-of-N: one table per reward model and set stands for those at other places."""
-    sets = {name: rated_sets(PROFILE, name, policy) for name in raters(policy)}
-    return tables(*(f"best_of_n/{name}/{policy}-{one}.parquet" for name in sets for one in sets[name]))
+    return tables(*(names.scores(prm, policy, one) for prm in raters(policy) for one in rated_sets(PROFILE, prm, policy)))
 
 
 def guided(policy):
-    names = PROFILE.tvd.guide[policy]
-    decoded = [f"{name}/{policy}-{one}.parquet" for name in names for one in ("validation", *tests(policy))]
-    return tables(*(f"tvd/{name}/{policy}.json" for name in names), *(f"tvd/{name}" for name in decoded))
+    prms = PROFILE.tvd.guide[policy]
+    sets = ("validation", *tests(policy))
+    return files(*(names.trigger(prm, policy) for prm in prms)) + tables(
+        *(names.guided(prm, policy, one) for prm in prms for one in sets))
 
 
-def decision(policy):
-    """The decision that Figure 3 shows, by the reward model that the chapter looks at."""
-    return tables(f"tvd/ASPRM-{policy}/{policy}-decision.json")
-
-
-TRUTH = ["entry", "labels", "first-error", "interventions"]
+TRUTHS = [policy for policy in POLICIES if knows_truth(PROFILE, policy)]
 CHAPTERS = [executed(chapter) for chapter in ALONE]
 CHAPTERS += [executed(chapter, policy) for chapter in BY_POLICY for policy in POLICIES]
-CHAPTERS += [executed("11_truth", policy) for policy in POLICIES if knows_truth(PROFILE, policy)]
+CHAPTERS += [executed("11_truth", policy) for policy in TRUTHS]
 
 
 onstart:
@@ -184,7 +190,7 @@ rule all:
     default_target: True
 
 
-# Priorities 2 and 1: what waits for nothing later, then the longest of the last ones. No core is idle at the end.
+# Priority 2: jobs that no other one waits for. Priority 1: the longest of the last jobs, so that no core idles at the end.
 rule policy:
     input: nb=notebook("01_policy"), code=modules("01_policy"), weights=[] if PROFILE.policy.retrain else weights(*POLICIES)
     output: nb=executed("01_policy"), model=weights(*POLICIES) if PROFILE.policy.retrain else []
@@ -199,8 +205,8 @@ for policy in POLICIES:
     rule:
         name: f"sample_{policy}"
         input: nb=notebook("02_sample"), code=modules("02_sample"), weights=weights(policy)
-        output: nb=executed("02_sample", policy), tables=samples(policy, ["train"], "")
-                + samples(policy, ["validation", *tests(policy)], "", "-greedy")
+        output: nb=executed("02_sample", policy), tables=samples(policy, "train", "validation", *tests(policy)),
+                greedy=greedy(policy, "validation", *tests(policy))
         params: reads("sample"), policy=policy
         threads: HEAVY
         priority: urgency("labels", policy)
@@ -209,8 +215,8 @@ for policy in POLICIES:
 
     rule:
         name: f"threshold_{policy}"
-        input: nb=notebook("03_threshold"), code=modules("03_threshold"), tables=samples(policy, ["train"], "")
-        output: nb=executed("03_threshold", policy), table=tables(f"threshold/{policy}.json")
+        input: nb=notebook("03_threshold"), code=modules("03_threshold"), tables=samples(policy, "train")
+        output: nb=executed("03_threshold", policy), table=threshold(policy)
         params: reads("threshold"), policy=policy
         priority: urgency("labels", policy)
         shell: OF_POLICY
@@ -219,8 +225,8 @@ for policy in POLICIES:
     rule:
         name: f"split_{policy}"
         input: nb=notebook("04_split"), code=modules("04_split"), weights=weights(policy),
-               tables=samples(policy, ["train"], "") + tables(f"threshold/{policy}.json")
-        output: nb=executed("04_split", policy), tables=tables(*(f"split/{policy}/{s}.parquet" for s in splits(policy)))
+               tables=samples(policy, "train") + threshold(policy)
+        output: nb=executed("04_split", policy), tables=step_ends(policy)
         params: reads("split"), policy=policy
         priority: urgency("labels", policy)
         shell: OF_POLICY
@@ -229,9 +235,8 @@ for policy in POLICIES:
     rule:
         name: f"rollout_{policy}"
         input: nb=notebook("05_rollout"), code=modules("05_rollout"), weights=weights(policy),
-               tables=samples(policy, ["train"], "") + tables(*(f"split/{policy}/{s}.parquet" for s in splits(policy)))
-        output: nb=executed("05_rollout", policy),
-                tables=tables(*(f"rollout/{policy}/{method}.parquet" for method in PROFILE.methods(policy)))
+               tables=samples(policy, "train") + step_ends(policy)
+        output: nb=executed("05_rollout", policy), tables=labels(policy)
         params: reads("rollout"), policy=policy
         threads: HEAVY
         priority: urgency("labels", policy)
@@ -242,9 +247,8 @@ for policy in POLICIES:
         name: f"prm_{policy}"
         input: nb=notebook("06_prm"), code=modules("06_prm"), tables=data_of(policy),
                weights=weights(*{policy, *(PROFILE.reward_models[name].base for name in PROFILE.trained_on(policy))})
-        output: nb=executed("06_prm", policy),
-                models=tables(*(f"prm/{name}{end}" for name in trained(*PROFILE.trained_on(policy))
-                                for end in (".manifest.json", "-log.parquet")))
+        output: nb=executed("06_prm", policy), models=trained(*trainings(*PROFILE.trained_on(policy))),
+                logs=tables(*map(names.training_log, trainings(*PROFILE.trained_on(policy))))
         params: reads("prm"), policy=policy
         threads: HEAVY
         priority: urgency("prm", policy)
@@ -254,8 +258,8 @@ for policy in POLICIES:
     rule:
         name: f"best_of_n_{policy}"
         input: nb=notebook("07_best_of_n"), code=modules("07_best_of_n"), weights=weights(policy),
-               tables=samples(policy, ["validation", *tests(policy)], "", "-greedy") + tables(f"threshold/{policy}.json")
-                      + made(*raters(policy))
+               tables=samples(policy, "validation", *tests(policy)) + greedy(policy, "validation", *tests(policy))
+                      + threshold(policy) + trained(*raters(policy))
         output: nb=executed("07_best_of_n", policy), tables=scored(policy)
         params: reads("best_of_n"), policy=policy
         threads: HEAVY
@@ -266,8 +270,9 @@ for policy in POLICIES:
     rule:
         name: f"tvd_{policy}"
         input: nb=notebook("08_tvd"), code=modules("08_tvd"), weights=weights(policy),
-               tables=samples(policy, ["validation", *tests(policy)], "-greedy") + made(*PROFILE.tvd.guide[policy])
-        output: nb=executed("08_tvd", policy), tables=guided(policy) + decision(policy)
+               tables=greedy(policy, "validation", *tests(policy)) + trained(*PROFILE.tvd.guide[policy])
+        output: nb=executed("08_tvd", policy), tables=guided(policy),
+                decision=files(names.decision(PROFILE.prm_of(policy), policy))
         params: reads("tvd"), policy=policy
         threads: HEAVY
         priority: urgency("tvd", policy)
@@ -277,34 +282,32 @@ for policy in POLICIES:
     rule:
         name: f"tokens_{policy}"
         input: nb=notebook("10_tokens"), code=modules("10_tokens"), weights=weights(policy),
-               tables=samples(policy, ["train"], "") + tables(f"threshold/{policy}.json")
-        output: nb=executed("10_tokens", policy), tables=tables(*tokens(policy))
+               tables=samples(policy, "train") + threshold(policy)
+        output: nb=executed("10_tokens", policy), tables=token_tables(policy)
         params: reads("tokens"), policy=policy
         priority: 2
         shell: OF_POLICY
 
 
-    if knows_truth(PROFILE, policy):
+    if policy in TRUTHS:
 
         rule:
             name: f"truth_{policy}"
             input: nb=notebook("11_truth"), code=modules("11_truth"), weights=weights(policy),
-                   tables=samples(policy, ["train", "validation", *tests(policy)], "") + samples(policy, tests(policy), "-greedy")
-                          + scored(policy) + guided(policy) + labelled(policy) + tables(f"threshold/{policy}.json")
-            output: nb=executed("11_truth", policy), tables=tables(*(f"truth/{policy}-{name}.parquet" for name in TRUTH))
+                   tables=samples(policy, "train", "validation", *tests(policy)) + greedy(policy, *tests(policy))
+                          + scored(policy) + guided(policy) + step_ends(policy) + labels(policy) + threshold(policy)
+            output: nb=executed("11_truth", policy), tables=tables(*(names.truth(policy, one) for one in names.TRUTH))
             params: reads("truth"), policy=policy
             shell: OF_POLICY
 
 
-RESULTS = [path for policy in POLICIES for path in scored(policy) + guided(policy)
-           + samples(policy, ["validation", *tests(policy)], "-greedy") + samples(policy, ["train", *tests(policy)], "")
-           + tables(f"threshold/{policy}.json")]
+RESULTS = [path for policy in POLICIES for path in scored(policy) + guided(policy) + step_ends(policy) + labels(policy)
+           + greedy(policy, "validation", *tests(policy)) + samples(policy, "train", *tests(policy)) + threshold(policy)]
 
 
 rule generalize:
-    input: nb=notebook("09_generalize"), code=modules("09_generalize"),
-           tables=RESULTS + [path for policy in POLICIES for path in labelled(policy)]
-    output: nb=executed("09_generalize"), table=tables("generalize/results.parquet")
+    input: nb=notebook("09_generalize"), code=modules("09_generalize"), tables=RESULTS
+    output: nb=executed("09_generalize"), table=tables(names.RESULTS)
     params: reads("generalize")
     priority: 1
     shell: EXECUTE
@@ -313,10 +316,9 @@ rule generalize:
 rule claims:
     input: nb=notebook("12_claims"), code=modules("12_claims"), weights=weights(*POLICIES),
            paper=source("data/paper/claims.yml"),
-           tables=RESULTS + [path for policy in POLICIES for path in labelled(policy) + tables(*tokens(policy))]
-                  + made(*trained(*PROFILE.reward_models))
-    output: nb=executed("12_claims"),
-            tables=tables("claims/ledger.parquet", "claims/tally.json", "claims/costs.parquet")
+           tables=RESULTS + [path for policy in POLICIES for path in token_tables(policy)]
+                  + trained(*trainings(*PROFILE.reward_models))
+    output: nb=executed("12_claims"), tables=tables(names.LEDGER, names.COSTS), tally=files(names.TALLY)
     params: reads("claims")
     shell: EXECUTE
 

@@ -128,6 +128,65 @@ def test_a_mended_parameters_cell_counts_alone():
     assert open_run("tiny", "threshold", given, quiet=True).overrides == {"share": 0.1}
 
 
+PARAMETERS = 'profile = "tiny"\npolicy = None\nshare = None\nseed = None\nscratch = None\n'
+
+
+@pytest.mark.parametrize(
+    "cell",
+    [
+        "share = 1/25",
+        'policy = "L"; share = 1/25',
+        "share = 0.04\nprint(share)",
+        "import os\nshare = 0.04",
+        "import numpy as np\nshare = np.float64(0.04)",
+        "%matplotlib inline\nshare = 0.04",
+        "if True:\n    share = 0.04",
+        "share, seed = 0.04, 0",
+        "share = float(f'0.0{4}')",
+        "share: float = 0.04",
+    ],
+)
+def test_a_parameter_counts_however_it_is_assigned(cell):
+    opened = open_run("tiny", "threshold", executed(PARAMETERS + cell), quiet=True)
+    assert opened.settings.share == 0.04
+    assert opened.overrides == {"share": 0.04}
+    assert opened.policy == ("L" if "policy" in cell else "M")
+    assert opened.folder.name == "tiny~scratch"
+
+
+def test_a_cell_below_the_parameters_may_set_one():
+    opened = open_run("tiny", "threshold", notebook(PARAMETERS, 'scratch = "mine"'), quiet=True)
+    assert opened.folder.name == "tiny~mine"
+
+
+@pytest.mark.parametrize(
+    ("cell", "says"),
+    [
+        ("other = 0.04\nshare = other", "unknown parameter 'other'"),
+        ("def share(): pass", "share = <function share"),
+        ("share = {1: 2}", "share = {1: 2} (dict): expected a number, a text or a list"),
+        (
+            "import datetime\nseed = datetime.date(2024, 1, 1)",
+            "seed = datetime.date(2024, 1, 1) (date): expected a number",
+        ),
+        ('scratch = "x y\\n"', "scratch = 'x y\\n': expected a folder's name"),
+        ('scratch = "../tiny"', "expected a folder's name"),
+        ("scratch = 3", "scratch = 3: expected a name"),
+        ("seed = True", "seed = True (bool): expected integer"),
+    ],
+)
+def test_what_cannot_be_a_parameter_is_refused_by_name(cell, says):
+    with pytest.raises(ProfileError) as error:
+        open_run("tiny", "threshold", executed(PARAMETERS + cell), quiet=True)
+    assert says in str(error.value)
+
+
+def executed(cell):
+    """The namespace of a notebook whose first cell this is; IPython takes its own lines out before it executes."""
+    namespace = notebook("\n".join(line for line in cell.splitlines() if not line.startswith("%")))
+    return namespace | {"In": ["", cell]}
+
+
 def test_the_summary_is_printed(capsys):
     open_run("tiny", "threshold", {"share": 0.01})
     printed = capsys.readouterr().out
