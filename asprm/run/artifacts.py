@@ -1,4 +1,4 @@
-"""Artifacts: files and folders written so that nothing is lost, and digests that tell whether two are equal.
+"""Artifacts: files and folders that are written safely, and digests that tell whether two are equal.
 
 Knows paths and tables: no profile, no stage.
 """
@@ -24,14 +24,14 @@ ROWS_PER_GROUP = 16_384
 
 
 class DiskFull(OSError):
-    """No space left while writing; what stood at that path before still stands there."""
+    """No space left while writing; the older file at that path is untouched."""
 
 
 @contextmanager
 def atomic(path: Path) -> Iterator[Path]:
-    """A temporary path beside `path`, for a file or a folder, that replaces it when the block ends well.
+    """A temporary path beside `path`, for a file or a folder, that replaces `path` when the block ends without error.
 
-    Whatever goes wrong, the temporary path is removed and what stood at `path` still stands. DiskFull: no space left.
+    After an error the temporary path is removed and `path` is as it was. DiskFull: no space left.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
@@ -49,7 +49,7 @@ def atomic(path: Path) -> Iterator[Path]:
             raise DiskFull(
                 errno.ENOSPC,
                 f"no space left while writing {path} ({free / 1e6:.1f} MB free)\n"
-                "  nothing was lost: what stood there before still stands, and finished chunks are kept\n"
+                "  nothing was lost: the older file is untouched, and finished chunks are kept\n"
                 "  free some space and run the same command again",
             ) from error
         raise
@@ -93,7 +93,7 @@ def stem(name: str) -> str:
 
 
 def known_digest(path: Path) -> str:
-    """The digest that the manifest of `path` tells, if the size is right and nothing is newer, else a computed one."""
+    """The digest in the manifest of `path`, if the size matches and no file is newer; else it is computed."""
     try:
         told = manifest_path(path)
         manifest, newest = json.loads(told.read_text()), max(file.stat().st_mtime_ns for file in _files(path))
@@ -105,7 +105,7 @@ def known_digest(path: Path) -> str:
 
 
 def to_json(values: Any) -> str:
-    """`values` as JSON text; numpy's numbers and arrays become plain ones. ValueError: a number that is not finite."""
+    """`values` as JSON text, numpy's numbers and arrays as plain ones. ValueError: a number that is not finite."""
     return json.dumps(values, indent=1, allow_nan=False, default=_plain) + "\n"
 
 
@@ -129,7 +129,7 @@ def _tables(table: Any) -> Iterator[pa.Table]:
 
 
 def _row_groups(tables: Iterator[pa.Table]) -> Iterator[pa.Table]:
-    """The same rows in tables of exactly ROWS_PER_GROUP rows, but for the last; at least one, if only an empty one."""
+    """The same rows in tables of exactly ROWS_PER_GROUP rows; the last may have fewer. At least one table."""
     held = None
     for table in tables:
         held = table if held is None else pa.concat_tables([held, table])
@@ -137,7 +137,7 @@ def _row_groups(tables: Iterator[pa.Table]) -> Iterator[pa.Table]:
             yield held.slice(0, ROWS_PER_GROUP).combine_chunks()
             held = held.slice(ROWS_PER_GROUP)
     if held is None:
-        raise ValueError("no tables to write: a stream of tables needs at least one, if only an empty one")
+        raise ValueError("no tables to write: a stream needs at least one table, which may be empty")
     yield held.combine_chunks()
 
 
@@ -156,7 +156,7 @@ def _replace(temporary: Path, path: Path) -> None:
     if not path.is_dir():
         os.replace(temporary, path)
         return
-    # A folder with files in it cannot be renamed over: move the old one aside first.
+    # A folder that is not empty cannot be replaced by a rename: move the old one aside first.
     old = path.with_name(f".{path.name}.{os.getpid()}.old")
     os.rename(path, old)
     try:
@@ -168,11 +168,11 @@ def _replace(temporary: Path, path: Path) -> None:
 
 
 def copy_folder(source: Path, folder: Path) -> None:
-    """The files of a folder in another one. On one disk weights are links to the same file, and take no room twice."""
+    """Copy the files of a folder into another. On one disk, weights become links to the same file and take no space."""
 
     def copy(file: str, other: str) -> object:
-        if file.endswith(".safetensors"):  # what else there is people may edit
-            with suppress(OSError):  # another disk, or one without links
+        if file.endswith(".safetensors"):  # people may edit the other files
+            with suppress(OSError):  # another disk, or a file system without links
                 return os.link(file, other)
         return shutil.copy2(file, other)
 
@@ -182,5 +182,5 @@ def copy_folder(source: Path, folder: Path) -> None:
 def _is_disk_full(error: BaseException) -> bool:
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
         return not isinstance(error, DiskFull)
-    # safetensors passes on what the system said as text only.
+    # safetensors passes the system's error on as text only.
     return isinstance(error, Exception) and "os error 28" in str(error)

@@ -1,8 +1,8 @@
-"""Chunks: long stages in pieces that are saved as they finish, so that a killed job resumes where it was.
+"""Chunks: a long stage in pieces that are saved as they finish, so that a killed job resumes where it was.
 
-They stay when all are there: a stage that is executed again, because its notebook's text or a figure has changed, say,
-takes them as they are. What they depend on is in the name of their folder: the settings, the inputs, the versions of
-the libraries, and the code.
+Chunks stay on disk when the stage is complete. A stage that is executed again (its notebook's text has changed, say)
+takes them over. The name of their folder is a digest of all that they depend on: settings, inputs, versions of the
+libraries, and code without comments, docstrings and formatting.
 
 Knows items, a function and a folder: no model, no stage.
 """
@@ -58,14 +58,19 @@ def map_chunks(
 ) -> Iterator[pa.Table]:
     """`function(chunk, state)` for each chunk of `size` items: one table per chunk, in order.
 
-    setup: makes `state` (a loaded model, say), once in each process and only where a chunk is missing; None without.
-    workers: 1 computes in this process, more in spawned ones with one torch thread each, in which case `function` and
-    `setup` must be importable (functions of a module, or functools.partial of them).
-    key: all that the tables depend on besides the items' number and `size`, and code and libraries (`place_of`):
-    settings, seeds, digests of inputs. Each table is saved in a folder of its own key below `folder`; one that is there
-    already is not computed again, and is counted in `kept`. When all are there, those of other keys are removed.
-    ChunkError: `function` or `setup` failed, or a worker died; chunks that were running are finished and kept first.
-    KeyboardInterrupt stops the workers; the chunks that are finished stay.
+    function: called with the chunk's items and the state.
+    items: split into chunks of `size`.
+    folder: where chunks are saved, in a subfolder per key. A chunk that is there already is not computed again.
+    key: settings, seeds and digests of inputs that the tables depend on. The number of items, `size`, the code and the
+        versions of the libraries count too (`place_of`).
+    setup: makes the state (a loaded model, say), once per process and only if a chunk is missing. Default: None.
+    workers: 1 computes in this process. More start worker processes with one torch thread each; `function` and `setup`
+        must then be functions of a module, or functools.partial of them.
+    label: names the stage in progress lines and errors.
+    kept: counts the chunks that were taken over.
+
+    ChunkError: `function` or `setup` failed, or a worker died; chunks in progress are finished and saved first.
+    KeyboardInterrupt stops the workers; finished chunks stay.
     """
     if size < 1 or workers < 1:
         raise ValueError(f"{label}: size = {size} and workers = {workers} must be at least 1")
@@ -78,17 +83,18 @@ def map_chunks(
 
 
 def place_of(folder: Path, key: Mapping[str, Any], *functions: Callable | None) -> Path:
-    """The folder below `folder` for what the functions make: another one for any other key, code or library.
+    """The folder below `folder` for the results of the functions; another key, code or library gives another folder.
 
-    Code is the functions' modules with all modules of asprm that these import, however indirectly.
+    Code is the functions' modules with all modules of asprm that they import, directly or not.
     """
     code = [_code(function) for function in functions if function is not None]
     return folder / _digest({"key": dict(key), "code": code, "versions": versions()})
 
 
 def forget_others(place: Path) -> None:
-    """Remove results of other settings or other code beside `place`, but for the newest: a change that is taken back
-    costs nothing. `make clean-work` removes all.
+    """Remove the results of other keys beside `place`, except the newest: undoing a change costs nothing.
+
+    `make clean-work` removes all of them.
     """
     others = [path for path in place.parent.glob("[0-9a-f]" * _DIGITS) if path != place]
     for other in sorted(others, key=_changed, reverse=True)[_KEPT_KEYS - 1 :]:
@@ -103,11 +109,13 @@ def _changed(path: Path) -> float:
 
 
 class _Chunk:
+    """Some items, the number of the first one, and the file that holds their table."""
+
     def __init__(self, path: Path, start: int, items: Sequence[Any]):
         self.path, self.start, self.items, self.seconds = path, start, items, 0.0
 
     def load(self) -> pa.Table | None:
-        """The saved table; None if there is none, or a damaged one."""
+        """The saved table; None if it is not there or damaged."""
         try:
             table = pq.read_table(self.path, page_checksum_verification=True)
             self.seconds = float(table.schema.metadata[_SECONDS])
@@ -115,7 +123,7 @@ class _Chunk:
         except FileNotFoundError:
             return None
         except (pa.ArrowException, OSError, ValueError, KeyError, TypeError) as error:
-            log(f"{self.path} is damaged and computed again ({error})")
+            log(f"{self.path} is damaged; computing it again ({error})")
             self.path.unlink()
             return None
 
@@ -141,7 +149,7 @@ def _stream(
             table = chunk.load()
             if kept is not None and table is not None and chunk not in new:
                 kept.chunks, kept.seconds = kept.chunks + 1, kept.seconds + chunk.seconds
-            for _ in range(2):  # again if another run has removed it meanwhile
+            for _ in range(2):  # a second time if another run has removed the file meanwhile
                 if table is None:
                     try:
                         compute(chunk)
@@ -149,7 +157,7 @@ def _stream(
                         raise chunk.failed(label, error) from error
                     table = chunk.load()
             if table is None:
-                raise chunk.failed(label, OSError("what was computed could not be read back, twice"))
+                raise chunk.failed(label, OSError("the saved chunk could not be read back, twice"))
             yield table
     if chunks:
         forget_others(chunks[0].path.parent)
@@ -163,17 +171,17 @@ def _in_process(function: Any, setup: Any) -> Iterator[Callable[[_Chunk], None]]
 
 @contextmanager
 def _in_processes(function: Any, setup: Any, chunks: list[_Chunk], workers: int) -> Iterator[Callable[[_Chunk], None]]:
-    """Start computing all `chunks`; the yielded function waits for one of them."""
+    """Start to compute all `chunks`; the function that it yields waits for one of them."""
     others = set(multiprocessing.active_children())
     spawn = multiprocessing.get_context("spawn")
     pool = ProcessPoolExecutor(workers, mp_context=spawn, initializer=_start, initargs=(function, setup))
     try:
         futures = {chunk.path: pool.submit(_compute, chunk.items, chunk.path) for chunk in chunks}
-        # A chunk that was saved but proves damaged, or is gone, is not among the futures.
+        # A saved chunk that turns out to be damaged or gone is not among the futures.
         yield lambda chunk: (futures.pop(chunk.path, None) or pool.submit(_compute, chunk.items, chunk.path)).result()
     except Exception:
-        raise  # leaving by shutdown below: what is running finishes and is saved
-    except BaseException:  # interrupted, or the consumer wants no more
+        raise  # the shutdown below waits: chunks in progress are finished and saved
+    except BaseException:  # interrupted, or the caller stopped reading
         for process in set(multiprocessing.active_children()) - others:
             process.terminate()
         raise
@@ -182,7 +190,7 @@ def _in_processes(function: Any, setup: Any, chunks: list[_Chunk], workers: int)
 
 
 class _Worker:
-    """What computes chunks in one process: `setup` runs before the first."""
+    """Computes chunks in one process; `setup` runs before the first."""
 
     def __init__(self, function: Any, setup: Any):
         self.function, self.setup, self.ready, self.state = function, setup, False, None
@@ -208,7 +216,7 @@ _worker: _Worker
 def _start(function: Any, setup: Any) -> None:
     """Runs first in each spawned process."""
     global _worker
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # an interrupt is the parent's to handle
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent handles interrupts
     threading.Thread(target=_end_with_parent, daemon=True).start()
     os.environ |= {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}
     _worker = _Worker(function, setup)
@@ -216,12 +224,12 @@ def _start(function: Any, setup: Any) -> None:
 
 def _compute(items: Sequence[Any], path: Path) -> None:
     if torch := sys.modules.get("torch"):
-        torch.set_num_threads(1)  # the variables above come too late if unpickling `function` imported torch
+        torch.set_num_threads(1)  # the variables in `_start` come too late if unpickling `function` imported torch
     _worker.compute(items, path)
 
 
 def _end_with_parent() -> None:
-    """A parent that is killed cannot end its workers: they would compute on, and hold its memory."""
+    """Exit when the parent does: a killed parent cannot stop its workers, which would go on and hold memory."""
     parent = multiprocessing.parent_process()
     if parent:
         parent.join()
@@ -242,22 +250,22 @@ def _check_importable(function: Any, setup: Any, label: str) -> None:
 
 
 def _code(function: Any) -> list[str]:
-    """Digests of the files that the function's results depend on, its module's first."""
+    """Fingerprints of the files that the function's results depend on, its own module first."""
     while hasattr(function, "func"):  # functools.partial
         function = function.func
     owner = function if hasattr(function, "__module__") else type(function)
     file = getattr(sys.modules.get(owner.__module__), "__file__", None)
-    if not file:  # a notebook's own function, say
+    if not file:  # a function of a notebook, say
         try:
             return [hashlib.sha256(inspect.getsource(owner).encode()).hexdigest()]
         except (OSError, TypeError):
             return [_PROCESS]
     files = [Path(file), *modules(Path(file))]
-    found = [fingerprint(path) for path in files]
-    # Moved and copied files keep an old time of modification.
+    prints = [fingerprint(path) for path in files]
+    # Moved and copied files keep an old modification time, so the time of change counts too.
     if max(max(state.st_mtime, state.st_ctime) for state in map(os.stat, files)) > STARTED:
-        found.append(_PROCESS)  # this process may have imported what stood there before
-    return found
+        prints.append(_PROCESS)  # this process may have imported the older text: nobody else may use its results
+    return prints
 
 
 def _digest(key: Mapping[str, Any]) -> str:

@@ -1,6 +1,6 @@
 """Code: which files of the package a notebook or module depends on, and whether what they do has changed.
 
-The Snakefile names the files as inputs; chunks are keyed by their fingerprints. Reads source text; imports nothing of it.
+The Snakefile names the files as inputs; chunks are keyed by their fingerprints. Source text is read, never imported.
 """
 
 import ast
@@ -13,10 +13,10 @@ from asprm import REPOSITORY
 
 
 def modules(start: Path, root: Path = REPOSITORY) -> list[Path]:
-    """The files of the package `root/asprm` that a notebook or module imports, however indirectly, sorted.
+    """The files of the package `root/asprm` that a notebook or module imports, directly or not, sorted.
 
-    Imports inside functions count too. A source that is not there or does not parse imports nothing: whoever runs it
-    tells why.
+    Imports inside functions count too. A source that does not exist or does not parse imports nothing: running it will
+    say why.
     """
     found: set[Path] = set()
     waiting = [start]

@@ -28,7 +28,7 @@ from asprm.run.sections import ProfileError, Section, nearest, validated
 from asprm.run.store import MissingArtifact, Store, study_root
 
 if TYPE_CHECKING:
-    from IPython.display import HTML
+    from IPython.core.display import HTML
 
 _FOLDER = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 

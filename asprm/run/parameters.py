@@ -5,7 +5,7 @@ own value. A name that the stage does not know, and a value that cannot be one, 
 """
 
 import ast
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping, Set
 from types import FunctionType, ModuleType
 from typing import Any
 
@@ -18,7 +18,7 @@ INJECTED = "# Parameters"
 """How the cell begins that papermill adds."""
 
 
-def given(namespace: Mapping[str, Any], known: Collection[str], stage: str) -> dict[str, Any]:
+def given(namespace: Mapping[str, Any], known: Set[str], stage: str) -> dict[str, Any]:
     """The parameters that are set, by name; those that are None are left out.
 
     namespace: a notebook's locals(), of which only known names count, or a plain mapping, of which every name does.

@@ -1,8 +1,8 @@
-"""Profiles: every number that a run of the study may vary, typed, frozen and in one file per profile.
+"""Profiles: every number that a run of the study may vary, typed and frozen, in one file per profile.
 
-A profile is `asprm/profiles/<name>.yml` or any YAML file of the reader's own. It may say `extends: tiny` and then name
-only the fields that differ. An unknown key is an error that names the nearest known one. No other module holds
-defaults for these numbers.
+A profile is `asprm/profiles/<name>.yml`, or any YAML file of your own. It may say `extends: tiny` and name only the
+fields that differ. An unknown key is an error that names the nearest known one. No other module holds defaults for
+these numbers.
 """
 
 import re
@@ -103,17 +103,28 @@ class Profile(Section):
     """stage 12: the ledger of the paper's claims"""
 
     def recipe(self, name: str) -> Policy:
-        """How the policy `name` is made: the section `policy` with what differs for it. ProfileError: a wrong value."""
+        """How the policy `name` is trained: the section `policy` with the fields that differ for it.
+
+        ProfileError: a wrong value.
+        """
         values = self.policy.model_dump() | self.policies[name].recipe
         return validated(Policy, values, where=f"profile {self.name}: policies.{name}.recipe")
 
     def training(self, name: str) -> Prm:
-        """How the reward model `name` is trained: the section `prm` with what differs on its policy. ProfileError: a
-        wrong value.
+        """How the reward model `name` is trained: the section `prm` with the fields that differ on its policy.
+
+        ProfileError: a published reward model, or a wrong value.
         """
-        base = self.reward_models[name].base
+        base = self.base_of(name)
         values = self.prm.model_dump() | self.policies[base].reward_recipe
         return validated(Prm, values, where=f"profile {self.name}: policies.{base}.reward_recipe")
+
+    def base_of(self, name: str) -> str:
+        """The policy whose weights the reward model `name` starts from. ProfileError: it is published."""
+        base = self.reward_models[name].base
+        if base is None:
+            raise ProfileError(f"profile {self.name}: reward model '{name}' is published; it starts from no policy")
+        return base
 
     def methods(self, policy: str) -> list[str]:
         """How the policy's solutions are split and labelled: the study's own method, then those that reward models
@@ -163,9 +174,9 @@ class Profile(Section):
 
     @model_validator(mode="after")
     def _names_are_known(self) -> "Profile":
-        """A reward model's base and data, and what the stages ask for, must exist."""
+        """ValueError: a policy or a reward model that a field names does not exist."""
         models = self.reward_models.items()
-        used = [(f"reward_models.{name}.base", model.base) for name, model in models if not model.published]
+        used = [(f"reward_models.{name}.base", model.base) for name, model in models if model.base is not None]
         for name, model in models:
             try:
                 used += [(f"reward_models.{name}.data", table.policy) for table in model.tables]
@@ -218,7 +229,7 @@ def load_profile(name: str) -> Profile:
 
 
 def parse(text: str) -> Any:
-    """The value that YAML text stands for. yaml.YAMLError: it is none."""
+    """The value of YAML text. yaml.YAMLError: it does not parse."""
     return yaml.load(text, _loader())
 
 
@@ -235,8 +246,9 @@ def _profile_file(name: str) -> Path:
 
 
 def _read(file: Path, children: tuple[Path, ...] = ()) -> dict[str, Any]:
-    """The file's values over those of the profile that it extends, section by section; a policy or reward model that it
-    sets to null is left out.
+    """The file's values over those of the profile that it extends, section by section.
+
+    A policy or reward model that the file sets to null is left out.
     """
     file = file.resolve()
     if file in children:
@@ -264,7 +276,7 @@ def _read(file: Path, children: tuple[Path, ...] = ()) -> dict[str, Any]:
 
 @cache
 def _loader() -> type[yaml.SafeLoader]:
-    """YAML 1.1 reads 1e-3 as text, for want of a point; people who write learning rates do not expect that."""
+    """A YAML loader that reads 1e-3 as a number; YAML 1.1 takes it for text, since it has no point."""
 
     class Loader(yaml.SafeLoader):
         pass

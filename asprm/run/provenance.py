@@ -1,4 +1,4 @@
-"""Provenance: what a result was made with, as its manifest and its notebook's last cell say it."""
+"""Provenance: what a result was made with: commit, versions, device, memory. Manifests and pages show it."""
 
 import os
 import platform
@@ -15,27 +15,27 @@ from typing import TYPE_CHECKING, Any
 from asprm import REPOSITORY
 
 if TYPE_CHECKING:
-    from IPython.display import HTML
+    from IPython.core.display import HTML
 
 VERSIONS = ("asprm", "torch", "transformers", "tokenizers", "numpy", "pyarrow", "math-verify", "sympy")
 
 
 @dataclass
 class Kept:
-    """What a stage took over from an earlier execution (`asprm.run.chunks`): chunks, and the seconds that those took."""
+    """Chunks that a stage took over from an earlier execution, and the seconds that they had taken."""
 
     chunks: int = 0
     seconds: float = 0.0
 
 
 def made_with(*packages: str) -> dict[str, Any]:
-    """What a result is made with: commit, dirty (as `_commit` says) and `versions`."""
+    """The project's commit, whether tracked files differ from it (dirty), and `versions`."""
     commit, dirty = _commit()
     return {"commit": commit, "dirty": dirty, "versions": versions(*packages)}
 
 
 def versions(*packages: str) -> dict[str, str]:
-    """Of Python, `VERSIONS` and these, as far as they are installed."""
+    """Versions of Python, of the packages in VERSIONS and of these, as far as they are installed."""
     return dict(_versions((*VERSIONS, *packages)))
 
 
@@ -66,7 +66,7 @@ def _versions(packages: tuple[str, ...]) -> dict[str, str]:
 
 
 def device() -> str:
-    """The accelerator's name, or how many CPU cores there are: torch is asked only where it is loaded already."""
+    """The accelerator's name, or the number of CPU cores. Torch is asked only if it is loaded already."""
     torch = sys.modules.get("torch")
     if torch and torch.cuda.is_available():
         return torch.cuda.get_device_name()
@@ -74,7 +74,7 @@ def device() -> str:
 
 
 def peak_memory() -> dict[str, int]:
-    """Largest resident sizes so far in MB: of this process, and of its largest worker that has ended."""
+    """Peak memory so far in MB: this process, its largest worker that has ended, and the GPU if there is one."""
     unit = 1e6 if sys.platform == "darwin" else 1e3
     of = {"process": resource.RUSAGE_SELF, "largest worker": resource.RUSAGE_CHILDREN}
     found = {name: round(resource.getrusage(who).ru_maxrss / unit) for name, who in of.items()}
@@ -90,7 +90,7 @@ def provenance_table(facts: Mapping[str, Any], inputs: Mapping[str, str], output
     facts: a manifest's (`Run.facts`), with a described profile. inputs, outputs: digests by name.
     """
     import pandas as pd
-    from IPython.display import HTML
+    from IPython.core.display import HTML
 
     changes = ", with uncommitted changes" if facts["dirty"] else ""
     rows = {

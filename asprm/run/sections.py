@@ -37,11 +37,11 @@ class Problems(Section):
     train: Families
     """problems per family whose sampled solutions are split, labelled and learned from"""
     validation: Families
-    """problems per family on which choices are made (TVD's trigger, early stopping)"""
+    """problems per family on which choices are made (the trigger of guided decoding, early stopping)"""
     test: Families
     """problems per family on which results are reported"""
     test_from: Annotated[int, Field(ge=0)] = 0
-    """number of a synthetic family's first test problem; another one means problems that no choice has seen"""
+    """number of a synthetic family's first test problem; problems below it were seen while choices were made"""
     clusters: dict[str, Literal["template"]] = {}
     """sets whose problems are instances of few templates: intervals and tests resample the templates"""
 
@@ -54,9 +54,9 @@ class PolicySource(Section):
     reward_model: str | None = None
     """the reward model that its chapters look at more closely; null: the first that starts from this policy"""
     recipe: dict[str, Any] = {}
-    """fields of the section `policy` that differ for this one, for those made here"""
+    """fields of the section `policy` that differ for this policy, if it is trained here"""
     reward_base: str | None = None
-    """the weights that reward models on this policy start from, named as in `path`; null: the policy's own"""
+    """weights that reward models on this policy start from, named as in `path`; null: the policy's own"""
     reward_recipe: dict[str, Any] = {}
     """fields of the section `prm` that differ for reward models on this policy"""
 
@@ -79,7 +79,7 @@ class Policy(Section):
     intermediate: Count
     """width of the gated feed-forward layer"""
     care: Annotated[float, Field(ge=0, lt=1)]
-    """share of the simulated students' misreadings that those whom this policy learns from avoid"""
+    """share of misreadings that the simulated students avoid"""
     vocab: Count
     """size of the byte-level BPE vocabulary, special tokens included"""
     tokens: Count
@@ -91,13 +91,13 @@ class Policy(Section):
     warmup: Annotated[float, Field(ge=0, lt=1)]
     """share of the optimiser's steps over which the learning rate rises"""
     weight_decay: Annotated[float, Field(ge=0)]
-    """of AdamW, on matrices only"""
+    """weight decay of AdamW, on matrices only"""
     positions: Count
     """longest sequence that the model can read, in tokens"""
     mixture: Shares
     """problem families of the corpus and their shares"""
     checkpoint_steps: Count
-    """optimiser steps between two checkpoints (and two log lines are a tenth of that apart)"""
+    """optimiser steps between two checkpoints; a log line comes ten times as often"""
 
 
 class Sample(Section):
@@ -106,7 +106,7 @@ class Sample(Section):
     candidates: Count
     """N, solutions sampled per test problem for Best-of-N"""
     temperature: Annotated[float, Field(ge=0)]
-    """of the sampled solutions; confidences are always at temperature 1"""
+    """temperature of the sampled solutions; confidences are always at temperature 1"""
     top_p: Annotated[float, Field(gt=0, le=1)]
     """nucleus; 1 keeps the whole vocabulary"""
     top_k: Annotated[int, Field(ge=0)]
@@ -266,7 +266,7 @@ def nearest(name: str, known: Iterable[str]) -> str:
     return f"did you mean '{close[0]}'?" if close else f"known: {', '.join(known)}"
 
 
-# --- faults, in words ---------------------------------------------------------------------------------------------------
+# --- faults, in words -------------------------------------------------------------------------------------------------
 
 
 def validated(model: type[BaseModel], values: Mapping[str, Any], where: str) -> Any:
