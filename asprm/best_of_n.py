@@ -258,7 +258,8 @@ def _score_task(tasks: Sequence[tuple[str, str]], candidates: _Candidates, *, ru
     profile, tokenizer = run.profile, candidates.tokenizer
     prm = scorer_for(load_reward_model(*models[name]), tokenizer)
     problems = problem_set(profile, one, run.domain)
-    asked = prompts_of(tokenizer, problems) if isinstance(prm, PRM) else {x.id: x.prompt for x in problems}
+    texts = {problem.id: problem.prompt for problem in problems}
+    asked = prompts_of(tokenizer, texts) if isinstance(prm, PRM) else texts
     model = profile.reward_models[name.partition("@")[0]]
     kind = model.rates.kind
     positions = {"": candidates.own if kind == "adaptive" else kind}

@@ -141,7 +141,7 @@ def batches(tokenizer, pairs: Iterator[tuple[str, str]], batch_tokens: int, seed
     rng = random.Random(f"batches/{seed}")
     while True:
         examples = [next(pairs) for _ in range(pool)]
-        prompts = encode_prompts(tokenizer, [Problem("", "math", prompt) for prompt, _ in examples])
+        prompts = encode_prompts(tokenizer, [problem for problem, _ in examples])
         solutions = tokenizer([solution for _, solution in examples], add_special_tokens=False)["input_ids"]
         rows = sorted(zip(prompts, solutions, strict=True), key=lambda row: len(row[0]) + len(row[1]))
         cuts, start = [], 0
@@ -326,7 +326,7 @@ def held_out(
     """
     rows = []
     for name, some in problems.items():
-        prompts = encode_prompts(engine.tokenizer, some)
+        prompts = encode_prompts(engine.tokenizer, [problem.prompt for problem in some])
         greedy = engine.generate(
             [Request(ids, len(ids), 0) for ids in prompts],
             Sampling(temperature=0.0, max_new_tokens=sample.max_new_tokens),

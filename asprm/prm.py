@@ -78,7 +78,7 @@ def data_of(run: Run, name: str) -> list[tuple[pa.Table, pa.Table, dict[str, np.
         if policy != model.base:
             labels, samples = carried(labels, samples, tokenizer)
         problems = problem_set(run.profile, "train", run.profile.policies[policy].domain)
-        found.append((labels, samples, prompts_of(tokenizer, problems)))
+        found.append((labels, samples, prompts_of(tokenizer, {problem.id: problem.prompt for problem in problems})))
     if model.equal:
         solutions = [labels.group_by(["problem", "solution"]).aggregate([]) for labels, *_ in found]
         fewest = min(map(len, solutions))

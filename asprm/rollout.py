@@ -217,7 +217,7 @@ def _rows(run: Run, name: str, columns: list[str]) -> Iterator[tuple]:
 
 def _label_chunk(items: Sequence[_Item], engine: Engine, *, methods, settings, limit, seed) -> pa.Table:
     """One row of `SCHEMA`, with the method's name in front, per step of the items' solutions: method by method."""
-    prompts = encode_prompts(engine.tokenizer, [item.problem for item in items])
+    prompts = encode_prompts(engine.tokenizer, [item.problem.prompt for item in items])
     sampling = Sampling(temperature=settings.temperature, max_new_tokens=limit)
     by_estimate: dict[str, list[str]] = {}
     for method in methods:

@@ -105,7 +105,7 @@ def by_set(tables: Iterator[pa.Table]) -> Iterator[tuple[str, pa.Table]]:
 
 def _sample_chunk(items: Sequence[_Item], engine: Engine, *, sampling: Sampling, seed: int) -> pa.Table:
     """Solutions of the items, in their order: `SCHEMA` with the name of the set in front."""
-    prompts = encode_prompts(engine.tokenizer, [item.problem for item in items])
+    prompts = encode_prompts(engine.tokenizer, [item.problem.prompt for item in items])
     completions: dict[tuple[int, int], object] = {}
     for greedy in (False, True):
         requests = [

@@ -134,7 +134,7 @@ class Guides:
 def _decode_chunk(items: Sequence[_Item], guides: Guides, *, candidates: int, max_new_tokens: int) -> pa.Table:
     """One row per walk of each item, in order: `SCHEMA` with the names of the reward model and the set in front."""
     tokenizer = guides.engine.tokenizer
-    prompts = encode_prompts(tokenizer, [item.problem for item in items])
+    prompts = encode_prompts(tokenizer, [item.problem.prompt for item in items])
     requests = [(Request(ids, len(ids), 0, item.problem), item.walks) for ids, item in zip(prompts, items, strict=True)]
     of = {name: guides.of(name) for name in dict.fromkeys(walk.guide for item in items for walk in item.walks)}
     options = {"candidates": candidates, "max_new_tokens": max_new_tokens, "where": guides.where}
@@ -260,7 +260,7 @@ def _decision(run: Run, name: str, problem: Problem, trigger: float, greedy: boo
     """The problem's first decision that changed a token, or its first."""
     guides = Guides(run.policy_path(), {run.prm: run.reward_model(run.prm)}, run.domain)
     tokenizer = guides.engine.tokenizer
-    [prompt] = encode_prompts(tokenizer, [problem])
+    [prompt] = encode_prompts(tokenizer, [problem.prompt])
     [(_, guided)] = guided_decode(
         guides.engine,
         guides.of(run.prm),

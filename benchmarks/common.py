@@ -60,7 +60,7 @@ def problems(count: int) -> list[Problem]:
 
 
 def requests(engine: LocalEngine, some: list[Problem], samples: int = 1) -> list[Request]:
-    prompts = encode_prompts(engine.tokenizer, some)
+    prompts = encode_prompts(engine.tokenizer, [problem.prompt for problem in some])
     return [Request(prompt, len(prompt), seed=1000 * i + j) for i, prompt in enumerate(prompts) for j in range(samples)]
 
 

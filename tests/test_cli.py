@@ -34,7 +34,7 @@ def samples():
 
     problems = load("minigsm", "train", 4)
     engine = load_engine(M)
-    prompts = encode_prompts(engine.tokenizer, problems)
+    prompts = encode_prompts(engine.tokenizer, [problem.prompt for problem in problems])
     requests = [Request(ids, len(ids), 7 * i + j, i) for i, ids in enumerate(prompts) for j in range(3)]
     completions = engine.generate(requests, Sampling(max_new_tokens=120))
     rows = [
@@ -188,7 +188,7 @@ def test_reward_models_of_other_tokens_guide_and_score(others, steps, kind):
     solved, _ = asprm("decode", "--model", M, *options, "--trigger", "0.9", "--candidates", "3", *SMALL,
                       rows=[{"problem": problem.prompt} for problem in problems])  # fmt: skip
     engine = load_engine(M)
-    prompts = encode_prompts(engine.tokenizer, problems)
+    prompts = encode_prompts(engine.tokenizer, [problem.prompt for problem in problems])
     requests = [Request(ids, len(ids), 0, problem) for ids, problem in zip(prompts, problems, strict=True)]
     limits = {"trigger": 0.9, "candidates": 3, "max_new_tokens": 120}
     guided = guided_decode(engine, TextGuide(scorer, engine.tokenizer), requests, **limits)

@@ -43,7 +43,7 @@ def test_every_digit_is_a_token(tokenizer):
 
 
 def test_prompts_follow_the_chat_template(tokenizer):
-    [ids] = prompts.encode_prompts(tokenizer, [Problem("x", "math", "How many?")])
+    [ids] = prompts.encode_prompts(tokenizer, ["How many?"])
     assert ids.dtype == np.int32
     assert tokenizer.decode(ids) == "<s>How many?\n"
 

@@ -189,7 +189,8 @@ def test_scores_at_other_places_are_those_of_a_reading_of_their_own(study, monke
     run = open_run("smoke", stage="best_of_n", quiet=True)
     prm = load_prm(run.find("prm/ASPRM-M"))
     samples = run.read("sample/M/minigsm")
-    prompts = prompts_of(prm.tokenizer, problem_set(run.profile, "minigsm"))
+    problems = problem_set(run.profile, "minigsm")
+    prompts = prompts_of(prm.tokenizer, {problem.id: problem.prompt for problem in problems})
     for position, method, options in (
         ("@line", "line", {}),
         ("@random1", "random", {"count": run.profile.split.count}),
@@ -211,7 +212,7 @@ def test_a_prm_of_other_tokens_is_asked_where_the_same_characters_end(study, mon
     rows = run.read("sample/M/minigsm")
     rows = rows.filter(pc.equal(rows["problem"], problem.id))
     split = split_table(rows, "line", own)
-    prompts = prompts_of(prm.tokenizer, [problem])
+    prompts = prompts_of(prm.tokenizer, {problem.id: problem.prompt})
     found = score_table(scorer_for(prm, own), rows, split, {problem.id: problem.prompt})
     for row, cut, scored in zip(rows.to_pylist(), split.to_pylist(), found.to_pylist(), strict=True):
         ids, ends = carry(row["text"], cut["char_ends"], prm.tokenizer, finished=row["finished"])

@@ -93,7 +93,7 @@ def test_a_rater_of_texts_gives_the_tokens_of_the_prm_with_its_cache(tmp_path):
     engine.tokenizer.save_pretrained(tmp_path)
     prm = load_prm(tmp_path)
     problems = load("minigsm", "validation", 24)
-    prompts = encode_prompts(engine.tokenizer, problems)
+    prompts = encode_prompts(engine.tokenizer, [problem.prompt for problem in problems])
     requests = [Request(ids, len(ids), 0, problem) for ids, problem in zip(prompts, problems, strict=True)]
     options = {"trigger": 0.8, "candidates": 3, "max_new_tokens": 60}
 
@@ -120,7 +120,7 @@ def test_a_prm_of_other_tokens_that_reads_on_gives_what_it_gives_reading_anew(tm
     scorer = TokenScorer(load_prm(reward_model(tmp_path, foreign, 0)))
     scorer.prm.model.score.weight.data.mul_(0.05)  # or scores would be 1, and tie where the outputs do not
     problems = load(family, "validation", count)
-    prompts = encode_prompts(engine.tokenizer, problems)
+    prompts = encode_prompts(engine.tokenizer, [problem.prompt for problem in problems])
     requests = [Request(ids, len(ids), 0, problem) for ids, problem in zip(prompts, problems, strict=True)]
     options = {"trigger": 0.7, "candidates": 4, "max_new_tokens": 90}
     on, anew = (
@@ -147,7 +147,7 @@ def test_guided_decoding_steps_in_only_where_it_may():
             return [np.linspace(0, 1, len(candidates)).astype(np.float32) for _, _, candidates in asked]
 
     [problem] = load("minigsm", "validation", 1)
-    [prompt] = encode_prompts(engine.tokenizer, [problem])
+    [prompt] = encode_prompts(engine.tokenizer, [problem.prompt])
     options = {"trigger": 1.0, "candidates": 3, "max_new_tokens": 30}
     request = Request(prompt, len(prompt), 0, problem)
     [(_, never)] = guided_decode(engine, Worst(), [request], where=lambda ids: False, **options)
@@ -182,7 +182,7 @@ def test_walks_taken_together_are_those_taken_alone(tmp_path, policy, family, fo
     of = {name: guides.of(name) for name in models}
     assert [isinstance(guide, TokenGuide) for guide in of.values()] == [False, False, False, True]
     problems = load(family, "validation", 12 if policy == "M" else 6)
-    prompts = encode_prompts(guides.engine.tokenizer, problems)
+    prompts = encode_prompts(guides.engine.tokenizer, [problem.prompt for problem in problems])
     requests = [Request(ids, len(ids), 0, problem) for ids, problem in zip(prompts, problems, strict=True)]
     walks = [Walk(name, trigger) for name in of for trigger in (0.4, 0.6, 0.7, 0.8, 0.9)]
     options = {"candidates": 4, "max_new_tokens": 90, "where": guides.where}
@@ -223,7 +223,7 @@ def test_forks_beyond_the_engines_rows_are_made_all_the_same():
     found = []
     for rows in (1, 64):
         engine = load_engine(path, rows=rows)
-        prompts = encode_prompts(engine.tokenizer, problems)
+        prompts = encode_prompts(engine.tokenizer, [problem.prompt for problem in problems])
         requests = [(Request(ids, len(ids), 0, number), walks) for number, ids in enumerate(prompts)]
         decoded = decode_together(engine, guides, requests, candidates=4, max_new_tokens=40)
         found.append({(r.key, walk): guided.ids.tolist() for r, some in decoded for walk, guided in some.items()})

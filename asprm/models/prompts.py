@@ -2,25 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
-from asprm.problems.problem import Problem
 
-
-def encode_prompts(tokenizer, problems: Sequence[Problem]) -> list[np.ndarray]:
-    """The token ids (L,) that a policy continues, one array a problem, by the tokenizer's chat template."""
-    texts = [
-        tokenizer.apply_chat_template(
-            [{"role": "user", "content": problem.prompt}], tokenize=False, add_generation_prompt=True
-        )
-        for problem in problems
+def encode_prompts(tokenizer: Any, texts: Sequence[str]) -> list[np.ndarray]:
+    """Prompt ids (L,) int32 of each problem's text, by the tokenizer's chat template."""
+    chats = [
+        tokenizer.apply_chat_template([{"role": "user", "content": text}], tokenize=False, add_generation_prompt=True)
+        for text in texts
     ]
-    encoded = tokenizer(texts, add_special_tokens=False)["input_ids"]
+    encoded = tokenizer(chats, add_special_tokens=False)["input_ids"]
     return [np.asarray(ids, dtype=np.int32) for ids in encoded]
 
 
-def prompts_of(tokenizer, problems: Sequence[Problem]) -> dict[str, np.ndarray]:
-    """Prompt ids (L,) by problem id."""
-    return dict(zip((problem.id for problem in problems), encode_prompts(tokenizer, problems), strict=True))
+def prompts_of(tokenizer: Any, texts: Mapping[str, str]) -> dict[str, np.ndarray]:
+    """Prompt ids (L,) int32 by problem id. texts: each problem's text by its id."""
+    return dict(zip(texts, encode_prompts(tokenizer, list(texts.values())), strict=True))

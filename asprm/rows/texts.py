@@ -106,7 +106,7 @@ class Encoder:
 
     def _encoded(self, problem: str, template: str | None) -> np.ndarray:
         if template is None:
-            return encode_prompts(self.tokenizer, [Problem("", "math", problem)])[0]
+            return encode_prompts(self.tokenizer, [problem])[0]
         # Not str.format: problems and templates hold braces of their own.
         return np.asarray(self.tokenizer(template.replace("{problem}", problem))["input_ids"], np.int32)
 
