@@ -6,19 +6,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from asprm.grading.math import grade_math
-from asprm.problems import minigsm, minimath
+from asprm.problems import minigsm, minimath, programmer
 from asprm.problems.errors import first_error
 from asprm.problems.families import DOMAINS, SPLITS, scenes
 from asprm.problems.load import load
 from asprm.problems.scene import Scene, evaluate, spell
-from asprm.problems.student import MISCONCEPTIONS, VERBS, Misconception, drill, solve, voice_of
+from asprm.problems.student import MISCONCEPTIONS, VERBS, Misconception, drill, solve, stated_answer, voice_of
 from asprm.problems.words import NAMES
 
 FAMILIES = [family for family, domain in DOMAINS.items() if domain == "math"]
-
-
-def answer_of(text):
-    return text.rsplit("The answer is: ", 1)[1].removeprefix("\\boxed{").removesuffix("}")
 
 
 @pytest.mark.parametrize(
@@ -75,7 +71,7 @@ def test_minigsm_takes_two_to_six_steps_and_p2_two_clauses_more():
     steps = {family: [len(scene.steps) for _, scene in scenes(family, "train", 300)] for family in FAMILIES}
     assert min(steps["minigsm"]) >= 2
     assert max(steps["minigsm"]) <= 6
-    mean = {family: sum(found) / len(found) for family, found in steps.items()}
+    mean = {family: sum(counts) / len(counts) for family, counts in steps.items()}
     assert mean["minigsm-p2"] - mean["minigsm"] > 1.5
 
 
@@ -87,11 +83,11 @@ def test_minimath_boxes_some_answers_and_has_fractions():
 
 
 def test_unknown_names_are_refused():
-    with pytest.raises(ValueError, match="no problems called 'minigms'"):
+    with pytest.raises(ValueError, match="unknown problems 'minigms'; known: minigsm, "):
         load("minigms", "test", 3)
-    with pytest.raises(ValueError, match="no split 'dev'"):
+    with pytest.raises(ValueError, match="minigsm has no split 'dev'; it has train, validation, test"):
         load("minigsm", "dev", 3)
-    with pytest.raises(ValueError, match="say how many"):
+    with pytest.raises(ValueError, match="is endless; say how many problems"):
         load("minigsm")
 
 
@@ -99,10 +95,9 @@ def test_unknown_names_are_refused():
 
 
 def test_every_misreading_has_a_rate():
-    asked = {kind for family in FAMILIES for _, scene in scenes(family, "train", 2000) for step in scene.steps
-             for kind, _ in step.wrong}  # fmt: skip
-    assert asked <= set(MISCONCEPTIONS)
-    assert asked == set(MISCONCEPTIONS)  # and no rate stands there for nothing
+    invited = {kind for family in FAMILIES for _, scene in scenes(family, "train", 2000) for step in scene.steps
+               for kind, _ in step.wrong}  # fmt: skip
+    assert invited == set(MISCONCEPTIONS)  # and every rate is used
 
 
 def scene_of(kind_wrong, opener="Anna"):
@@ -121,7 +116,7 @@ def test_an_error_is_carried_on_consistently(monkeypatch):
     wrong = solve(scene, random.Random(1))
     assert "12 + 5 = 17" in wrong
     assert "12 + 17 = 29" in wrong
-    assert answer_of(wrong) == "29"
+    assert stated_answer(wrong) == "29"
 
 
 def test_a_student_does_not_leave_minus_three_plums(monkeypatch):
@@ -146,8 +141,15 @@ def test_misconceptions_come_at_their_rate(monkeypatch):
 
 
 def test_some_contexts_fool_most_students():
-    assert sum(one.rate > 0.5 for one in MISCONCEPTIONS.values()) >= 10
-    assert all(0 < one.rate < 1 and one.says for one in MISCONCEPTIONS.values())
+    assert sum(misconception.rate > 0.5 for misconception in MISCONCEPTIONS.values()) >= 10
+    assert all(0 < misconception.rate < 1 for misconception in MISCONCEPTIONS.values())
+
+
+@pytest.mark.parametrize("misconceptions", [MISCONCEPTIONS, programmer.MISCONCEPTIONS])
+def test_every_misconception_says_what_invites_it_and_what_is_done(misconceptions):
+    texts = [misconception.description for misconception in misconceptions.values()]
+    assert all(re.fullmatch(r"\S.*: .*\S", text) for text in texts)
+    assert len(set(texts)) == len(texts)
 
 
 def test_a_voice_fixes_the_wording():
@@ -204,10 +206,10 @@ def test_first_error_of_a_text_without_answer_is_its_end(problem):
 def test_first_error_agrees_with_the_verdict_nearly_always():
     same = total = 0
     for family in FAMILIES:
-        for one, scene in scenes(family, "train", 300):
-            text = solve(scene, random.Random(one.id))
-            right = grade_math(text, one.answer).correct
-            error = first_error(one, text)
+        for problem, scene in scenes(family, "train", 300):
+            text = solve(scene, random.Random(problem.id))
+            right = grade_math(text, problem.answer).correct
+            error = first_error(problem, text)
             assert not (error is None and not right)  # no error, yet wrong: never
             same, total = same + (right == (error is None)), total + 1
     assert same / total > 0.97  # two errors may cancel

@@ -84,14 +84,14 @@ def written(path, rows):
     return path
 
 
-def one(tmp_path, name, row):
+def load_one(tmp_path, name, row):
     split = SOURCES[name].splits[-1] if name != "mbpp" else "test"
     return load(name, split, written(tmp_path / f"{split}.jsonl", [row]))[0]
 
 
 @pytest.mark.parametrize("name", ["gsm8k", "math500", "math", "metamathqa", "gsm-symbolic-p2"])
 def test_solutions_of_mathematics_are_right_by_their_own_answers(tmp_path, name):
-    problem = one(tmp_path, name, ROWS[name])
+    problem = load_one(tmp_path, name, ROWS[name])
     assert problem.domain == "math"
     assert problem.prompt in ("How many?", "Half?")
     assert grade_math(problem.solution, problem.answer).correct
@@ -103,7 +103,7 @@ def test_solutions_of_mathematics_are_right_by_their_own_answers(tmp_path, name)
 @needs_bwrap
 @pytest.mark.parametrize("name", ["leetcode", "mbpp", "humaneval"])
 def test_reference_programs_pass_and_others_do_not(tmp_path, name):
-    problem = one(tmp_path, name, ROWS[name])
+    problem = load_one(tmp_path, name, ROWS[name])
     assert problem.domain == "code"
     assert grade_code(f"```python\n{problem.solution}\n```", problem).passed
     wrong = problem.solution.replace("return ", "return -1 - ")
@@ -112,12 +112,12 @@ def test_reference_programs_pass_and_others_do_not(tmp_path, name):
 
 @needs_bwrap
 def test_livecodebench_programs_meet_their_public_and_private_cases(tmp_path):
-    problem = one(tmp_path, "livecodebench", FUNCTIONAL)
+    problem = load_one(tmp_path, "livecodebench", FUNCTIONAL)
     assert (problem.entry_point, "def add" in problem.prompt) == ("Solution().add", True)
     right = "class Solution:\n    def add(self, a, b):\n        return {}"
     assert grade_code(f"```python\n{right.format('a + b')}\n```", problem).passed
     assert grade_code(f"```python\n{right.format('3')}\n```", problem).outcome == "failed"  # the public case alone
-    problem = one(tmp_path, "livecodebench", STDIN)
+    problem = load_one(tmp_path, "livecodebench", STDIN)
     assert (problem.entry_point, "stdin" in problem.prompt) == ("", True)
     assert grade_code("```python\nprint(sum(map(int, input().split())))\n```", problem).passed
     assert grade_code("```python\nprint(f'{sum(map(int, input().split())):.1f} ')\n```", problem).passed
@@ -143,7 +143,7 @@ class Bomb:
     [
         (packed(Bomb()), "it asks for builtins.exec"),
         (packed([1, 2]), "a list, not a string"),
-        (packed('{"input": "1"}'), "a JSON dict, not a list"),
+        (packed('{"input": "1"}'), "JSON of type dict, not a list"),
         (packed("no json"), "Expecting value"),
         (base64.b64encode(zlib.compress(b"cos\nsystem\n(S'true'\ntR.")).decode(), "it asks for os.system"),
         (base64.b64encode(zlib.compress(b"P1\n.")).decode(), "outside object"),
@@ -170,7 +170,7 @@ MALFORMED = [
     ("gsm8k", {"question": "q", "answer": "#### "}, "should end in '#### ' and a number"),
     ("gsm8k", {"question": "", "answer": "#### 1"}, "field 'question' should be a text, not empty; it is ''"),
     ("gsm8k", {"question": None, "answer": "#### 1"}, "it is None"),
-    ("gsm8k", [1], "should be an object with named fields; it is a list"),
+    ("gsm8k", [1], "expected an object with named fields, not a list"),
     ("math500", {"problem": "p", "solution": "s", "answer": 5}, "field 'answer' should be a text"),
     ("math", {"problem": "p", "solution": "It is 5."}, r"\\boxed"),
     ("metamathqa", {"query": "q", "response": "Five."}, "should end in 'The answer is: …'"),
@@ -247,8 +247,8 @@ def test_rows_may_start_anywhere_and_there_must_be_enough(tmp_path):
     assert [problem.answer for problem in load("gsm8k", "train", path, count=2, start=3)] == ["3", "4"]
     assert [problem.answer for problem in load("gsm8k", "train", path, start=4)] == ["4"]
     assert load("gsm8k", "train", path, count=1, start=3)[0] == load("gsm8k", "train", path)[3]
-    for options, wanted in (({"count": 6}, 6), ({"count": 2, "start": 4}, 6), ({"start": 5}, 6)):
-        with pytest.raises(ValueError, match=f"gsm8k: {wanted} rows of split 'train' are asked for, and .* holds 5"):
+    for options, needed in (({"count": 6}, 6), ({"count": 2, "start": 4}, 6), ({"start": 5}, 6)):
+        with pytest.raises(ValueError, match=f"holds 5 rows of split 'train'; expected at least {needed}"):
             load("gsm8k", "train", path, **options)
 
 
@@ -259,9 +259,7 @@ def test_paths_are_given_by_name(monkeypatch):
     monkeypatch.delenv("ASPRM_DATA")
     assert given_paths() == {}
     for text in ("gsm9k=a", "gsm8k", "gsm8k="):
-        with pytest.raises(
-            ValueError, match=r"expected a set and where its rows are, like gsm8k=downloads/gsm8k; sets: gsm8k"
-        ):
+        with pytest.raises(ValueError, match=r"expected a set and the file .* like gsm8k=downloads/gsm8k; sets: gsm8k"):
             read_paths(text)
 
 
@@ -275,21 +273,21 @@ def test_a_folder_is_searched_for_the_split(tmp_path):
         written(tmp_path / f"X-v1-test{number}.jsonl", [{"question": "Why?", "answer": f"#### {answer}"}])
     assert [problem.answer for problem in load("gsm8k", "test", tmp_path)] == ["7", "8", "9"]
     written(tmp_path / "other-test.jsonl", rows)
-    with pytest.raises(ValueError, match=r"should hold one set of files for split 'test'; it holds X-v1-test.*other"):
+    with pytest.raises(ValueError, match=r"expected one set of files for split 'test'; it holds X-v1-test.*other"):
         load("gsm8k", "test", tmp_path)
 
 
 def test_wrong_requests_say_what_there_is(tmp_path):
-    with pytest.raises(ValueError, match="no published problem set 'gsm9k'; there are gsm8k, "):
+    with pytest.raises(ValueError, match="unknown data set 'gsm9k'; known: gsm8k, "):
         load("gsm9k")
     with pytest.raises(ValueError, match="math500 has no split 'train'; it has test"):
         load("math500", "train")
     with pytest.raises(ValueError, match="no such file or folder"):
         load("gsm8k", "test", tmp_path / "missing")
-    with pytest.raises(ValueError, match="it holds nothing that can be read"):
+    with pytest.raises(ValueError, match="it holds no readable file"):
         load("gsm8k", "test", tmp_path)
     (tmp_path / "test.csv").write_text("x")
-    with pytest.raises(ValueError, match=r"should be a file of .jsonl, .json, .parquet"):
+    with pytest.raises(ValueError, match=r"expected one of .jsonl, .json, .parquet"):
         load("gsm8k", "test", tmp_path / "test.csv")
     with pytest.raises(ValueError, match="no rows for split 'test'"):
         load("gsm8k", "test", written(tmp_path / "test.jsonl", []))

@@ -1,4 +1,4 @@
-"""MiniCode: what the pieces mean, what programmers write, and where their programs leave the truth."""
+"""MiniCode: what the pieces mean, what programmers write, and where their programs depart from the true one."""
 
 import random
 import re
@@ -61,7 +61,7 @@ def test_every_misreading_fails_unless_it_is_harmless_and_departs_where_it_shows
         for piece, kind in programmer.misreadings(task):
             program = programmer.program(task, {piece: kind})
             completion = f"```python\n{program}```"
-            harmless = f"{piece} {kind}" in task.harmless
+            harmless = (piece, kind) in task.harmless
             assert passes(problem, program) == harmless, (problem, program)
             place = first_error(problem, completion)
             assert completion[:place].count("\n") < len(completion.splitlines()) - 1
@@ -71,7 +71,7 @@ def test_every_misreading_fails_unless_it_is_harmless_and_departs_where_it_shows
 
 
 def test_hardly_any_misreading_is_harmless(tasks):
-    harmless = {kind.split()[1] for name in NAMES for _, task in tasks[name] for kind in task.harmless}
+    harmless = {kind for name in NAMES for _, task in tasks[name] for _, kind in task.harmless}
     assert harmless < set(MISCONCEPTIONS)
     offered = [len(programmer.misreadings(task)) for name in NAMES for _, task in tasks[name]]
     assert sum(len(task.harmless) for name in NAMES for _, task in tasks[name]) < 0.1 * sum(offered)
@@ -89,14 +89,14 @@ def test_every_misconception_has_a_rate_and_is_invited():
 
 
 def test_a_program_by_hand():
-    source, outcome = (next(p for p in group if p.name == name) for group, name in
-                       ((minicode.SOURCES, "list"), (minicode.OUTCOMES, "product")))  # fmt: skip
-    selection = next(p for p in minicode.SELECTIONS if p.name == "no_more")
+    source = next(piece for piece in minicode.SOURCES if piece.name == "list")
+    selection = next(piece for piece in minicode.SELECTIONS if piece.name == "no_more")
+    outcome = next(piece for piece in minicode.OUTCOMES if piece.name == "product")
     words = {"xs": "prices", "x": "price", "k": "limit"}
     task = minicode.Task("find_prices", source, None, selection, None, outcome, ("prices", "limit"), words, {"k": 5})
-    assert task.true([3, 5, 6, 2], 5) == 30
-    assert task.true([3, 5, 6, 2], 4) == 6
-    assert task.true([], 4) == 1
+    assert task.expected([3, 5, 6, 2], 5) == 30
+    assert task.expected([3, 5, 6, 2], 4) == 6
+    assert task.expected([], 4) == 1
     assert programmer.write(task) == (
         "```python\ndef find_prices(prices, limit):\n    # start the product at 1\n    result = 1\n"
         "    for price in prices:\n        # keep those up to limit\n        if price <= limit:\n"
@@ -177,9 +177,9 @@ def test_problems_are_the_same_for_ever_whatever_the_count():
 
 def test_splits_share_no_problem_and_hardly_any_stands_twice():
     texts = {split: [p.prompt for name in NAMES for p in load(name, split, 60)] for split in SPLITS}
-    for one, other in combinations(texts.values(), 2):
-        assert not set(one) & set(other)
-    assert min(len(set(some)) for some in texts.values()) > 115
+    for prompts, others in combinations(texts.values(), 2):
+        assert not set(prompts) & set(others)
+    assert min(len(set(prompts)) for prompts in texts.values()) > 115
 
 
 def test_new_problems_have_a_pair_that_is_held_out(tasks):
@@ -232,7 +232,7 @@ def test_the_shipped_policy_is_what_its_recipe_says_and_neither_too_good_nor_too
 @needs_bwrap
 def test_the_shipped_policy_writes_programs():
     engine = load_engine(Path(__file__).parents[1] / "data/policies/D")
-    found = policy.held_out(engine, {"minicode": load("minicode", "validation", 12)}, load_profile("tiny").sample,
-                            seed=0, samples=2)  # fmt: skip
-    assert found["greedy"][0] >= 0.3
-    assert found["copied"][0] == 1.0
+    problems = {"minicode": load("minicode", "validation", 12)}
+    shares = policy.held_out(engine, problems, load_profile("tiny").sample, seed=0, samples=2)
+    assert shares["greedy"][0] >= 0.3
+    assert shares["copied"][0] == 1.0

@@ -1,13 +1,12 @@
-"""Published problem sets: from the Hugging Face hub at a pinned revision, or from files of the same schema.
+"""Published data sets: from the Hugging Face hub at a pinned revision, or from files of the same schema.
 
     load("gsm8k", "test")                              # from the hub, through `datasets`
-    load("gsm8k", "test", path="downloads/gsm8k")      # a folder with test.jsonl, or a file
-    load("gsm8k", "test", path=given_paths().get("gsm8k"))  # wherever $ASPRM_DATA says, else from the hub
-    describe("gsm8k", "test", path="downloads/gsm8k")  # which file or revision that is, for the manifest
+    load("gsm8k", "test", path="downloads/gsm8k")      # from a file, or from a folder that holds test.jsonl
+    load("gsm8k", "test", path=given_paths().get("gsm8k"))  # from where $ASPRM_DATA says, else from the hub
+    describe("gsm8k", "test", path="downloads/gsm8k")  # which files or revision these are, for the manifest
 
-A profile names its files in `data: {gsm8k: downloads/gsm8k}`; $ASPRM_DATA="gsm8k=downloads/gsm8k,math500=…" goes first.
-
-A row that is not what its set promises is refused, with its file and line.
+A profile names files in `data: {gsm8k: downloads/gsm8k}`. $ASPRM_DATA="gsm8k=downloads/gsm8k,math500=…" overrides it.
+A row that does not fit its set's schema is refused, with its file and line.
 """
 
 import gzip
@@ -24,30 +23,26 @@ from types import ModuleType
 from typing import Any, TextIO
 
 from asprm.problems import rows
-from asprm.problems.problem import Problem
+from asprm.problems.problem import Domain, Problem
 
-DATA = "ASPRM_DATA"  # names local files of sets
+DATA = "ASPRM_DATA"  # the environment variable that names local files
 Place = str  # "test.jsonl:12": where a row stands
 
 
 @dataclass(frozen=True)
 class Source:
-    """Where a set lives on the hub and how its rows become problems."""
+    """Where a data set is on the hub, and how its rows become problems."""
 
     repository: str
     convert: rows.Convert
     revision: str  # the commit that is read
     splits: tuple[str, ...] = ("train", "test")
     configs: tuple[str | None, ...] = (None,)  # all are read, in this order
-    files: tuple[str, ...] = ()  # of the repository's one split, where it has no layout that `datasets` knows
-
-    @property
-    def domain(self) -> str:
-        return "code" if self.convert in (rows.leetcode, rows.livecodebench, rows.mbpp, rows.humaneval) else "math"
+    files: tuple[str, ...] = ()  # of the repository's only split, where it has no layout that `datasets` knows
+    domain: Domain = "math"
 
 
 _MATH = "algebra counting_and_probability geometry intermediate_algebra number_theory prealgebra precalculus"
-_LEETCODE = Source("newfacade/LeetCodeDataset", rows.leetcode, "215604aeed660029df7de2fea5a4d7b6ed476a08")
 
 
 def _symbolic(config: str) -> Source:
@@ -69,13 +64,16 @@ SOURCES = {
     "gsm-symbolic": _symbolic("main"),
     "gsm-symbolic-p1": _symbolic("p1"),
     "gsm-symbolic-p2": _symbolic("p2"),
-    "leetcode": _LEETCODE,
+    "leetcode": Source(
+        "newfacade/LeetCodeDataset", rows.leetcode, "215604aeed660029df7de2fea5a4d7b6ed476a08", domain="code"
+    ),
     "livecodebench": Source(  # release v4: the 713 problems of the paper
         "livecodebench/code_generation_lite",
         rows.livecodebench,
         "0fe84c3912ea0c4d4a78037083943e8f0c4dd505",
         ("test",),
         files=("test.jsonl", "test2.jsonl", "test3.jsonl", "test4.jsonl"),
+        domain="code",
     ),
     "mbpp": Source(
         "google-research-datasets/mbpp",
@@ -83,71 +81,82 @@ SOURCES = {
         "4bb6404fdc6cacfda99d4ac4205087b89d32030c",
         ("train", "validation", "test", "prompt"),
         ("full",),
+        domain="code",
     ),
     "humaneval": Source(
-        "openai/openai_humaneval", rows.humaneval, "7dce6050a7d6d172f3cc5c32aa97f52fa1a2e544", ("test",)
+        "openai/openai_humaneval",
+        rows.humaneval,
+        "7dce6050a7d6d172f3cc5c32aa97f52fa1a2e544",
+        ("test",),
+        domain="code",
     ),
 }
 
 
 class MalformedRow(ValueError):
-    """A row that is not what its set promises; the message starts with its file and line."""
+    """A row that does not fit its set's schema. The message starts with its file and line."""
 
 
 def load(
     name: str, split: str = "test", path: str | Path | None = None, count: int | None = None, start: int = 0
 ) -> list[Problem]:
-    """The problems of a published set's split, in its order; of the rows start, start + 1, … `count` where it is given.
+    """Problems of a data set's split, in its order.
 
-    path: a file (.jsonl, .json, .parquet; .gz) or a folder that holds one for the split, instead of the hub.
-    ValueError: unknown set or split, a split that the folder has no file for, no rows, fewer than are asked for.
-    MalformedRow: see there.
+    name: of the set, a key of SOURCES.
+    split: one of the set's splits.
+    path: a file (.jsonl, .json, .parquet; also .gz), or a folder that holds files for the split, instead of the hub.
+    count: how many problems; None for all from `start` on.
+    start: number of the first row, from 0.
+
+    ValueError: unknown set or split, no file for the split, no rows, or fewer than asked for.
     """
     source = _source(name, split)
-    read = _local(Path(path), split) if path is not None else _remote(source, split)
-    problems, ids = [], {}
-    for number, (place, row) in enumerate(read):
+    rows_read = _local(Path(path), split) if path is not None else _remote(source, split)
+    problems: list[Problem] = []
+    places: dict[str, Place] = {}  # by id
+    for number, (place, row) in enumerate(rows_read):
         if count is not None and number == start + count:
             break
         try:
             if not isinstance(row, dict):
-                raise ValueError(f"should be an object with named fields; it is a {type(row).__name__}")
+                raise ValueError(f"expected an object with named fields, not a {type(row).__name__}")
             problem = source.convert(row, f"{name}-{split}-{number:06d}")
-            if problem.id in ids:
-                raise ValueError(f"its id {problem.id!r} is that of {ids[problem.id]}")
+            if problem.id in places:
+                raise ValueError(f"its id {problem.id!r} is that of {places[problem.id]}")
         except ValueError as error:
             raise MalformedRow(f"{place}: {error}") from None
-        ids[problem.id] = place
+        places[problem.id] = place
         problems.append(problem)
     if not problems:
         raise ValueError(f"{name}: no rows for split {split!r} in {path or source.repository}")
-    if len(problems) < start + (count or 1):
+    needed = start + (count or 1)
+    if len(problems) < needed:
         raise ValueError(
-            f"{name}: {start + (count or 1)} rows of split {split!r} are asked for, and {path or source.repository} "
-            f"holds {len(problems)}"
+            f"{name}: {path or source.repository} holds {len(problems)} rows of split {split!r}; expected at least "
+            f"{needed}"
         )
     return problems[start:]
 
 
 def given_paths() -> dict[str, str]:
-    """The files and folders that $ASPRM_DATA names for sets. ValueError: see `read_paths`."""
+    """The file or folder that $ASPRM_DATA names for each set. ValueError: see `read_paths`."""
     return read_paths(os.environ.get(DATA, ""))
 
 
 def read_paths(text: str) -> dict[str, str]:
-    """By set, the file or folder of "gsm8k=a/b,math500=c". ValueError: another form, an unknown set."""
+    """{set: file or folder} from "gsm8k=a/b,math500=c". ValueError: another form, an unknown set."""
     pairs = [part.partition("=") for part in text.split(",") if part.strip()]
     for name, equals, path in pairs:
         if name.strip() not in SOURCES or not equals or not path.strip():
             raise ValueError(
-                f"{name}{equals}{path}: expected a set and where its rows are, like gsm8k=downloads/gsm8k; sets: "
-                f"{', '.join(SOURCES)}"
+                f"{name}{equals}{path}: expected a set and the file or folder of its rows, like "
+                f"gsm8k=downloads/gsm8k; sets: {', '.join(SOURCES)}"
             )
     return {name.strip(): path.strip() for name, _, path in pairs}
 
 
-def describe(name: str, split: str = "test", path: str | Path | None = None) -> dict[str, object]:
-    """What a manifest records of a set: its repository and revision, or its files with their digests."""
+def describe(name: str, split: str = "test", path: str | Path | None = None) -> dict[str, Any]:
+    """What a manifest records about a set: its repository and revision, or its files with their digests."""
     source = _source(name, split)
     if path is None:
         return {"name": name, "split": split, "repository": source.repository, "revision": source.revision}
@@ -161,13 +170,13 @@ def _digest(file: Path) -> str:
 
 def _source(name: str, split: str) -> Source:
     if name not in SOURCES:
-        raise ValueError(f"no published problem set {name!r}; there are {', '.join(SOURCES)}")
+        raise ValueError(f"unknown data set {name!r}; known: {', '.join(SOURCES)}")
     if split not in SOURCES[name].splits:
         raise ValueError(f"{name} has no split {split!r}; it has {', '.join(SOURCES[name].splits)}")
     return SOURCES[name]
 
 
-# From the hub
+# --- from the hub -----------------------------------------------------------------------------------------------------
 
 
 def _remote(source: Source, split: str) -> Iterator[tuple[Place, dict]]:
@@ -175,16 +184,16 @@ def _remote(source: Source, split: str) -> Iterator[tuple[Place, dict]]:
         import datasets
     except ImportError:
         raise ValueError(
-            f"{source.repository} is read through `datasets`, which is not installed; "
+            f"{source.repository}: reading from the hub needs `datasets`, which is not installed; "
             "install it (pip install datasets), or give the path of files of the same schema"
         ) from None
     try:
         tables = _tables(datasets, source, split)
     except (OSError, ConnectionError) as error:
-        name = next(name for name, one in SOURCES.items() if one is source)
+        name = next(name for name in SOURCES if SOURCES[name] is source)
         raise ValueError(
             f"{name}: {source.repository} cannot be read from the hub ({str(error).splitlines()[0]})\n"
-            f"  where there is no network, name files of the same schema:  {DATA}={name}=<file or folder>, "
+            f"  without a network, name files of the same schema:  {DATA}={name}=<file or folder>, "
             f"or  data: {{{name}: <file or folder>}}  in the profile"
         ) from None
     for part, table in tables:
@@ -202,7 +211,7 @@ def _tables(datasets: ModuleType, source: Source, split: str) -> list[tuple[str,
     ]
 
 
-# From files
+# --- from files -------------------------------------------------------------------------------------------------------
 
 
 def _local(path: Path, split: str) -> Iterator[tuple[Place, dict]]:
@@ -211,7 +220,7 @@ def _local(path: Path, split: str) -> Iterator[tuple[Place, dict]]:
 
 
 def _stem(file: Path) -> tuple[str, str]:
-    """("LeetCodeDataset-v0.1.0-test", ".jsonl") of LeetCodeDataset-v0.1.0-test.jsonl.gz."""
+    """Name and suffix without .gz: ("LeetCodeDataset-v0.1.0-test", ".jsonl")."""
     plain = Path(file.name.removesuffix(".gz"))
     return plain.stem, plain.suffix
 
@@ -220,19 +229,19 @@ _NUMBER = r"(?:[0-9]*|-[0-9]+-of-[0-9]+)$"  # test.jsonl, test2.jsonl, test-0000
 
 
 def _files(path: Path, split: str) -> list[Path]:
-    """The file, or those files of a folder whose names end in the split and perhaps a number, in that order."""
+    """The file itself, or a folder's files whose names end in the split and perhaps a number, in that order."""
     if path.is_file():
         if _stem(path)[1] not in _READERS:
-            raise ValueError(f"{path}: should be a file of {', '.join(_READERS)}, which may be compressed (.gz)")
+            raise ValueError(f"{path}: expected one of {', '.join(_READERS)}, perhaps compressed (.gz)")
         return [path]
     if not path.is_dir():
         raise ValueError(f"{path}: no such file or folder")
-    known = sorted(file for file in path.rglob("*") if file.is_file() and _stem(file)[1] in _READERS)
-    found = [file for file in known if re.search(rf"(?<![a-z]){re.escape(split)}{_NUMBER}", _stem(file)[0])]
-    if len({re.sub(_NUMBER, "", _stem(file)[0]) for file in found}) != 1:
-        names = ", ".join(str(file.relative_to(path)) for file in found or known) or "nothing that can be read"
-        raise ValueError(f"{path}: should hold one set of files for split {split!r}; it holds {names:.300}")
-    return sorted(found, key=lambda file: (len(file.name), file.name))
+    readable = sorted(file for file in path.rglob("*") if file.is_file() and _stem(file)[1] in _READERS)
+    of_split = [file for file in readable if re.search(rf"(?<![a-z]){re.escape(split)}{_NUMBER}", _stem(file)[0])]
+    if len({re.sub(_NUMBER, "", _stem(file)[0]) for file in of_split}) != 1:
+        names = ", ".join(str(file.relative_to(path)) for file in of_split or readable) or "no readable file"
+        raise ValueError(f"{path}: expected one set of files for split {split!r}; it holds {names:.300}")
+    return sorted(of_split, key=lambda file: (len(file.name), file.name))
 
 
 def _opened(file: Path) -> TextIO:
@@ -253,7 +262,7 @@ def _json_list(file: Path) -> Iterator[tuple[Place, dict]]:
     with _opened(file) as text, _damage(lambda: str(file)):
         items = json.load(text)
     if not isinstance(items, list):
-        raise MalformedRow(f"{file}: should hold a list of rows; it holds a {type(items).__name__}")
+        raise MalformedRow(f"{file}: expected a list of rows, not a {type(items).__name__}")
     for number, row in enumerate(items, 1):
         yield f"{file}, row {number}", row
 
@@ -272,7 +281,7 @@ def _parquet(file: Path) -> Iterator[tuple[Place, dict]]:
 
 @contextmanager
 def _damage(place: Callable[[], Place], *kinds: type[Exception]) -> Iterator[None]:
-    """What goes wrong in reading a file, with the place where it did."""
+    """Turns errors of reading a file into MalformedRow with the place. kinds: further types of errors."""
     try:
         yield
     except json.JSONDecodeError as error:

@@ -1,55 +1,81 @@
 """MiniGSM: grade-school word problems of 2-6 arithmetic steps; MiniGSM-P2: the same with two more clauses.
 
-A skeleton is a function of a `Scene`; it returns where the story stands at its end (`End`), so that clauses can be
-added before the question is asked. Keyword arguments of `Scene.find` name the misconceptions of `student.py`.
+A skeleton tells a story in a `Scene`. It returns how the story ends (`End`), so that clauses can be added before the
+question is asked. Keyword arguments of `Scene.find` name the misconceptions of `student.py`.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
-from asprm.problems.scene import Quantity, Scene
-from asprm.problems.words import ANIMALS, DAYS, FLOWERS, JOBS, NAMES, PLACES, THINGS, WHOLES, capital, does, gives, has
+from asprm.problems.scene import Amount, Quantity, Scene
+from asprm.problems.words import (
+    ANIMALS,
+    CONTAINERS,
+    DAYS,
+    FLOWERS,
+    JOBS,
+    NAMES,
+    PLACES,
+    THINGS,
+    capital,
+    does,
+    gives,
+    has,
+)
 
-ABSTRACT = {"years", "minutes", "points", "legs", "miles", "teams", "people", "nails"}  # clauses speak of their number
+ABSTRACT = {"years", "minutes", "points", "legs", "miles", "teams", "people", "nails"}  # units that nobody owns
 
 
 class End(NamedTuple):
-    holder: str  # who has it: "Anna", "they", "the shop"
+    """How a story ends: who has how many of what, and the question about it."""
+
+    holder: str  # "Anna", "they", "the shop"
     unit: str
     quantity: Quantity
     question: str
 
 
-def build(scene: Scene, skeleton, clauses: int = 0) -> Scene:
-    """Tell the skeleton's story, add so many clauses, ask the question."""
+Skeleton = Callable[[Scene], End]
+
+
+def build(scene: Scene, skeleton: Skeleton, clauses: int = 0) -> None:
+    """Fill the scene with the skeleton's story, that many clauses more, and the question.
+
+    ValueError: the numbers drawn do not suit the skeleton.
+    """
     scene.opener = scene.pick(NAMES)
     end = skeleton(scene)
     for _ in range(clauses):
         end = _clause(scene, end)
     scene.question, scene.answer = end.question, (end.quantity,)
-    return scene
 
 
 # -- pieces that skeletons share ---------------------------------------------------------------------------------
 
 
 def people(s: Scene, count: int) -> list[str]:
-    """The problem's first name (which fixes the voice) and others."""
+    """So many names: first the scene's opener, which fixes the voice, then others."""
     others = [name for name in s.rng.sample(NAMES, count) if name != s.opener]
     return [s.opener, *others][:count]
 
 
 def two_things(s: Scene) -> list[str]:
+    """Two different units."""
     return s.rng.sample(THINGS, 2)
 
 
 def how_many(holder: str, unit: str, rest: str = "") -> str:
+    """The usual question: "How many plums does Anna have left?"."""
     return f"How many {unit} {does(holder)} have{rest}?"
 
 
-def relate(s: Scene, a: str, qa: Quantity | int, b: str, unit: str) -> Quantity:
-    """Say how b's number compares with a's, find b's. Reversed wordings invite the opposite operation."""
+def relate(s: Scene, a: str, qa: Amount, b: str, unit: str) -> Quantity:
+    """Say how b's number compares with a's, and find b's. Reversed wordings invite the opposite operation.
+
+    a, b: who is compared. qa: a's number of `unit`.
+    """
     value = qa.value if isinstance(qa, Quantity) else qa
     kinds = ["more", "fewer", "times", "twice", "more", "fewer", "more-reversed", "fewer-reversed"]
     if value % 2 == 0:
@@ -90,8 +116,8 @@ def relate(s: Scene, a: str, qa: Quantity | int, b: str, unit: str) -> Quantity:
     return s.find(subject, unit, qa, "*", 2, half_reversed=(qa, "/", 2))
 
 
-def change(s: Scene, holder: str, q: Quantity | int, unit: str) -> Quantity:
-    """One thing happens to what the holder has."""
+def change(s: Scene, holder: str, q: Amount, unit: str) -> Quantity:
+    """Say that the holder gains or loses some of `q`, and find the new number."""
     value = q.value if isinstance(q, Quantity) else q
     kinds = ["gets", "gives", "gives-to", "half-left"] if value % 2 == 0 else ["gets", "gives", "gives-to"]
     if value <= 80:
@@ -119,8 +145,8 @@ def change(s: Scene, holder: str, q: Quantity | int, unit: str) -> Quantity:
     return s.find(subject, unit, q, "/", 2, half=(q, "*", 2))
 
 
-def _change_number(s: Scene, q: Quantity, unit: str, kind: str, n: int) -> Quantity:
-    """`change` for what nobody can own: years, minutes, points."""
+def _change_number(s: Scene, q: Amount, unit: str, kind: str, n: int) -> Quantity:
+    """`change` for a unit that nobody owns, such as years: its kind, and the number `n` by which it changes."""
     subject = "the number is now"
     if kind == "doubles":
         s.say(f"Later this number of {unit} doubles.")
@@ -135,21 +161,31 @@ def _change_number(s: Scene, q: Quantity, unit: str, kind: str, n: int) -> Quant
     return s.find(subject, unit, q, "+", n, gets=(q, "-", n))
 
 
+def changes_of(s: Scene, holder: str, n: int, unit: str, times: int) -> Quantity:
+    """So many changes, one after the other, at least one."""
+    q = change(s, holder, n, unit)
+    for _ in range(times - 1):
+        q = change(s, holder, q, unit)
+    return q
+
+
 def _clause(s: Scene, end: End) -> End:
+    """Add a change to the story."""
     quantity = change(s, end.holder, end.quantity, end.unit)
     if end.unit in ABSTRACT:
         return end._replace(quantity=quantity, question=f"How many {end.unit} is it in the end?")
     return end._replace(quantity=quantity, question=how_many(end.holder, end.unit, " in the end"))
 
 
-def altogether(s: Scene, unit: str, *parts, holder: str = "they") -> Quantity:
-    """Sum of the parts; the misreading leaves the first out."""
-    expression = [term for part in parts for term in (part, "+")][:-1]
-    short = tuple(expression[2:]) if len(parts) > 2 else (parts[1], "-", parts[0])
-    return s.find(has(holder), unit, *expression, total=short)
+def altogether(s: Scene, unit: str, *parts: Amount) -> Quantity:
+    """Find the sum of two or more parts. The misreading leaves out the first of three or subtracts the first of two."""
+    expression: list[Amount | str] = [term for part in parts for term in (part, "+")][:-1]
+    short = (parts[1], "-", parts[0]) if len(parts) == 2 else tuple(expression[2:])
+    return s.find(has("they"), unit, *expression, total=short)
 
 
 def start(s: Scene, holder: str, unit: str, low: int = 6, high: int = 60, multiple: int = 1) -> int:
+    """Say how many of `unit` the holder has: a multiple of `multiple` in [low, high]."""
     n = s.number(low, high, multiple)
     s.say(f"{capital(has(holder))} {n} {unit}.")
     return n
@@ -158,14 +194,14 @@ def start(s: Scene, holder: str, unit: str, low: int = 6, high: int = 60, multip
 # -- skeletons ---------------------------------------------------------------------------------------------------
 
 
-def compare_two(s):
+def compare_two(s: Scene) -> End:
     (a, b), (unit, _) = people(s, 2), two_things(s)
     n = start(s, a, unit)
     q = relate(s, a, n, b, unit)
     return End("they", unit, altogether(s, unit, n, q), f"How many {unit} do they have altogether?")
 
 
-def compare_three(s):
+def compare_three(s: Scene) -> End:
     (a, b, c), (unit, _) = people(s, 3), two_things(s)
     n = start(s, a, unit, 6, 40)
     q = relate(s, a, n, b, unit)
@@ -173,7 +209,7 @@ def compare_three(s):
     return End("they", unit, altogether(s, unit, n, q, r), f"How many {unit} do they have in total?")
 
 
-def compare_chain(s):
+def compare_chain(s: Scene) -> End:
     (a, b, c), (unit, _) = people(s, 3), two_things(s)
     n = start(s, a, unit, 6, 40)
     q = relate(s, a, n, b, unit)
@@ -181,63 +217,61 @@ def compare_chain(s):
     return End(c, unit, r, how_many(c, unit))
 
 
-def compare_then_change(s):
+def compare_then_change(s: Scene) -> End:
     (a, b), (unit, _) = people(s, 2), two_things(s)
     n = start(s, a, unit, 6, 40)
     q = change(s, b, relate(s, a, n, b, unit), unit)
     return End(b, unit, q, how_many(b, unit, " now"))
 
 
-def changes(s):
+def changes(s: Scene) -> End:
     (a,), (unit, _) = people(s, 1), two_things(s)
-    q = start(s, a, unit, 8, 60)
-    for _ in range(s.number(2, 4)):
-        q = change(s, a, q, unit)
+    n = start(s, a, unit, 8, 60)
+    q = changes_of(s, a, n, unit, times=s.number(2, 4))
     return End(a, unit, q, how_many(a, unit, " now"))
 
 
-def place_changes(s):
+def place_changes(s: Scene) -> End:
     (a,), (unit, _) = people(s, 1), two_things(s)
     place = "the " + s.pick(PLACES)
     s.say(f"{a} works at {place}.")
-    q = start(s, place, unit, 20, 80)
-    for _ in range(s.number(2, 3)):
-        q = change(s, place, q, unit)
+    n = start(s, place, unit, 20, 80)
+    q = changes_of(s, place, n, unit, times=s.number(2, 3))
     return End(place, unit, q, how_many(place, unit, " now"))
 
 
-def groups(s):
+def groups(s: Scene) -> End:
     (a,), (unit, _) = people(s, 1), two_things(s)
-    whole, one = s.pick(list(WHOLES.items()))
+    boxes, box = s.pick(list(CONTAINERS.items()))
     n, k, m = s.number(3, 9), s.number(4, 12), s.number(3, 15)
-    s.say(f"{a} has {n} {whole} with {k} {unit} in each {one}.")
-    q = s.find(f"the {whole} hold", unit, n, "*", k, each=(n, "+", k))
+    s.say(f"{a} has {n} {boxes} with {k} {unit} in each {box}.")
+    q = s.find(f"the {boxes} hold", unit, n, "*", k, each=(n, "+", k))
     s.say(f"{a} also has {m} loose {unit}.")
     return End(a, unit, s.find(has(a), unit, q, "+", m, total=(q, "-", m)), how_many(a, unit))
 
 
-def groups_lost(s):
+def groups_lost(s: Scene) -> End:
     (a, b), (unit, _) = people(s, 2), two_things(s)
-    whole, one = s.pick(list(WHOLES.items()))
+    boxes, box = s.pick(list(CONTAINERS.items()))
     n, k = s.number(3, 9), s.number(4, 12)
     m = s.number(2, n - 1)
-    s.say(f"{a} fills {n} {whole} with {k} {unit} in each {one} and gives {m} of the {whole} to {b}.")
-    left = s.find(f"{a} keeps", whole, n, "-", m, gives=(n, "+", m))
+    s.say(f"{a} fills {n} {boxes} with {k} {unit} in each {box} and gives {m} of the {boxes} to {b}.")
+    left = s.find(f"{a} keeps", boxes, n, "-", m, gives=(n, "+", m))
     return End(a, unit, s.find(has(a), unit, left, "*", k, each=(left, "+", k)), how_many(a, unit, " left"))
 
 
-def two_kinds_of_groups(s):
+def two_kinds_of_groups(s: Scene) -> End:
     (a,), (u, v) = people(s, 1), two_things(s)
-    whole, one = s.pick(list(WHOLES.items()))
+    boxes, box = s.pick(list(CONTAINERS.items()))
     n, k, m, j = s.number(2, 6), s.number(3, 9), s.number(2, 6), s.number(3, 9)
-    s.say(f"{a} buys {n} {whole} with {k} {u} in each {one} and {m} {whole} with {j} {v} in each {one}.")
+    s.say(f"{a} buys {n} {boxes} with {k} {u} in each {box} and {m} {boxes} with {j} {v} in each {box}.")
     p = s.find("there are", u, n, "*", k, each=(n, "+", k))
     q = s.find("there are", v, m, "*", j, each=(m, "+", j))
     total = s.find(has(a), "things", p, "+", q, total=(p, "-", q))
     return End(a, "things", total, f"How many things {does(a)} have in total?")
 
 
-def each_for_dollars(s):
+def each_for_dollars(s: Scene) -> End:
     (a,), (u, v) = people(s, 1), two_things(s)
     n, m, price = s.number(2, 8), s.number(2, 8), s.number(2, 9)
     s.say(f"{a} buys {n} {u} and {m} {v} for {price} dollars each.")
@@ -249,7 +283,7 @@ def each_for_dollars(s):
     return End(a, "dollars", rest, f"How many dollars {does(a)} have left?")
 
 
-def shopping(s):
+def shopping(s: Scene) -> End:
     (a,), (u, v) = people(s, 1), two_things(s)
     n, x, m, y = s.number(2, 7), s.number(2, 9), s.number(2, 7), s.number(2, 9)
     s.say(f"{a} buys {n} {u} for {x} dollars each and {m} {v} for {y} dollars each.")
@@ -262,7 +296,7 @@ def shopping(s):
     return End(a, "dollars", rest, f"How many dollars {does(a)} have left?")
 
 
-def discount(s):
+def discount(s: Scene) -> End:
     (a,), (u, _) = people(s, 1), two_things(s)
     price, off, n = s.number(8, 30), s.number(2, 6), s.number(2, 6)
     s.say(f"A box of {u} costs {price} dollars. Today each box is {off} dollars cheaper. {a} buys {n} boxes.")
@@ -274,7 +308,7 @@ def discount(s):
     return End(a, "dollars", rest, f"How many dollars {does(a)} have now?")
 
 
-def friends_gift(s):
+def friends_gift(s: Scene) -> End:
     (a,), (unit, _) = people(s, 1), two_things(s)
     k, n = s.number(2, 6), s.number(2, 8)
     q = start(s, a, unit, k * n + 3, k * n + 40)
@@ -284,7 +318,7 @@ def friends_gift(s):
     return End(a, unit, left, how_many(a, unit, " left"))
 
 
-def share_equally(s):
+def share_equally(s: Scene) -> End:
     (a, b), (unit, _) = people(s, 2), two_things(s)
     k, n, m = s.number(3, 6), s.number(4, 12), s.number(2, 12)
     q = start(s, a, unit, k * n, k * n)
@@ -293,7 +327,7 @@ def share_equally(s):
     return End(b, unit, s.find(has(b), unit, part, "+", m, gets=(part, "-", m)), how_many(b, unit, " now"))
 
 
-def share_with_friends(s):
+def share_with_friends(s: Scene) -> End:
     (a,), (unit, _) = people(s, 1), two_things(s)
     k, n = s.number(2, 4), s.number(1, 6)
     total = n * k * (k + 1)  # divisible either way, so that the misreading is tempting
@@ -304,7 +338,7 @@ def share_with_friends(s):
     return End(a, unit, part, how_many(a, unit, " then"))
 
 
-def dozens(s):
+def dozens(s: Scene) -> End:
     (a,), (unit, _) = people(s, 1), two_things(s)
     n = s.number(2, 6)
     m = s.number(3, 20)
@@ -313,7 +347,7 @@ def dozens(s):
     return End(a, unit, s.find(has(a), unit, q, "-", m, left=m), how_many(a, unit, " left"))
 
 
-def weeks(s):
+def weeks(s: Scene) -> End:
     (a,), (unit, _) = people(s, 1), two_things(s)
     n, w = s.number(2, 9), s.number(2, 4)
     had = s.number(3, 30)
@@ -326,7 +360,7 @@ def weeks(s):
     return End(a, unit, s.find(has(a), unit, made, "+", had, total=made), how_many(a, unit, " then"))
 
 
-def hours(s):
+def hours(s: Scene) -> End:
     (a,) = people(s, 1)
     n, m, job = s.number(2, 5), s.number(5, 45, 5), s.pick(JOBS)
     s.say(f"{a} spends {n} hours and {m} minutes {job}.")
@@ -338,7 +372,7 @@ def hours(s):
     return End(a, "minutes", rest, f"How many minutes does {a} work?")
 
 
-def metres(s):
+def metres(s: Scene) -> End:
     (a, b) = people(s, 2)
     n, c = s.number(2, 6), s.number(10, 90, 10)
     s.say(f"{a} has a rope of {n} meters. {a} cuts off {c} centimeters and gives them to {b}.")
@@ -347,7 +381,7 @@ def metres(s):
     return End(a, "centimeters", left, f"How many centimeters {does(a)} have left?")
 
 
-def fence(s):
+def fence(s: Scene) -> End:
     (a,) = people(s, 1)
     d, n = s.number(2, 6), s.number(4, 12)
     k = s.number(2, 5)
@@ -359,7 +393,7 @@ def fence(s):
     return End(a, "nails", nails, f"How many nails does {a} need?")
 
 
-def days_between(s):
+def days_between(s: Scene) -> End:
     (a,), (unit, _) = people(s, 1), two_things(s)
     first = s.number(2, 12)
     last = s.number(first + 2, first + 14)
@@ -367,11 +401,11 @@ def days_between(s):
     s.say(f"From May {first} to May {last}, both days included, {a} finds {n} {unit} a day.")
     gap = s.find("the dates differ by", "days", last, "-", first, difference=(last, "+", first))
     days = s.find("there are", "days", gap, "+", 1, fence=gap)
-    found = s.find(f"{a} finds", unit, days, "*", n, each=(days, "+", n))
-    return End(a, unit, found, f"How many {unit} does {a} find?")
+    total = s.find(f"{a} finds", unit, days, "*", n, each=(days, "+", n))
+    return End(a, unit, total, f"How many {unit} does {a} find?")
 
 
-def wages(s):
+def wages(s: Scene) -> End:
     (a,) = people(s, 1)
     pay, h, d, job = s.number(5, 15), s.number(2, 6), s.number(2, 5), s.pick(JOBS)
     s.say(f"{a} earns {pay} dollars an hour {job} and works {h} hours a day for {d} days.")
@@ -383,7 +417,7 @@ def wages(s):
     return End(a, "dollars", rest, f"How many dollars {does(a)} have left?")
 
 
-def savings(s):
+def savings(s: Scene) -> End:
     (a,), (_, unit) = people(s, 1), two_things(s)
     had, w, n = s.number(5, 40), s.number(3, 9), s.number(3, 12)
     s.say(f"{a} has {had} dollars and saves {n} dollars a week for {w} weeks.")
@@ -395,7 +429,7 @@ def savings(s):
     return End(a, "dollars", rest, f"How many dollars {does(a)} have left?")
 
 
-def percent_given(s):
+def percent_given(s: Scene) -> End:
     (a, b), (unit, _) = people(s, 2), two_things(s)
     percent = s.pick([10, 20, 25, 50])
     n = start(s, a, unit, 20, 160, 20)
@@ -405,7 +439,7 @@ def percent_given(s):
     return End(a, unit, left, how_many(a, unit, " left"))
 
 
-def percent_more(s):
+def percent_more(s: Scene) -> End:
     (a, b), (unit, _) = people(s, 2), two_things(s)
     percent = s.pick([10, 20, 25, 50])
     n = start(s, a, unit, 20, 120, 20)
@@ -415,7 +449,7 @@ def percent_more(s):
     return End("they", unit, altogether(s, unit, n, q), f"How many {unit} do they have altogether?")
 
 
-def percent_off(s):
+def percent_off(s: Scene) -> End:
     (a,), (unit, _) = people(s, 1), two_things(s)
     percent = s.pick([10, 20, 25, 50])
     price, k = s.number(20, 100, 20), s.number(2, 4)
@@ -426,7 +460,7 @@ def percent_off(s):
     return End(a, "dollars", cost, f"How many dollars does {a} pay?")
 
 
-def fraction_given(s):
+def fraction_given(s: Scene) -> End:
     (a, b), (unit, _) = people(s, 2), two_things(s)
     d = s.number(3, 6)
     m = s.number(2, 15)
@@ -438,7 +472,7 @@ def fraction_given(s):
     return End(a, unit, q, how_many(a, unit, " now"))
 
 
-def fraction_kinds(s):
+def fraction_kinds(s: Scene) -> End:
     (a,) = people(s, 1)
     d = s.number(3, 6)
     n = s.number(2 * d, 72, d)
@@ -450,7 +484,7 @@ def fraction_kinds(s):
     return End(a, "flowers", more, f"How many more {v} than {u} does {a} have?")
 
 
-def legs(s):
+def legs(s: Scene) -> End:
     (a,) = people(s, 1)
     n, m = s.number(3, 12), s.number(3, 12)
     u, v = s.pick(["cows", "sheep", "goats", "horses", "pigs"]), s.pick(["hens", "ducks", "geese"])
@@ -460,7 +494,7 @@ def legs(s):
     return End("they", "legs", altogether(s, "legs", p, q), "How many legs do they have in total?")
 
 
-def farm(s):
+def farm(s: Scene) -> End:
     (a,) = people(s, 1)
     x, y, z = s.rng.sample(ANIMALS, 3)
     n = s.number(6, 30, 2)
@@ -472,7 +506,7 @@ def farm(s):
     return End(a, "animals", total, how_many(a, "animals", " in all"))
 
 
-def travel(s):
+def travel(s: Scene) -> End:
     (a,) = people(s, 1)
     v, t, w, u = s.number(3, 12, 1) * 5, s.number(2, 4), s.number(2, 8) * 5, s.number(2, 3)
     s.say(f"{a} drives {t} hours at {v} miles an hour, then {u} hours at {w} miles an hour.")
@@ -481,7 +515,7 @@ def travel(s):
     return End(a, "miles", s.find(f"{a} drives", "miles", p, "+", q, total=q), f"How many miles does {a} drive?")
 
 
-def pages(s):
+def pages(s: Scene) -> End:
     (a,) = people(s, 1)
     n, d, k = s.number(5, 20), s.number(3, 7), s.number(10, 60)
     total = n * d + k
@@ -492,7 +526,7 @@ def pages(s):
     return End(a, "pages", left, f"How many pages {does(a)} have left to read?")
 
 
-def average_score(s):
+def average_score(s: Scene) -> End:
     a, b, c = people(s, 3)
     mean = s.number(5, 25)
     x, y = s.number(2, mean + 5), s.number(2, mean)
@@ -503,7 +537,7 @@ def average_score(s):
     return End("they", "points", q, "What is the average number of points?")
 
 
-def ages(s):
+def ages(s: Scene) -> End:
     a, b, c = people(s, 3)
     n, k, y = s.number(6, 30), s.number(2, 9), s.number(2, 10)
     s.say(f"{a} is {n} years old. {b} is {k} years older than {a}.")
@@ -515,7 +549,7 @@ def ages(s):
     return End(c, "years", r, f"How old will {c} be then?")
 
 
-def ages_back(s):
+def ages_back(s: Scene) -> End:
     a, b = people(s, 2)
     n, k, y = s.number(16, 50), s.number(2, 9), s.number(2, 6)
     s.say(f"{a} is {n} years old. That is {k} years more than the age of {b}.")
@@ -525,7 +559,7 @@ def ages_back(s):
     return End(b, "years", q, f"How old was {b} then?")
 
 
-def seats(s):
+def seats(s: Scene) -> End:
     (a,) = people(s, 1)
     place = "the " + s.pick(["cinema", "bus", "hall", "theater", "train"])
     r, c, empty = s.number(4, 12), s.number(4, 12), s.number(3, 15)
@@ -535,7 +569,7 @@ def seats(s):
     return End(place, "people", taken, f"How many people are in {place}?")
 
 
-def recipe(s):
+def recipe(s: Scene) -> End:
     (a,) = people(s, 1)
     n, k, c, m = s.number(2, 6), s.number(2, 5), s.number(2, 5), s.number(2, 12)
     s.say(f"One cake needs {n} eggs and {c} cups of flour. {a} bakes {k} cakes and drops {m} eggs.")
@@ -544,7 +578,7 @@ def recipe(s):
     return End(a, "eggs", r, f"How many eggs does {a} use up?")
 
 
-def teams(s):
+def teams(s: Scene) -> End:
     (a,) = people(s, 1)
     k, n = s.number(3, 8), s.number(4, 9)
     boys = s.number(2, k * n - 2)
@@ -554,7 +588,7 @@ def teams(s):
     return End("they", "teams", r, "How many teams do they form?")
 
 
-def trees(s):
+def trees(s: Scene) -> End:
     a, b = people(s, 2)
     n, k = s.number(3, 9), s.number(6, 15)
     m = s.number(2, k - 1)
@@ -566,7 +600,7 @@ def trees(s):
     return End(a, fruit, left, how_many(a, fruit, " left"))
 
 
-def tickets(s):
+def tickets(s: Scene) -> End:
     (a,) = people(s, 1)
     x, n, m = s.number(5, 12), s.number(2, 4), s.number(2, 6)
     y = s.number(2, x - 1)
@@ -578,7 +612,7 @@ def tickets(s):
     return End("they", "dollars", s.find("they pay", "dollars", p, "+", q, total=q), "How many dollars do they pay?")
 
 
-def packing(s):
+def packing(s: Scene) -> End:
     (a,), (unit, _) = people(s, 1), two_things(s)
     k, n = s.number(3, 9), s.number(4, 12)
     extra = s.number(2, 20)
@@ -588,11 +622,14 @@ def packing(s):
     return End(a, "dollars", money, f"How many dollars does {a} get?")
 
 
-SKELETONS = (
+SKELETONS: tuple[Skeleton, ...] = (
     compare_two, compare_three, compare_chain, compare_then_change, changes, place_changes, groups, groups_lost,
     two_kinds_of_groups, each_for_dollars, shopping, discount, friends_gift, share_equally, share_with_friends, dozens,
     weeks, hours, metres, fence, days_between, wages, savings, percent_given, percent_more, percent_off,
     fraction_given, fraction_kinds, legs, farm, travel, pages, average_score, ages, ages_back, seats, recipe, teams,
     trees, tickets, packing,
 )  # fmt: skip
-WEIGHTS = {compare_two: 3, compare_three: 3, compare_chain: 3, compare_then_change: 3, changes: 2}  # others: 1
+_OFTEN: dict[Skeleton, int] = {
+    compare_two: 3, compare_three: 3, compare_chain: 3, compare_then_change: 3, changes: 2,
+}  # fmt: skip
+WEIGHTS = tuple(_OFTEN.get(skeleton, 1) for skeleton in SKELETONS)  # how often each is drawn

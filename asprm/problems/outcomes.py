@@ -1,4 +1,4 @@
-"""Outcomes: what MiniCode's functions return of the items that are left (see `pieces.py`)."""
+"""Outcomes: what MiniCode's functions return of the items that are left (fields: `pieces.py`)."""
 
 from __future__ import annotations
 
@@ -9,12 +9,16 @@ from itertools import accumulate, pairwise
 
 from asprm.problems.pieces import Form, Outcome
 
+# Each of the functions below makes a form, true where its `kind` is "", for one kind of outcome.
 
-def _counted(kind, end, whole):
+
+def _counted(kind: str, end: str, whole: str) -> Form:
+    """From the number of items."""
     return Form(kind, "# start the count at 0\n{r} = 0", "{r} += 1", end, whole)
 
 
-def _best(kind, noun, sign, zero=False):
+def _best(kind: str, noun: str, sign: str, zero: bool = False) -> Form:
+    """The largest (sign ">") or smallest item, None without any; zero: the search starts at 0."""
     start, test = ("0", "") if zero else ("None", "{r} is None or ")
     plan = f"# start the {noun} at 0" if zero else f"# there is no {noun} yet"
     function = "max" if sign == ">" else "min"
@@ -26,7 +30,8 @@ def _best(kind, noun, sign, zero=False):
     )
 
 
-def _average(kind, sign, guard):
+def _average(kind: str, sign: str, guard: bool) -> Form:
+    """sign: "/" divides exactly, "//" rounds down. guard: whether it is 0 without items."""
     start, step = "# start both at 0\ntotal = 0\ncount = 0", "total += {x}\ncount += 1"
     end = whole = ""
     if guard:
@@ -40,12 +45,14 @@ def _average(kind, sign, guard):
     )
 
 
-def _neighbours(kind, sign, plan):
+def _neighbours(kind: str, sign: str, plan: str) -> Form:
+    """How often an item compares so with the one before."""
     step = f"# {plan}\nif previous is not None and {{x}} {sign} previous:\n    {{r}} += 1\nprevious = {{x}}"
     return Form(kind, "{r} = 0\nprevious = None", step, "return {r}")
 
 
-def _so_far(kind, zero):
+def _so_far(kind: str, zero: bool) -> Form:
+    """The largest so far, for each item; zero: the search starts at 0."""
     test, start, plan = (
         ("", "0", "start the largest at 0") if zero else ("best is None or ", "None", "there is no largest yet")
     )
@@ -53,12 +60,14 @@ def _so_far(kind, zero):
     return Form(kind, f"# {plan}\n{{r}} = []\nbest = {start}", step, "return {r}")
 
 
-def _extreme(kind, sign, plan):
+def _extreme(kind: str, sign: str, plan: str) -> Form:
+    """The longest or shortest word."""
     step = f"# {plan}\nif {{r}} is None or len({{x}}) {sign} len({{r}}):\n    {{r}} = {{x}}"
     return Form(kind, "{r} = None", step, "return {r}")
 
 
-def _sorted(kind, plan, option):
+def _sorted(kind: str, plan: str, option: str) -> Form:
+    """The items in order. option: of `sorted`."""
     end = f"# sort from {plan}\nreturn sorted({{r}}{option})"
     return Form(kind, "{r} = []", "{r}.append({x})", end, f"# sort from {plan}\nreturn sorted({{v}}{option})")
 
@@ -81,13 +90,14 @@ _ALL = Form(
 
 
 def _grouped(xs: list, key: Callable) -> dict:
+    """The items by their key."""
     groups: dict = {}
     for x in xs:
         groups.setdefault(key(x), []).append(x)
     return groups
 
 
-OUTCOMES = (
+OUTCOMES: tuple[Outcome, ...] = (
     Outcome(
         "count",
         ("how many there are", "their number"),

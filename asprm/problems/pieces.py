@@ -1,22 +1,37 @@
-"""The pieces of which MiniCode's tasks are made; here what a piece is, the sources, and the slices.
+"""The pieces that MiniCode's tasks are made of: what a piece is, the sources, and the slices.
 
 Selections and changes are in `selections.py`, outcomes in `outcomes.py`.
 
-Each piece has its wordings, what it means (`does`, from which the tests are made), and its readings: the code that a
-programmer writes for it, first the true one, then those of the misconceptions of `programmer.py`. In wordings and code
-{x} is an item, {xs} what holds them, {v} the list at hand, {r} the result; other letters are the piece's numbers.
-Lines that begin with # are the plan: one voice's manner of speaking is put on them later.
+All pieces have
+- name: unique among the pieces;
+- wordings: ways to ask for it in a problem's text;
+- does: what it means, as a function, from which the tests are made;
+- readings: the code that programmers write for it, first the true one, then one for each misconception;
+- takes, gives: the type of its items, before and after;
+- numbers: those that it needs, as (key, lowest, highest);
+- signed: it makes sense only where items may be negative (a source: its items may be);
+- weight: how often it is drawn, next to the others.
+
+In wordings and code {x} is an item, {xs} what holds the items, {v} the list at hand, {r} the result; other keys are the
+piece's numbers. Lines that begin with # are the programmer's plan, which each voice words in its own manner.
 """
 
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterable
-from typing import NamedTuple
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, Literal, NamedTuple
+
+ItemType = Literal["number", "word", "char", "any"]
+Wordings = tuple[str, ...]
+Numbers = tuple[tuple[str, int, int], ...]
 
 
 class Reading(NamedTuple):
-    """One way to do a piece. kind: the misconception, "" for the truth. plan: the comment without its #."""
+    """One way to do a piece.
+
+    kind: the misconception, "" for the truth. plan: the comment that announces it, without its #.
+    """
 
     kind: str
     plan: str
@@ -24,71 +39,83 @@ class Reading(NamedTuple):
 
 
 class Form(NamedTuple):
-    """One way to reach an outcome: item by item (`start`, `step`, `end` around the loop), or at once (`whole`)."""
+    """One way to reach an outcome: item by item, or at once from the list at hand; "" where it cannot be done so.
+
+    kind: the misconception, "" for the truth. start, step, end: code before, in and after a loop over the items.
+    whole: code that works on the list {v}.
+    """
 
     kind: str
-    start: str | None = None
-    step: str | None = None
-    end: str | None = None
-    whole: str | None = None
+    start: str = ""
+    step: str = ""
+    end: str = ""
+    whole: str = ""
 
 
 class Piece(NamedTuple):
-    """A selection or a slice. numbers: (letter, lowest, highest) of those that it needs."""
+    """A slice or a selection: which items stay."""
 
     name: str
-    says: tuple[str, ...]
-    does: Callable
+    wordings: Wordings
+    does: Callable[[Any, dict], Any]  # slice: of the items and the numbers; selection: of an item and the numbers
     readings: tuple[Reading, ...]
-    takes: str = "number"
-    numbers: tuple[tuple[str, int, int], ...] = ()
-    signed: bool = False  # makes sense only where items may be negative
+    takes: ItemType = "number"
+    numbers: Numbers = ()
+    signed: bool = False
     weight: float = 1.0
 
 
 class Change(NamedTuple):
+    """What becomes of each item."""
+
     name: str
-    says: tuple[str, ...]
-    does: Callable  # of an item, the numbers, the item's position
+    wordings: Wordings
+    does: Callable[[Any, dict, int], Any]  # of an item, the numbers, the item's position
     readings: tuple[Reading, ...]
-    takes: str = "number"
-    gives: str = "number"
-    numbers: tuple[tuple[str, int, int], ...] = ()
+    takes: ItemType = "number"
+    gives: ItemType = "number"
+    numbers: Numbers = ()
     signed: bool = False
     weight: float = 1.0
     numbered: bool = False  # needs the item's position
 
 
 class Outcome(NamedTuple):
+    """What the function returns of the items that are left."""
+
     name: str
-    says: tuple[str, ...] | dict[str, tuple[str, ...]]  # by what the items are, where that matters
-    does: Callable  # of the list of what is left, and the numbers
+    wordings: Wordings | dict[str, Wordings]  # the latter by the items' type
+    does: Callable[[list, dict], Any]  # of the items that are left, and the numbers
     readings: tuple[Form, ...]
-    takes: str = "number"
-    numbers: tuple[tuple[str, int, int], ...] = ()
+    takes: ItemType = "number"
+    numbers: Numbers = ()
     signed: bool = False
     weight: float = 1.0
-    filled: bool = False  # only where something was selected or changed
-    counts: bool = False  # only the number of items matters, so that none need be changed
+    filled: bool = False  # makes sense only after a slice, a selection or a change
+    counts: bool = False  # depends on the number of items alone, so that a change would be idle
 
 
 class Source(NamedTuple):
+    """Where the items come from."""
+
     name: str
-    says: tuple[str, ...]
-    nouns: tuple[tuple[str, str], ...]  # (what holds the items, one of them)
+    wordings: Wordings
+    nouns: tuple[tuple[str, str], ...]  # names of (what holds the items, an item): ("prices", "price")
     arguments: tuple[str, ...]
-    given: tuple[str, ...]  # the arguments' letters for `items`
+    given: tuple[str, ...]  # keys under which `items` reads the arguments
     items: Callable[[dict], Iterable]
-    draw: Callable[[random.Random, dict, int], tuple]  # arguments of about so many items
+    draw: Callable[[random.Random, dict, int], tuple]  # arguments that hold about so many items
     readings: tuple[Reading, ...]
-    gives: str = "number"
-    sliced: bool = False
+    gives: ItemType = "number"
+    sliced: bool = False  # the items are a sequence that can be sliced
     signed: bool = False
-    small: bool = False  # its numbers are small
+    small: bool = False  # its numbers are small, so that those of the other pieces must be
     weight: float = 1.0
 
 
-# -- sources -----------------------------------------------------------------------------------------------------
+AnyPiece = Source | Piece | Change | Outcome
+
+# --- sources ----------------------------------------------------------------------------------------------------------
 
 _NUMBERS = """prices price scores score ages age weights weight heights height points point costs cost sizes size marks
 mark votes vote rates rate bids bid tips tip hits hit goals goal miles mile coins coin levels level loads load values
@@ -100,12 +127,12 @@ _VOCABULARY = """a an ant bear cat eel iris lion nest noon oil owl rat rose salt
 island otter answer lantern elastic notation reason""".split()
 
 
-def _pairs(words: list[str]) -> tuple[tuple[str, str], ...]:
+def _pairs(words: Sequence[str]) -> tuple[tuple[str, str], ...]:
     return tuple(zip(words[::2], words[1::2], strict=True))
 
 
 def _numbers(rng: random.Random, values: dict, size: int) -> list[int]:
-    """So many numbers, many of them at or beside the task's own; some twice, some negative."""
+    """So many numbers, with repetitions. Many equal the task's own numbers or differ by 1; some are negative."""
     own = [values[key] + d for key in ("k", "a", "b", "m") if key in values for d in (-1, 0, 0, 1)]
     pool = [rng.randint(-9, 20) for _ in range(4)] + rng.sample(own, min(3, len(own))) + [0]
     if rng.random() < 0.15:
@@ -113,17 +140,19 @@ def _numbers(rng: random.Random, values: dict, size: int) -> list[int]:
     return [rng.choice(pool) for _ in range(size)]
 
 
-def _some_words(rng: random.Random, values: dict, size: int) -> list[str]:
+def _words(rng: random.Random, values: dict, size: int) -> list[str]:
+    """So many words, with repetitions, some of the length {k}."""
     pool = [*rng.sample(_VOCABULARY, 6), *[word for word in _VOCABULARY if len(word) == values.get("k")][:3]]
     return [rng.choice(pool) for _ in range(size)]
 
 
-def _some_text(rng: random.Random, values: dict, size: int) -> str:
+def _text(rng: random.Random, values: dict, size: int) -> str:
+    """So many characters, many of them the task's letter {c}; few are no letters."""
     pool = [*rng.sample("abcdeghilmnorstuxyz", 4), values["c"], values["c"], "A", "T", " ", "7", "3"]
     return "".join(rng.choice(pool) for _ in range(size))
 
 
-SOURCES = (
+SOURCES: tuple[Source, ...] = (
     Source(
         "list",
         ("a list of {xs}", "the list `{xs}` of whole numbers", "a list of numbers, the {xs}"),
@@ -216,7 +245,7 @@ SOURCES = (
         ("{xs}",),
         ("given",),
         lambda v: v["given"],
-        lambda g, v, n: (_some_words(g, v, n),),
+        lambda g, v, n: (_words(g, v, n),),
         (Reading("", "", "{xs}"),),
         "word",
         sliced=True,
@@ -229,7 +258,7 @@ SOURCES = (
         ("{xs}",),
         ("given",),
         lambda v: v["given"].split(),
-        lambda g, v, n: (" ".join(_some_words(g, v, n)),),
+        lambda g, v, n: (" ".join(_words(g, v, n)),),
         (Reading("", "", "{xs}.split()"),),
         "word",
         weight=1,
@@ -241,7 +270,7 @@ SOURCES = (
         ("{xs}",),
         ("given",),
         lambda v: v["given"],
-        lambda g, v, n: (_some_text(g, v, 2 * n),),
+        lambda g, v, n: (_text(g, v, 2 * n),),
         (Reading("", "", "{xs}"),),
         "char",
         sliced=True,
@@ -249,15 +278,24 @@ SOURCES = (
     ),
 )
 
-# -- slices ------------------------------------------------------------------------------------------------------
+# --- slices -----------------------------------------------------------------------------------------------------------
 
 
-def _slice(name, says, does, true, kind="", wrong="", numbers=()):
+def _slice(
+    name: str,
+    wordings: Wordings,
+    does: Callable[[Any, dict], Any],
+    true: str,
+    kind: str = "",
+    wrong: str = "",
+    numbers: Numbers = (),
+) -> Piece:
+    """true: the code. kind, wrong: the misconception, if there is one, and its code."""
     readings = (Reading("", "", true), Reading(kind, "", wrong))[: 2 if kind else 1]
-    return Piece(name, says, does, readings, "any", numbers)
+    return Piece(name, wordings, does, readings, "any", numbers)
 
 
-SLICES = (
+SLICES: tuple[Piece, ...] = (
     _slice("skip_first", ("leave out the first one", "skip the first one"), lambda xs, v: xs[1:], "[1:]"),
     _slice("skip_two", ("leave out the first two",), lambda xs, v: xs[2:], "[2:]", "skip", "[1:]"),
     _slice("skip_last", ("leave out the last one",), lambda xs, v: xs[:-1], "[:-1]", "skip", "[:-2]"),

@@ -1,4 +1,4 @@
-"""The record that every stage reads: a problem and its truth."""
+"""Problem: the record that every stage reads."""
 
 from __future__ import annotations
 
@@ -10,34 +10,38 @@ import zlib
 from dataclasses import dataclass
 from typing import Literal
 
-
-@dataclass(frozen=True)
-class Problem:
-    """A problem and its truth. `solution` (a true worked one, where known) is for analysis, never for training."""
-
-    id: str
-    domain: str  # "math" or "code"
-    prompt: str
-    answer: str | None = None
-    solution: str | None = None
-    template: str = ""  # the skeleton it was made from: the cluster of a bootstrap
-
-
 Domain = Literal["math", "code"]
 
 
 @dataclass(frozen=True)
-class CodeProblem(Problem):
-    """A problem whose answer is a program, and the test that decides.
+class Problem:
+    """A problem and its truth.
 
-    imports: source that precedes both the program and the test (imports, `ListNode`, helpers).
+    answer: the true answer; None for programs, which a test decides.
+    solution: a true worked solution, where one is known: for analysis, never for training.
+    template: the skeleton or template that the problem was made from. A bootstrap may resample templates.
+    """
+
+    id: str
+    domain: Domain
+    prompt: str
+    answer: str | None = None
+    solution: str | None = None
+    template: str = ""
+
+
+@dataclass(frozen=True)
+class CodeProblem(Problem):
+    """A problem whose answer is a program, with the test that decides whether a program is right.
+
+    entry_point: expression for the candidate in the program's namespace, such as `Solution().twoSum`. Empty for a
+        program that reads stdin and writes stdout: `check` then gets a function from the input to the output.
+    imports: source that runs before the program and before the test (imports, `ListNode`, helpers).
     test: source that defines `check(candidate)`, which raises AssertionError where the program is wrong.
-    entry_point: expression for the candidate in the program's namespace, e.g. `Solution().twoSum`. Empty for a program
-    that reads stdin and writes stdout: `check` is then given a function from the one text to the other.
-    cases: JSON texts, each a list, that the test finds decoded and joined in `CASES`; a text may be packed as in
-    LiveCodeBench, where thousands of problems unpacked would fill the memory.
-    cpu_seconds: what the program may use for the whole test.
-    synthetic: made by this package, not downloaded; its programs may run without bubblewrap.
+    cases: JSON texts, each a list. The test finds all of them, decoded and joined, in `CASES`. A text may be packed as
+        in LiveCodeBench, whose problems would fill the memory unpacked.
+    cpu_seconds: processor time that the program may use for the whole test.
+    synthetic: made by this package, not downloaded: its programs may run without bubblewrap.
     """
 
     entry_point: str = ""
@@ -48,17 +52,17 @@ class CodeProblem(Problem):
     synthetic: bool = False
 
     def unpacked_cases(self) -> list:
-        """The cases of all texts, joined. ValueError: a text holds something else than a list of cases."""
+        """The cases of all texts, joined. ValueError: a text does not hold a list."""
         return [case for text in self.cases for case in unpack(text)]
 
 
-_LARGEST = 1 << 30  # characters of one problem's cases
+_LARGEST = 1 << 30  # bytes that one packed text may unpack to
 
 
 def unpack(text: str) -> list:
-    """A list from JSON, or from JSON in a pickled string, compressed and in base64. Nothing of the pickle is executed.
+    """The list in a JSON text, or in a packed one: JSON in a pickled string, compressed, in base64.
 
-    ValueError: it is neither.
+    Nothing in the pickle is executed. ValueError: the text is neither, or does not hold a list.
     """
     if not text.lstrip().startswith("["):
         try:
@@ -71,12 +75,12 @@ def unpack(text: str) -> list:
         raise ValueError(f"the pickle holds a {type(text).__name__}, not a string")
     cases = json.loads(text)
     if not isinstance(cases, list):
-        raise ValueError(f"a JSON {type(cases).__name__}, not a list")
+        raise ValueError(f"JSON of type {type(cases).__name__}, not a list")
     return cases
 
 
 class _StringOnly(pickle.Unpickler):
-    """Plain data only: whatever names a class, a function or an outside object is refused before it is looked up."""
+    """Reads plain data only: it refuses every class, function and outside object before it is looked up."""
 
     def find_class(self, module: str, name: str) -> object:
         raise pickle.UnpicklingError(f"it asks for {module}.{name}")

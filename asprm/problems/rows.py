@@ -1,6 +1,7 @@
-"""From a row of a published data set to a problem. Every field that matters is checked; nothing is guessed.
+"""Rows of published data sets as problems. Every field that is used is checked; nothing is guessed.
 
-Each function takes a row (a dict) and an id, and raises ValueError with what is wrong; `hub.py` adds the file and line.
+Each public function takes a row and an id, for sets whose rows have none. Its docstring lists the fields that it reads.
+ValueError: what is wrong with the row; `hub.py` adds the file and line.
 """
 
 import ast
@@ -15,7 +16,7 @@ Convert = Callable[[dict, str], Problem]
 
 
 def _text(row: dict, *names: str, empty: bool = False) -> str:
-    """The first of these fields that the row has: a text, and not an empty one."""
+    """The first of the fields `names` that the row has. empty: whether the text may be empty."""
     name = next((name for name in names if name in row), None)
     if name is None:
         raise ValueError(f"no field {' or '.join(map(repr, names))}; the row has {', '.join(map(repr, row)) or 'none'}")
@@ -25,11 +26,11 @@ def _text(row: dict, *names: str, empty: bool = False) -> str:
     return value
 
 
-# Mathematics
+# --- mathematics ------------------------------------------------------------------------------------------------------
 
 
 def gsm8k(row: dict, id: str) -> Problem:
-    """question, answer: a worked solution whose last line is `#### 18`."""
+    """question; answer: a worked solution whose last line is `#### 18`."""
     solution = _text(row, "answer")
     _, mark, answer = solution.rpartition("####")
     if not mark or parse_number(tidy(answer)) is None:
@@ -38,7 +39,7 @@ def gsm8k(row: dict, id: str) -> Problem:
 
 
 def gsm_symbolic(row: dict, id: str) -> Problem:
-    """As GSM8K, with the template's number (`id`) and the instance of it."""
+    """As GSM8K; id: the template's number; instance: the number of the problem made from it."""
     for name in ("id", "instance"):
         if not isinstance(row.get(name), int):
             raise ValueError(f"field {name!r} should be a whole number; it is {row.get(name)!r}")
@@ -48,7 +49,7 @@ def gsm_symbolic(row: dict, id: str) -> Problem:
 
 
 def math(row: dict, id: str) -> Problem:
-    r"""problem (or question), solution; answer where the set has it, else what the solution's last `\boxed` holds."""
+    r"""problem (or question), solution; answer where the set has one, else the last `\boxed{}` of the solution."""
     solution = _text(row, "solution")
     if "answer" in row:
         answer = _text(row, "answer")
@@ -61,7 +62,7 @@ def math(row: dict, id: str) -> Problem:
 
 
 def metamath(row: dict, id: str) -> Problem:
-    """query, response: a solution that ends in `The answer is: 42`. The question it was made from is its template."""
+    """query; response: a solution that ends in `The answer is: 42`; original_question: the problem's template."""
     response = _text(row, "response")
     _, mark, answer = response.rpartition("The answer is:")
     if not mark or not answer.strip():
@@ -71,10 +72,10 @@ def metamath(row: dict, id: str) -> Problem:
     return Problem(id, "math", _text(row, "query"), answer.strip(), response, template)
 
 
-# Programs
+# --- programs ---------------------------------------------------------------------------------------------------------
 
 
-def _source(name: str, text: str) -> ast.Module:
+def _parsed(name: str, text: str) -> ast.Module:
     try:
         return ast.parse(text)
     except (SyntaxError, ValueError) as error:
@@ -82,16 +83,16 @@ def _source(name: str, text: str) -> ast.Module:
 
 
 def _checked(problem: CodeProblem) -> CodeProblem:
-    """The problem, whose imports and test are Python and define `check`."""
-    _source("the imports", problem.imports)
-    body = _source("the test", problem.test).body
+    """The problem itself. ValueError: its imports or test are not Python, or do not define `check`."""
+    _parsed("the imports", problem.imports)
+    body = _parsed("the test", problem.test).body
     if not any(isinstance(node, ast.FunctionDef) and node.name == "check" for node in body):
         raise ValueError("the test should define check(candidate)")
     return problem
 
 
 def leetcode(row: dict, id: str) -> CodeProblem:
-    """query (or src), prompt: the imports, test, entry_point, completion: a reference solution."""
+    """query (or src); prompt: the imports; test; entry_point; completion: a reference solution."""
     name = row.get("task_id")
     return _checked(
         CodeProblem(
@@ -107,14 +108,14 @@ def leetcode(row: dict, id: str) -> CodeProblem:
 
 
 def humaneval(row: dict, id: str) -> CodeProblem:
-    """prompt: imports, helpers and the head of the function; canonical_solution, test, entry_point."""
+    """prompt: imports, helpers and the head of the function; canonical_solution: its body; test; entry_point."""
     head, name = _text(row, "prompt"), _text(row, "entry_point")
     solution = head + _text(row, "canonical_solution")
-    body = _source("prompt with canonical_solution", solution).body
+    body = _parsed("prompt with canonical_solution", solution).body
     function = next((node for node in body if isinstance(node, ast.FunctionDef) and node.name == name), None)
     if function is None:
         raise ValueError(f"prompt should define {name!r}, the entry point")
-    helpers = [ast.get_source_segment(solution, node) for node in body[: body.index(function)]]
+    helpers = [_segment(solution, node) for node in body[: body.index(function)]]
     return _checked(
         CodeProblem(
             id=_text(row, "task_id"),
@@ -128,25 +129,28 @@ def humaneval(row: dict, id: str) -> CodeProblem:
     )
 
 
-def mbpp(row: dict, id: str) -> CodeProblem:
-    """text (or prompt), code, test_list: assertions that call the function by its name, test_setup_code, test_imports.
+def _segment(source: str, node: ast.stmt) -> str:
+    return ast.get_source_segment(source, node) or ""
 
-    What the assertions use of the reference solution besides that function (say, a class) joins the imports.
+
+def mbpp(row: dict, id: str) -> CodeProblem:
+    """text (or prompt); code: a reference solution; test_list: assertions; test_setup_code and test_imports, if any.
+
+    The assertions call one function of the code: the entry point. Whatever else they use of the code, such as a class,
+    becomes part of the imports.
     """
     code, text = _text(row, "code"), _text(row, "text", "prompt")
-    tests, more = row.get("test_list"), row.get("test_imports", [])
-    if not isinstance(tests, list) or not tests or not all(isinstance(test, str) for test in [*tests, *more]):
+    tests, imports = row.get("test_list"), row.get("test_imports", [])
+    if not isinstance(tests, list) or not tests or not all(isinstance(test, str) for test in [*tests, *imports]):
         raise ValueError(f"field 'test_list' should be a list of assertions; it is {tests!r:.60}")
     defined = {
-        node.name: node for node in _source("code", code).body if isinstance(node, (ast.FunctionDef, ast.ClassDef))
+        node.name: node for node in _parsed("code", code).body if isinstance(node, (ast.FunctionDef, ast.ClassDef))
     }
-    used = [node.id for node in ast.walk(_source("test_list", "\n".join(tests))) if isinstance(node, ast.Name)]
+    used = [node.id for node in ast.walk(_parsed("test_list", "\n".join(tests))) if isinstance(node, ast.Name)]
     called = [name for name in dict.fromkeys(used) if isinstance(defined.get(name), ast.FunctionDef)]
     if len(called) != 1:
         raise ValueError(f"the assertions should call one function of 'code'; they call {called or 'none'}")
-    helpers = [
-        ast.get_source_segment(code, node) for name, node in defined.items() if name in used and name != called[0]
-    ]
+    helpers = [_segment(code, node) for name, node in defined.items() if name in used and name != called[0]]
     setup = _text(row, "test_setup_code", empty=True) if "test_setup_code" in row else ""
     asserts = "\n".join(f"    {line}" for test in tests for line in test.splitlines())
     return _checked(
@@ -156,13 +160,13 @@ def mbpp(row: dict, id: str) -> CodeProblem:
             prompt=f"{text.strip()}\nYour code should pass these tests:\n```python\n" + "\n".join(tests) + "\n```",
             solution=code,
             entry_point=called[0],
-            imports="\n".join([*more, setup, *helpers]) + "\n",
+            imports="\n".join([*imports, setup, *helpers]) + "\n",
             test=f"def check({called[0]}):\n{asserts}\n",
         )
     )
 
 
-# What programs of LiveCodeBench may take for granted.
+# What LiveCodeBench's programs may use without importing it.
 _MODULES = "string re datetime collections heapq bisect copy math random statistics itertools functools operator typing"
 _CONTEST = (
     "\n".join(f"from {name} import *" for name in _MODULES.split())
@@ -202,22 +206,9 @@ def check(candidate):
 
 def livecodebench(row: dict, id: str) -> CodeProblem:
     """question_content, starter_code, public_test_cases, private_test_cases (packed), metadata."""
-    kinds = set()
-    for name in ("public_test_cases", "private_test_cases"):
-        try:
-            cases = unpack(_text(row, name))
-        except ValueError as error:
-            raise ValueError(f"field {name!r}: {error}") from None
-        for number, case in enumerate(cases, 1):
-            if not isinstance(case, dict) or not all(isinstance(case.get(key), str) for key in ("input", "output")):
-                raise ValueError(f"field {name!r}, case {number}: should have texts 'input' and 'output'")
-            kinds.add(case.get("testtype"))
-    if len(kinds) != 1 or not kinds <= {"stdin", "functional"}:
-        found = ", ".join(sorted(map(str, kinds))) or "no cases"
-        raise ValueError(f"the cases should all be of testtype 'stdin' or all 'functional'; there are {found}")
     prompt, starter = _text(row, "question_content"), _text(row, "starter_code", empty=True)
     entry_point = ""
-    if kinds == {"functional"}:
+    if _test_type(row) == "functional":
         metadata = json.loads(_text(row, "metadata"))
         name = metadata.get("func_name") if isinstance(metadata, dict) else None
         if not isinstance(name, str) or not name.isidentifier():
@@ -238,3 +229,21 @@ def livecodebench(row: dict, id: str) -> CodeProblem:
             cpu_seconds=60,
         )
     )
+
+
+def _test_type(row: dict) -> str:
+    """How the test calls a program: "functional" or "stdin". Checks all cases."""
+    types = set()
+    for name in ("public_test_cases", "private_test_cases"):
+        try:
+            cases = unpack(_text(row, name))
+        except ValueError as error:
+            raise ValueError(f"field {name!r}: {error}") from None
+        for number, case in enumerate(cases, 1):
+            if not isinstance(case, dict) or not all(isinstance(case.get(key), str) for key in ("input", "output")):
+                raise ValueError(f"field {name!r}, case {number}: should have texts 'input' and 'output'")
+            types.add(case.get("testtype"))
+    if len(types) != 1 or not types <= {"stdin", "functional"}:
+        listed = ", ".join(sorted(map(str, types))) or "no cases"
+        raise ValueError(f"the cases should all be of testtype 'stdin' or all 'functional'; there are {listed}")
+    return types.pop()

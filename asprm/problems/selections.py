@@ -1,8 +1,15 @@
-"""Selections and changes: which items MiniCode's functions keep, and what becomes of each (see `pieces.py`)."""
+"""Selections and changes: which items MiniCode's functions keep, and what becomes of each (fields: `pieces.py`)."""
 
 from __future__ import annotations
 
-from asprm.problems.pieces import Change, Piece, Reading
+from collections.abc import Callable
+from typing import Any
+
+from asprm.problems.pieces import Change, ItemType, Numbers, Piece, Reading, Wordings
+
+WrongReading = tuple[str, str, str]  # misconception, plan, code
+
+# --- selections -------------------------------------------------------------------------------------------------------
 
 _PLANS = {
     ">=": "keep those of {k} or more",
@@ -19,27 +26,37 @@ _LENGTHS = {
 _COMPARE = {">=": lambda x, k: x >= k, ">": lambda x, k: x > k, "<=": lambda x, k: x <= k, "<": lambda x, k: x < k}
 
 
-def _bound(name, says, true, kind, wrong, *more):
-    """Items on one side of {k}."""
-    readings = [Reading("", _PLANS[true], f"{{x}} {true} {{k}}")]
-    for kind_, sign in ((kind, wrong), *more):
-        readings.append(Reading(kind_, _PLANS[sign], f"{{x}} {sign} {{k}}"))
-    return Piece(name, says, lambda x, v: _COMPARE[true](x, v["k"]), tuple(readings), numbers=(("k", 2, 12),))
+def _bound(name: str, wordings: Wordings, true: str, kind: str, wrong: str, *more: tuple[str, str]) -> Piece:
+    """Numbers on one side of {k}. true: the sign. (kind, wrong), more: misconceptions with the signs that they give."""
+    signs = (("", true), (kind, wrong), *more)
+    readings = tuple(Reading(kind_, _PLANS[sign], f"{{x}} {sign} {{k}}") for kind_, sign in signs)
+    return Piece(name, wordings, lambda x, v: _COMPARE[true](x, v["k"]), readings, numbers=(("k", 2, 12),))
 
 
-def _length(name, says, true, kind, wrong):
+def _length(name: str, wordings: Wordings, true: str, kind: str, wrong: str) -> Piece:
+    """Words whose length lies on one side of {k}; see `_bound`."""
     readings = tuple(
         Reading(kind_, _LENGTHS[sign], f"len({{x}}) {sign} {{k}}") for kind_, sign in (("", true), (kind, wrong))
     )
-    return Piece(name, says, lambda x, v: _COMPARE[true](len(x), v["k"]), readings, "word", (("k", 3, 5),))
+    return Piece(name, wordings, lambda x, v: _COMPARE[true](len(x), v["k"]), readings, "word", (("k", 3, 5),))
 
 
-def _select(name, says, does, true, wrong=(), takes="number", numbers=(), signed=False, weight=1.0):
-    readings = (Reading("", *true), *(Reading(*other) for other in wrong))
-    return Piece(name, says, does, readings, takes, numbers, signed, weight)
+def _select(
+    name: str,
+    wordings: Wordings,
+    does: Callable[[Any, dict], bool],
+    true: tuple[str, str],
+    wrong: tuple[WrongReading, ...],
+    takes: ItemType = "number",
+    numbers: Numbers = (),
+    signed: bool = False,
+) -> Piece:
+    """Any other selection. true: plan and code."""
+    readings = (Reading("", *true), *(Reading(*reading) for reading in wrong))
+    return Piece(name, wordings, does, readings, takes, numbers, signed)
 
 
-SELECTIONS = (
+SELECTIONS: tuple[Piece, ...] = (
     _bound("at_least", ("keep those that are at least {k}", "use only those of at least {k}"), ">=", "at-least", ">"),
     _bound(
         "more_than",
@@ -272,13 +289,28 @@ SELECTIONS = (
 )
 
 
-def _change(name, says, does, true, wrong=(), takes="number", gives="number", numbers=(), **more):
-    readings = (Reading("", *true), *(Reading(*other) for other in wrong))
-    return Change(name, says, does, readings, takes, gives, numbers, **more)
+# --- changes ----------------------------------------------------------------------------------------------------------
 
 
-_D = (("d", 2, 12),)
-CHANGES = (
+def _change(
+    name: str,
+    wordings: Wordings,
+    does: Callable[[Any, dict, int], Any],
+    true: tuple[str, str],
+    wrong: tuple[WrongReading, ...] = (),
+    takes: ItemType = "number",
+    gives: ItemType = "number",
+    numbers: Numbers = (),
+    weight: float = 1.0,
+    numbered: bool = False,
+) -> Change:
+    """true: plan and code."""
+    readings = (Reading("", *true), *(Reading(*reading) for reading in wrong))
+    return Change(name, wordings, does, readings, takes, gives, numbers, weight=weight, numbered=numbered)
+
+
+_D: Numbers = (("d", 2, 12),)
+CHANGES: tuple[Change, ...] = (
     _change(
         "double",
         ("double each",),

@@ -67,7 +67,7 @@ def misconceptions(run: Run) -> str:
         found = sorted(known.values(), reverse=True)
         likely = sum(one.rate > 0.5 for one in found)
         header = ["what invites it, and what is done", "rate"]
-        rows = table(header, [(one.says, percent(one.rate)) for one in found], [1])
+        rows = table(header, [(one.description, percent(one.rate)) for one in found], [1])
         parts.append(
             f"There are {len(found)} misconceptions of {who}; at {likely} of them more than half of the {who} are "
             f"wrong.\n\n:::{{dropdown}} All rates of {who}\n{rows}:::\n"
