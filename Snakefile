@@ -1,8 +1,8 @@
 # The study: each stage is a notebook that reads earlier stages' tables and writes its own, run once per profile.
 #   snakemake --cores 2                          the default profile, `tiny`
 #   snakemake --cores 2 --config profile=smoke   another one, or the path of a .yml file
-# A stage runs again when its notebook, a module it imports, a number it reads from the profile or a table it reads has
-# changed. Data stand below $ASPRM_HOME, by default below this folder.
+# A stage runs again when its notebook, the code that it imports, a number that it reads from the profile or a table that
+# it reads has changed. Data stand below $ASPRM_HOME, by default below this folder.
 import json
 import os
 import shutil
@@ -61,8 +61,9 @@ def notebook(chapter):
     return source(f"notebooks/{chapter}.ipynb")
 
 
-def modules(chapter):
-    return source(*code.modules(SOURCE / f"notebooks/{chapter}.ipynb", SOURCE))
+def modules(path):
+    """What the modules do that a notebook or module imports, as a digest: a comment reruns nothing."""
+    return code.state(SOURCE / path, SOURCE)
 
 
 def reads(stage):
@@ -192,9 +193,9 @@ rule all:
 
 # Priority 2: jobs that no other one waits for. Priority 1: the longest of the last jobs, so that no core idles at the end.
 rule policy:
-    input: nb=notebook("01_policy"), code=modules("01_policy"), weights=[] if PROFILE.policy.retrain else weights(*POLICIES)
+    input: nb=notebook("01_policy"), weights=[] if PROFILE.policy.retrain else weights(*POLICIES)
     output: nb=executed("01_policy"), model=weights(*POLICIES) if PROFILE.policy.retrain else []
-    params: reads("policy")
+    params: reads("policy"), modules("notebooks/01_policy.ipynb")
     threads: workflow.cores if PROFILE.policy.retrain else 1
     priority: 2
     shell: EXECUTE
@@ -204,10 +205,10 @@ for policy in POLICIES:
 
     rule:
         name: f"sample_{policy}"
-        input: nb=notebook("02_sample"), code=modules("02_sample"), weights=weights(policy)
+        input: nb=notebook("02_sample"), weights=weights(policy)
         output: nb=executed("02_sample", policy), tables=samples(policy, "train", "validation", *tests(policy)),
                 greedy=greedy(policy, "validation", *tests(policy))
-        params: reads("sample"), policy=policy
+        params: reads("sample"), modules("notebooks/02_sample.ipynb"), policy=policy
         threads: HEAVY
         priority: urgency("labels", policy)
         shell: OF_POLICY
@@ -215,29 +216,29 @@ for policy in POLICIES:
 
     rule:
         name: f"threshold_{policy}"
-        input: nb=notebook("03_threshold"), code=modules("03_threshold"), tables=samples(policy, "train")
+        input: nb=notebook("03_threshold"), tables=samples(policy, "train")
         output: nb=executed("03_threshold", policy), table=threshold(policy)
-        params: reads("threshold"), policy=policy
+        params: reads("threshold"), modules("notebooks/03_threshold.ipynb"), policy=policy
         priority: urgency("labels", policy)
         shell: OF_POLICY
 
 
     rule:
         name: f"split_{policy}"
-        input: nb=notebook("04_split"), code=modules("04_split"), weights=weights(policy),
+        input: nb=notebook("04_split"), weights=weights(policy),
                tables=samples(policy, "train") + threshold(policy)
         output: nb=executed("04_split", policy), tables=step_ends(policy)
-        params: reads("split"), policy=policy
+        params: reads("split"), modules("notebooks/04_split.ipynb"), policy=policy
         priority: urgency("labels", policy)
         shell: OF_POLICY
 
 
     rule:
         name: f"rollout_{policy}"
-        input: nb=notebook("05_rollout"), code=modules("05_rollout"), weights=weights(policy),
+        input: nb=notebook("05_rollout"), weights=weights(policy),
                tables=samples(policy, "train") + step_ends(policy)
         output: nb=executed("05_rollout", policy), tables=labels(policy)
-        params: reads("rollout"), policy=policy
+        params: reads("rollout"), modules("notebooks/05_rollout.ipynb"), policy=policy
         threads: HEAVY
         priority: urgency("labels", policy)
         shell: OF_POLICY
@@ -245,11 +246,11 @@ for policy in POLICIES:
 
     rule:
         name: f"prm_{policy}"
-        input: nb=notebook("06_prm"), code=modules("06_prm"), tables=data_of(policy),
+        input: nb=notebook("06_prm"), tables=data_of(policy),
                weights=weights(*{policy, *(PROFILE.reward_models[name].base for name in PROFILE.trained_on(policy))})
         output: nb=executed("06_prm", policy), models=trained(*trainings(*PROFILE.trained_on(policy))),
                 logs=tables(*map(names.training_log, trainings(*PROFILE.trained_on(policy))))
-        params: reads("prm"), policy=policy
+        params: reads("prm"), modules("notebooks/06_prm.ipynb"), policy=policy
         threads: HEAVY
         priority: urgency("prm", policy)
         shell: OF_POLICY
@@ -257,11 +258,11 @@ for policy in POLICIES:
 
     rule:
         name: f"best_of_n_{policy}"
-        input: nb=notebook("07_best_of_n"), code=modules("07_best_of_n"), weights=weights(policy),
+        input: nb=notebook("07_best_of_n"), weights=weights(policy),
                tables=samples(policy, "validation", *tests(policy)) + greedy(policy, "validation", *tests(policy))
                       + threshold(policy) + trained(*raters(policy))
         output: nb=executed("07_best_of_n", policy), tables=scored(policy)
-        params: reads("best_of_n"), policy=policy
+        params: reads("best_of_n"), modules("notebooks/07_best_of_n.ipynb"), policy=policy
         threads: HEAVY
         priority: urgency("best_of_n", policy)
         shell: OF_POLICY
@@ -269,11 +270,11 @@ for policy in POLICIES:
 
     rule:
         name: f"tvd_{policy}"
-        input: nb=notebook("08_tvd"), code=modules("08_tvd"), weights=weights(policy),
+        input: nb=notebook("08_tvd"), weights=weights(policy),
                tables=greedy(policy, "validation", *tests(policy)) + trained(*PROFILE.tvd.guide[policy])
         output: nb=executed("08_tvd", policy), tables=guided(policy),
                 decision=files(names.decision(PROFILE.prm_of(policy), policy))
-        params: reads("tvd"), policy=policy
+        params: reads("tvd"), modules("notebooks/08_tvd.ipynb"), policy=policy
         threads: HEAVY
         priority: urgency("tvd", policy)
         shell: OF_POLICY
@@ -281,10 +282,10 @@ for policy in POLICIES:
 
     rule:
         name: f"tokens_{policy}"
-        input: nb=notebook("10_tokens"), code=modules("10_tokens"), weights=weights(policy),
+        input: nb=notebook("10_tokens"), weights=weights(policy),
                tables=samples(policy, "train") + threshold(policy)
         output: nb=executed("10_tokens", policy), tables=token_tables(policy)
-        params: reads("tokens"), policy=policy
+        params: reads("tokens"), modules("notebooks/10_tokens.ipynb"), policy=policy
         priority: 2
         shell: OF_POLICY
 
@@ -293,11 +294,11 @@ for policy in POLICIES:
 
         rule:
             name: f"truth_{policy}"
-            input: nb=notebook("11_truth"), code=modules("11_truth"), weights=weights(policy),
+            input: nb=notebook("11_truth"), weights=weights(policy),
                    tables=samples(policy, "train", "validation", *tests(policy)) + greedy(policy, *tests(policy))
                           + scored(policy) + guided(policy) + step_ends(policy) + labels(policy) + threshold(policy)
             output: nb=executed("11_truth", policy), tables=tables(*(names.truth(policy, one) for one in names.TRUTH))
-            params: reads("truth"), policy=policy
+            params: reads("truth"), modules("notebooks/11_truth.ipynb"), policy=policy
             shell: OF_POLICY
 
 
@@ -306,31 +307,30 @@ RESULTS = [path for policy in POLICIES for path in scored(policy) + guided(polic
 
 
 rule generalize:
-    input: nb=notebook("09_generalize"), code=modules("09_generalize"), tables=RESULTS
+    input: nb=notebook("09_generalize"), tables=RESULTS
     output: nb=executed("09_generalize"), table=tables(names.RESULTS)
-    params: reads("generalize")
+    params: reads("generalize"), modules("notebooks/09_generalize.ipynb")
     priority: 1
     shell: EXECUTE
 
 
 rule claims:
-    input: nb=notebook("12_claims"), code=modules("12_claims"), weights=weights(*POLICIES),
+    input: nb=notebook("12_claims"), weights=weights(*POLICIES),
            paper=source("data/paper/claims.yml"),
            tables=RESULTS + [path for policy in POLICIES for path in token_tables(policy)]
                   + trained(*trainings(*PROFILE.reward_models))
     output: nb=executed("12_claims"), tables=tables(names.LEDGER, names.COSTS), tally=files(names.TALLY)
-    params: reads("claims")
+    params: reads("claims"), modules("notebooks/12_claims.ipynb")
     shell: EXECUTE
 
 
 # A site that cannot be built leaves the old one as it was: `update` keeps its first page, the mark tells them apart.
 rule site:
     input: notebooks=CHAPTERS,
-           code=source("asprm/site/build.py", *code.modules(SOURCE / "asprm/site/build.py", SOURCE)),
            pages=source("_config.yml", "_toc.yml", *(p for p in sorted((SOURCE / "book").rglob("*")) if p.is_file()),
                         *sorted((SOURCE / "data" / "paper").glob("*.yml")),
                         *sorted((SOURCE / "data" / "reference").glob("*.json")),
                         *sorted((SOURCE / "benchmarks" / "results").glob("*.json")))
     output: mark=touch(f"{RUN}/.site"), page=update(f"{RUN}/site/index.html")
-    params: PROFILE.model_dump_json()
+    params: PROFILE.model_dump_json(), modules("asprm/site/build.py")
     shell: "{sys.executable} -m asprm.workflow.forkserver asprm.site.build --profile {NAME}"

@@ -29,8 +29,8 @@ STAGES = [
     "tvd",
     "generalize",
     "tokens",
-    "claims",
     "truth",
+    "claims",
 ]
 NUMBERS = [f"{number:02d}" for number in range(1, 13)]
 ALONE = {"policy", "generalize", "claims"}  # executed once, not once for each policy
@@ -57,7 +57,7 @@ CAST = {
     "policies": {"M": {"path": "data/policies/M"}},
     "reward_models": {"ASPRM-M": {"base": "M", "data": ["M/adaptive"]}},
 }
-# Stands in for asprm/notebook.py: executes the cells without a kernel.
+# Stands in for asprm/workflow/notebook.py: executes the cells without a kernel.
 EXECUTOR = """
 import json, shutil, sys
 from pathlib import Path
@@ -104,13 +104,13 @@ def finished(tmp_path_factory):
         (project / folder).mkdir(parents=True)
     for name in ("_config.yml", "_toc.yml", "book/index.md", "data/policies/M/config.json", "data/paper/claims.yml"):
         (project / name).write_text("{}")
-    (project / "asprm" / "notebook.py").write_text(EXECUTOR)
+    (project / "asprm" / "workflow" / "notebook.py").write_text(EXECUTOR)
     profile = project / "asprm" / "profiles" / "tiny.yml"
     values = parse(profile.read_text()) | CAST
     values["best_of_n"]["score"] = values["tvd"]["guide"] = {"M": ["ASPRM-M"]}
     values["problems"]["test"] = dict.fromkeys(TESTS, 4)
     profile.write_text(yaml.safe_dump(values))
-    (project / "asprm" / "site.py").write_text(SITE)
+    (project / "asprm" / "site" / "build.py").write_text(SITE)
     for stage in STAGES:
         (project / "asprm" / f"toy_{stage}.py").write_text("")
         write_notebook(project, stage)
@@ -143,7 +143,7 @@ def test_nothing_runs_twice(project):
 
 
 def test_a_file_that_is_only_touched_reruns_nothing(project):
-    for path in ("asprm/run.py", "notebooks/02_sample.ipynb", "data/runs/tiny/sample/M/train.parquet", "book/index.md"):
+    for path in ("asprm/run/open.py", "notebooks/02_sample.ipynb", "data/runs/tiny/sample/M/train.parquet", "book/index.md"):
         os.utime(project / path)
     assert planned(project) == set()
 
@@ -154,7 +154,7 @@ def test_a_file_that_is_only_touched_reruns_nothing(project):
         ("asprm/toy_tvd.py", {"tvd", *LAST}),
         ("asprm/toy_rollout.py", {"rollout", "prm", "best_of_n", "tvd", *LAST}),
         ("data/paper/claims.yml", {"claims"}),
-        ("asprm/run.py", set(STAGES)),
+        ("asprm/run/open.py", set(STAGES)),
         ("notebooks/04_split.ipynb", {"split", "rollout", "prm", "best_of_n", "tvd", *LAST}),
         ("data/policies/M/config.json", set(STAGES)),
         ("data/runs/tiny/threshold/M.json", set(STAGES) - {"policy", "sample", "threshold"}),
@@ -162,8 +162,15 @@ def test_a_file_that_is_only_touched_reruns_nothing(project):
     ],
 )
 def test_a_changed_file_reruns_what_depends_on_it(project, changed, reruns):
-    append(project / changed, "\n")
+    append(project / changed, "\nCHANGED = 1\n" if changed.endswith(".py") else "\n")
     assert planned(project) == reruns | {"site"}
+
+
+def test_a_comment_or_a_docstring_reruns_nothing(project):
+    append(project / "asprm/run/open.py", "\n\n# A comment.\n")
+    path = project / "asprm/run/names.py"
+    path.write_text('"""Another docstring."""\n\n' + path.read_text().split('"""', 2)[2])
+    assert planned(project) == set()
 
 
 @pytest.mark.parametrize(
@@ -211,7 +218,7 @@ def test_another_profile_is_another_run(project):
 
 def test_a_failed_notebook_is_not_promoted_and_runs_again(project):
     run = project / "data/runs/tiny"
-    append(project / "asprm/toy_prm.py", "\n")
+    append(project / "asprm/toy_prm.py", "CHANGED = 1\n")
     write_notebook(project, "prm", more="raise ValueError('no loss')")
     done = snakemake(source=project)
     assert done.returncode != 0
@@ -229,7 +236,7 @@ def test_a_failed_notebook_is_not_promoted_and_runs_again(project):
 
 
 def test_a_site_that_cannot_be_built_leaves_the_old_one(project):
-    (project / "asprm" / "site.py").write_text("raise SystemExit('a warning')")
+    (project / "asprm" / "site" / "build.py").write_text("raise SystemExit('a warning')")
     done = snakemake(source=project)
     assert done.returncode != 0
     assert "a warning" in done.stdout

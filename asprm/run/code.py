@@ -1,6 +1,7 @@
 """Code: which files of the package a notebook or module depends on, and whether what they do has changed.
 
-The Snakefile names the files as inputs; chunks are keyed by their fingerprints. Source text is read, never imported.
+The Snakefile runs a stage again when the state of its code has changed; chunks are keyed by the fingerprints of files.
+Source text is read, never imported.
 """
 
 import ast
@@ -25,6 +26,13 @@ def modules(start: Path, root: Path = REPOSITORY) -> list[Path]:
         found |= new
         waiting += new
     return sorted(found)
+
+
+def state(start: Path, root: Path = REPOSITORY) -> str:
+    """A digest of what the modules do that a notebook or module imports; of a module, with its own code."""
+    files = [*modules(start, root), *([start] if start.suffix == ".py" else [])]
+    lines = [f"{file.relative_to(root).as_posix()} {fingerprint(file)}\n" for file in sorted(set(files))]
+    return hashlib.sha256("".join(lines).encode()).hexdigest()
 
 
 def fingerprint(file: Path) -> str:
