@@ -28,7 +28,7 @@ sys.exit(7)
 def server():
     """A process that has started a server, and the environment of what it starts."""
     code = (
-        "import os, sys\nfrom asprm import forkserver\nforkserver.start()\n"
+        "import os, sys\nfrom asprm.workflow import forkserver\nforkserver.start()\n"
         "print(os.environ[forkserver.ADDRESS], flush=True)\nsys.stdin.read()"
     )
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
@@ -141,7 +141,7 @@ def test_jobs_end_with_whoever_started_the_server_and_a_lost_server_is_told(tmp_
     told = "os.getpid(), os.getppid(), os.environ['ASPRM_FORKSERVER']"
     module(tmp_path, f"import os, time; print({told}, flush=True); time.sleep(600)")
     code = (
-        "import subprocess, sys\nfrom asprm import forkserver\nforkserver.start()\n"
+        "import subprocess, sys\nfrom asprm.workflow import forkserver\nforkserver.start()\n"
         "sys.exit(subprocess.run([sys.executable, '-m', 'asprm.workflow.forkserver', 'job']).returncode)"
     )
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
@@ -155,7 +155,7 @@ def test_jobs_end_with_whoever_started_the_server_and_a_lost_server_is_told(tmp_
         else:
             os.kill(server, signal.SIGKILL)
             assert starter.wait() == 1
-            assert starter.stderr.read().startswith("job: the fork server is gone, and the job with it")
+            assert starter.stderr.read().startswith("job: the fork server has ended, and the job with it")
             eventually(lambda: not is_there(job))
             shutil.rmtree(Path(address).parent)
 

@@ -1,4 +1,12 @@
-"""Executed copies appear whole, with the parameters that were asked for, or not at all."""
+"""Executed copies are complete and have the parameters that were asked for, or they do not appear.
+
+| the parameters cell says                   | -p             | the notebook sees |
+|--------------------------------------------|----------------|-------------------|
+| `share = None  # share = 0.02 means 2 %`   | share 0.04     | 0.04              |
+| `policy = None; share = None`              | share 0.04     | 0.04              |
+| `scratch = "a=b"`                          | scratch mine   | "mine"            |
+| `scratch = None`                           | scratch a date | the text          |
+"""
 
 import sys
 
@@ -8,7 +16,7 @@ from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
 from asprm import REPOSITORY
 from asprm.run.sections import ProfileError
-from asprm.workflow.notebook import NotebookError, execute, main
+from asprm.workflow.notebook import NotebookError, execute, main, value_of
 
 
 def write(path, *sources, parameters='profile = "tiny"\nshare = None'):
@@ -46,10 +54,10 @@ def test_an_executed_copy_has_the_parameters_and_nothing_that_varies(tmp_path, c
         c for c in nbformat.read(tmp_path / "a" / "01.ipynb", 4).cells if "remove-cell" in c.metadata.get("tags", [])
     ]
     assert [cell.metadata.tags for cell in injected] == [["injected-parameters", "remove-cell"]]
-    told = capfd.readouterr().err
-    assert "half done" in told
-    assert "01: done" in told
-    assert "warning" not in told
+    printed = capfd.readouterr().err
+    assert "half done" in printed
+    assert "01: done" in printed
+    assert "warning" not in printed
 
 
 def test_a_failed_notebook_is_never_promoted(tmp_path, capfd):
@@ -60,21 +68,21 @@ def test_a_failed_notebook_is_never_promoted(tmp_path, capfd):
     assert main([str(broken), str(out)]) == 1
     assert out.read_bytes() == before
     assert names(out.parent) == ["02.failed.ipynb", "02.ipynb"]
-    told = capfd.readouterr().err
-    assert "ValueError: no such number" in told
-    assert "the copy with the error is" in told
-    assert "\x1b" not in told
+    printed = capfd.readouterr().err
+    assert "ValueError: no such number" in printed
+    assert "the copy with the error is" in printed
+    assert "\x1b" not in printed
     execute(write(tmp_path / "02_toy.ipynb", "print('well')"), out, {})
     assert names(out.parent) == ["02.ipynb"]
 
 
-def test_a_long_cell_is_told(tmp_path, capfd, monkeypatch):
+def test_a_long_cell_is_logged(tmp_path, capfd, monkeypatch):
     monkeypatch.setattr("asprm.workflow.notebook.EVERY", 0.0)
     execute(write(tmp_path / "02_toy.ipynb", "1 + 1"), tmp_path / "out.ipynb", {})
     assert "out: cell 3 took 0 s" in capfd.readouterr().err
 
 
-def test_a_dying_kernel_is_told(tmp_path):
+def test_a_dying_kernel_is_reported(tmp_path):
     source = write(tmp_path / "03_toy.ipynb", "import os, signal\nos.kill(os.getpid(), signal.SIGKILL)")
     with pytest.raises(NotebookError, match="its kernel died"):
         execute(source, tmp_path / "out" / "03.ipynb", {})
@@ -90,6 +98,88 @@ def test_undeclared_parameters_are_refused_before_anything_runs(tmp_path, capfd)
     assert not (tmp_path / "out").exists()
 
 
-def test_a_notebook_that_is_not_there(tmp_path):
+@pytest.mark.parametrize(
+    ("cell", "name", "value", "seen"),
+    [
+        ("share = None  # share = 0.02 means 2 %", "share", "0.04", 0.04),
+        ("policy = None; share = None", "share", "0.04", 0.04),
+        ('scratch = "a=b"', "scratch", "mine", "mine"),
+        ("scratch = None", "scratch", "2024-01-01", "2024-01-01"),
+        ("triggers = (0.5,\n            0.9)", "triggers", "[0.1, 0.2]", [0.1, 0.2]),
+        ("share: float | None = None", "share", "null", None),
+    ],
+)
+def test_a_parameter_is_declared_however_its_cell_assigns_it(tmp_path, cell, name, value, seen):
+    source, out = write(tmp_path / "05_toy.ipynb", f"print(repr({name}))", parameters=cell), tmp_path / "out.ipynb"
+    assert main([str(source), str(out), "-p", name, value]) == 0
+    assert text(out) == f"{seen!r}\n"
+
+
+@pytest.mark.parametrize(
+    ("typed", "value"),
+    [
+        ("1e-3", 0.001),
+        ("7", 7),
+        ("true", True),
+        ("null", None),
+        ("mine", "mine"),
+        ("[M, 2, 0.5]", ["M", 2, 0.5]),
+        ("2024-01-01", "2024-01-01"),
+        ("[2024-01-01]", "[2024-01-01]"),
+        ("{a: 1}", "{a: 1}"),
+        ("[[1]]", "[[1]]"),
+        ("a: b: c", "a: b: c"),  # not YAML
+    ],
+)
+def test_only_values_of_parameters_are_read_as_yaml(typed, value):
+    assert value_of(typed) == value
+    assert type(value_of(typed)) is type(value)
+
+
+def test_a_notebook_without_a_parameters_cell_takes_none(tmp_path):
+    notebook = new_notebook(cells=[new_code_cell("share = None")])
+    nbformat.write(notebook, tmp_path / "06_toy.ipynb")
+    with pytest.raises(ProfileError, match="06_toy: unknown parameter 'share': it has no cell tagged 'parameters'"):
+        execute(tmp_path / "06_toy.ipynb", tmp_path / "out.ipynb", {"share": 1})
+
+
+@pytest.mark.parametrize(
+    ("cell", "printed"),
+    [
+        (
+            "from asprm.run.open import open_run\nopen_run('smok', 'tvd')",
+            "unknown profile 'smok': did you mean 'smoke'?",
+        ),
+        (
+            "from asprm.run.chunks import ChunkError\nraise ChunkError('sample: chunk 3 failed')",
+            "sample: chunk 3 failed",
+        ),
+        (
+            "raise ValueError('split: 3 tokens, 2 confidences\\n  sample anew')",
+            "split: 3 tokens, 2 confidences\n  samp",
+        ),
+    ],
+)
+def test_our_own_errors_are_shown_without_a_traceback(tmp_path, capfd, cell, printed):
+    out = tmp_path / "07.ipynb"
+    assert main([str(write(tmp_path / "07_toy.ipynb", cell)), str(out)]) == 1
+    lines = "".join(x for x in capfd.readouterr().err.splitlines(keepends=True) if not x.startswith("»"))
+    assert lines.startswith(printed)
+    assert "Traceback" not in lines
+    assert len(lines.splitlines()) <= 3
+    assert lines.splitlines()[-1] == f"07 failed; the copy with the error is {tmp_path / '07.failed.ipynb'}"
+    errors = [o for c in nbformat.read(tmp_path / "07.failed.ipynb", 4).cells for o in c.get("outputs", [])]
+    assert [error.output_type for error in errors][-1] == "error"
+    assert errors[-1].traceback
+
+
+def test_other_errors_keep_their_traceback(tmp_path, capfd):
+    assert (
+        main([str(write(tmp_path / "08_toy.ipynb", "raise ValueError('no: such')")), str(tmp_path / "08.ipynb")]) == 1
+    )
+    assert "Traceback (most recent call last)" in capfd.readouterr().err
+
+
+def test_a_notebook_that_does_not_exist(tmp_path):
     with pytest.raises(NotebookError, match="no notebook at"):
         execute(tmp_path / "none.ipynb", tmp_path / "out.ipynb", {})

@@ -1,10 +1,12 @@
-"""Fork server: `python -m` without waiting for imports: `python -m asprm.workflow.forkserver MODULE ARGUMENT …`.
+"""Fork server: run modules as `python -m` does, without waiting for the heavy libraries.
 
-A notebook waits up to nine seconds for torch, transformers and the like, often longer than it computes. `start` imports
-them once, in a process that then only waits: each job is a fork of it, with the arguments, folder, environment and
-standard streams of whoever asked. Nothing of this package is imported before the fork, so that a job runs the newest
-code. Where no server answers (none was started, or on another machine) the module runs in the asking process: the same,
-only later.
+    python -m asprm.workflow.forkserver MODULE ARGUMENT …
+
+A notebook waits up to nine seconds for torch, transformers and others, often longer than it computes. `start` imports
+them once, in a server process. Each job is a fork of the server, with the arguments, folder, environment and standard
+streams of the process that asked for it (the client). The server imports nothing of this package before it forks, so
+that a job runs the newest code. Where no server answers (none was started, or it is on another machine), the client
+runs the module itself: the result is the same, but comes later.
 """
 
 from __future__ import annotations
@@ -28,12 +30,14 @@ import warnings
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import cast
 
-ADDRESS = "ASPRM_FORKSERVER"  # the variable that holds the path of the server's socket
-# Where it finds this package, jsonschema takes two seconds to build a grammar of addresses, which no notebook holds.
+ADDRESS = "ASPRM_FORKSERVER"  # environment variable with the path of the server's socket
+# jsonschema imports this package if it is installed, and then takes two seconds to build a grammar of URLs. Notebooks
+# contain none.
 UNWANTED = "rfc3987_syntax"
 LIBRARIES = (
-    "ipykernel.ipkernel",  # not its kernelapp, which reads the environment when it is imported
+    "ipykernel.ipkernel",  # not ipykernel.kernelapp, which reads the environment when it is imported
     "papermill",
     "pandas",
     "pyarrow.parquet",
@@ -52,27 +56,27 @@ LIBRARIES = (
     "transformers.models.mistral.modeling_mistral",
     "transformers.models.qwen2.modeling_qwen2",
 )
-# What libraries read when they are imported, and what a notebook's kernel would set for them before.
+# Variables that libraries read when they are imported, with the values that a notebook's kernel would set.
 _ENVIRONMENT = {
     "OMP_NUM_THREADS": "1",
     "HF_HUB_DISABLE_PROGRESS_BARS": "1",
     "MPLBACKEND": "module://matplotlib_inline.backend_inline",
 }
-_PR_SET_PDEATHSIG = 1  # of Linux
-_POLL = 1.0  # seconds
-_started: subprocess.Popen | None = None  # ends when nobody holds it
+_PR_SET_PDEATHSIG = 1  # of Linux's prctl
+_POLL = 1.0  # seconds between two checks that the client's own parent still lives
+_started: subprocess.Popen | None = None  # the server ends when this process closes its standard input
 
 
 def start() -> None:
-    """A server for what this process starts from now on; it ends with this process, and its jobs with it.
+    """Start a server for the processes that this one will start. It ends with this process, and its jobs with it.
 
-    Nothing happens where there is no `pidfd_open` to wait for forks with (it is Linux's), or where the folder for
-    temporary files is too deep for the name of a socket: jobs import for themselves.
+    Does nothing, so that jobs import the libraries themselves, where the system lacks `pidfd_open` (only Linux has it)
+    or the path of the folder for temporary files is too long for the name of a socket.
     """
     global _started
     if not hasattr(os, "pidfd_open"):
         return
-    folder = Path(tempfile.mkdtemp(prefix="asprm-"))  # nobody else may look into it
+    folder = Path(tempfile.mkdtemp(prefix="asprm-"))  # only this user may open it
     with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as listener:
         try:
             listener.bind(str(folder / "socket"))
@@ -82,16 +86,16 @@ def start() -> None:
         listener.listen()
         _started = subprocess.Popen(
             [sys.executable, "-m", __name__, "--serve", str(listener.fileno()), str(folder)],
-            stdin=subprocess.PIPE,  # closed when this process is gone
+            stdin=subprocess.PIPE,  # closed when this process ends
             env=os.environ | _ENVIRONMENT,
             pass_fds=[listener.fileno()],
-            start_new_session=True,  # Ctrl-C is for those who asked
+            start_new_session=True,  # Ctrl-C reaches the clients, which end their jobs
         )
     os.environ[ADDRESS] = str(folder / "socket")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a module as `__main__`, in a fork of the server if there is one. Returns its exit status."""
+    """Run a module as `__main__`, in a fork of the server if there is one. Returns the exit status."""
     module, *rest = sys.argv[1:] if arguments is None else arguments
     if module == "--serve":
         job = _serve(socket.socket(fileno=int(rest[0])), Path(rest[1]))
@@ -111,7 +115,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _leave() -> None:
-    """The last thing that a fork does: to take all libraries apart would take it two seconds."""
+    """End this process at once: Python's own shutdown would spend two seconds on the libraries."""
     for stream in (sys.stdout, sys.stderr):
         with suppress(OSError, ValueError):
             stream.flush()
@@ -122,7 +126,7 @@ _leave.status = 1
 
 
 def known() -> bool:
-    """Whether a server was started for this process or one before it."""
+    """Whether this process or an ancestor of it has started a server."""
     return ADDRESS in os.environ
 
 
@@ -139,7 +143,10 @@ def _connect() -> socket.socket | None:
 
 
 def _ask(server: socket.socket, module: str, arguments: Sequence[str]) -> int:
-    """The job's exit status, or 128 and the signal that ended it. If this process ends first, the job is ended, too."""
+    """Let the server run a job and wait for it. Returns the job's exit status, or 128 and the signal that ended it.
+
+    The server ends the job if this process ends first.
+    """
     job = {"module": module, "arguments": arguments, "folder": os.getcwd(), "environment": dict(os.environ)}
     socket.send_fds(server, [json.dumps(job).encode()], [0, 1, 2])
     server.settimeout(_POLL)
@@ -152,75 +159,88 @@ def _ask(server: socket.socket, module: str, arguments: Sequence[str]) -> int:
         except KeyboardInterrupt:
             return 128 + signal.SIGINT
         if not status:
-            print(f"{module}: the fork server is gone, and the job with it; start the run again", file=sys.stderr)
+            print(f"{module}: the fork server has ended, and the job with it; start the run again", file=sys.stderr)
             return 1
         code = int(status)
         return code if code >= 0 else 128 - code
-    return 1  # nobody waits for an answer
+    return 1  # the parent has ended: nobody reads the status
 
 
 def _serve(listener: socket.socket, folder: Path) -> dict | None:
-    """Answers until standard input ends: None then. Returns in every fork, too, with its job."""
-    atexit.register(_leave)  # the first to be registered is the last to be called
+    """Answer clients until standard input ends; then return None. Returns in every fork too, with its job."""
+    atexit.register(_leave)  # registered first, called last
     import_libraries()
     events = selectors.DefaultSelector()
     events.register(listener, selectors.EVENT_READ)
     events.register(0, selectors.EVENT_READ)
-    jobs: dict[socket.socket, int] = {}  # of each that waits for an answer, the process that works for it
+    jobs: dict[socket.socket, int] = {}  # the process id of each client's job
     while True:
         for key, _ in events.select():
-            if key.fd == 0:
+            if key.fd == 0:  # the process that started the server has ended
                 shutil.rmtree(folder, ignore_errors=True)
                 _leave.status = 0
                 return None
-            if key.fileobj is listener:
-                waiting, _ = listener.accept()
-                message, streams, _, _ = socket.recv_fds(waiting, 1 << 22, 3)
-                if not message:  # it was gone before it asked
-                    waiting.close()
+            if key.fd == listener.fileno():  # a client asks for a job
+                client, _ = listener.accept()
+                message, streams, _, _ = socket.recv_fds(client, 1 << 22, 3)
+                if not message:  # the client ended before it asked
+                    client.close()
                     continue
                 if (pid := _fork()) == 0:
                     events.close()
-                    for one in (listener, waiting, *jobs):
-                        one.close()
+                    for connection in (listener, client, *jobs):
+                        connection.close()
                     return _become(json.loads(message), streams)
                 for stream in streams:
                     os.close(stream)
-                jobs[waiting] = pid
-                events.register(waiting, selectors.EVENT_READ)
-                events.register(os.pidfd_open(pid), selectors.EVENT_READ, waiting)
-            elif key.data is None:  # whoever waited is gone, or has just been answered
-                if key.fileobj in jobs:
-                    events.unregister(key.fileobj)
-                    os.kill(jobs[key.fileobj], signal.SIGTERM)
-            else:
-                events.unregister(key.fd)
-                os.close(key.fd)
-                _, status = os.waitpid(jobs.pop(key.data), 0)
-                with suppress(KeyError):
-                    events.unregister(key.data)
-                with suppress(OSError):
-                    key.data.send(str(os.waitstatus_to_exitcode(status)).encode())
-                key.data.close()
+                jobs[client] = pid
+                events.register(client, selectors.EVENT_READ)
+                events.register(os.pidfd_open(pid), selectors.EVENT_READ, client)
+            elif key.data is None:  # a client has ended; one that was answered just now has no job any more
+                client = cast(socket.socket, key.fileobj)
+                if client in jobs:
+                    events.unregister(client)
+                    os.kill(jobs[client], signal.SIGTERM)
+            else:  # a job has ended
+                _answer(key, jobs, events)
+
+
+def _answer(key: selectors.SelectorKey, jobs: dict[socket.socket, int], events: selectors.BaseSelector) -> None:
+    """Tell a client, `key.data`, the exit status of its job."""
+    client = key.data
+    events.unregister(key.fd)
+    os.close(key.fd)
+    _, status = os.waitpid(jobs.pop(client), 0)
+    with suppress(KeyError):  # the client ended before its job
+        events.unregister(client)
+    with suppress(OSError):
+        client.send(str(os.waitstatus_to_exitcode(status)).encode())
+    client.close()
+
+
+def leave_out_unwanted() -> None:
+    """Let imports of `UNWANTED` fail, as if it were not installed."""
+    sys.modules.setdefault(UNWANTED, None)  # pyright: ignore[reportArgumentType]
 
 
 def import_libraries() -> None:
-    """What is missing is left out: a job that needs it tells."""
-    sys.modules.setdefault(UNWANTED, None)
+    """Import the heavy libraries. A missing one is skipped: the job that needs it reports the error."""
+    leave_out_unwanted()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         for name in LIBRARIES:
             with suppress(ImportError):
                 importlib.import_module(name)
-    if "pandas" in sys.modules:  # it would print as in a terminal, as wide as that is
+    if "pandas" in sys.modules:  # imported outside a notebook, it would fit tables to a terminal's width
         sys.modules["pandas"].set_option("display.max_columns", 20)
     gc.collect()
-    gc.freeze()  # the forks' collectors leave these objects, and the memory that all share, alone
+    gc.freeze()  # the forks' garbage collectors leave these objects alone, so that their memory stays shared
 
 
 def _fork() -> int:
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)  # of threads: there is one, pyarrow's, which allows it
+        # Python warns of forking with threads. There is one, pyarrow's, and it allows it.
+        warnings.simplefilter("ignore", DeprecationWarning)
         return os.fork()
 
 

@@ -1,12 +1,15 @@
-"""Notebook: execute one with parameters: `python -m asprm.workflow.notebook notebooks/03_threshold.ipynb OUT -p profile tiny`.
+"""Notebook: execute a notebook with parameters.
 
-OUT appears only if every cell ran; a failed copy stands beside it as `<name>.failed.ipynb`. Parameters that the
-notebook does not declare are refused. What differs between two equal runs (times, paths, random ids) is left out of the
-copy, and so are progress lines, which go to standard error. The notebook runs in the repository's root, with this
-interpreter.
+    python -m asprm.workflow.notebook notebooks/03_threshold.ipynb OUT.ipynb -p profile tiny
+
+OUT appears only if every cell ran; otherwise the failed copy stands beside it as `<name>.failed.ipynb`. A parameter
+that the notebook's cell tagged `parameters` does not assign is refused. The copy does not contain what differs between
+two equal runs (times, paths, random ids), nor progress lines, which go to standard error. The notebook runs in the
+repository's root, with this interpreter.
 """
 
 import argparse
+import json
 import logging
 import os
 import re
@@ -15,40 +18,51 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+import yaml
 
 from asprm import REPOSITORY
-from asprm.run.profile import parse
+from asprm.run.artifacts import DiskFull
+from asprm.run.chunks import ChunkError
+from asprm.run.parameters import assigned_names
+from asprm.run.profile import READS, parse
 from asprm.run.progress import EVERY, MARK, log
 from asprm.run.sections import ProfileError, nearest
+from asprm.run.store import BrokenArtifact, MissingArtifact
 from asprm.workflow import forkserver
-from asprm.workflow.forkserver import UNWANTED
 
-# Python's collector looks at young objects every 700th one: a tenth of the time where pandas makes many.
-_START = f"import gc, sys; sys.modules.setdefault({UNWANTED!r}, None); gc.set_threshold(100_000, 50, 50)"
+if TYPE_CHECKING:
+    from papermill import PapermillExecutionError
+
+# Python's garbage collector runs after 700 new objects by default, which takes a tenth of pandas' time.
+_START = f"import gc, sys; sys.modules.setdefault({forkserver.UNWANTED!r}, None); gc.set_threshold(100_000, 50, 50)"
 KERNELSPEC = {"display_name": "Python 3", "language": "python", "name": "python3"}
+
+# Errors whose message says what to do, so that no traceback is needed: papermill keeps only the name of the class.
+_OWN_ERRORS = {error.__name__ for error in (ProfileError, MissingArtifact, BrokenArtifact, ChunkError, DiskFull)}
+_OWN_MESSAGE = re.compile(rf"({'|'.join(READS)}): ")  # how the message of a stage begins
 
 
 class NotebookError(RuntimeError):
-    """A notebook that is not there, or that stopped with an error."""
+    """A notebook that does not exist, or that stopped with an error."""
 
 
 def execute(notebook: Path, out: Path, parameters: Mapping[str, Any], *, cwd: Path = REPOSITORY) -> None:
     """Execute `notebook` with `parameters` and leave the executed copy at `out`.
 
-    ProfileError: a parameter that the notebook does not declare. NotebookError: a cell failed; `out` is as it was.
+    ProfileError: a parameter that the notebook does not declare. NotebookError: there is no such notebook, or a cell
+    failed; then `out` is not changed.
     """
-    # First, since papermill is slow to import and loud about what it does.
+    # Before papermill is imported, which is slow and prints warnings.
     os.environ |= {"ASPRM_BATCH": "1", "HF_HUB_DISABLE_PROGRESS_BARS": "1", "JUPYTER_PREFER_ENV_PATH": "1"}
     os.environ["PYTHONWARNINGS"] = "ignore:IProgress not found"  # progress is a log line here; a page needs no widget
-    sys.modules.setdefault(UNWANTED, None)
+    forkserver.leave_out_unwanted()
     import nbformat
     import papermill
     from nbclient.exceptions import DeadKernelError
 
-    if not notebook.is_file():
-        raise NotebookError(f"no notebook at {notebook}")
-    _refuse_unknown(notebook, parameters)
+    _check_parameters(notebook, parameters)
     _check_kernel()
     out.parent.mkdir(parents=True, exist_ok=True)
     name = out.stem
@@ -66,10 +80,10 @@ def execute(notebook: Path, out: Path, parameters: Mapping[str, Any], *, cwd: Pa
             kernel_manager_class=_kernel_manager(),
             cwd=cwd.resolve(),
             progress_bar=False,
-            request_save_on_cell_execute=False,  # it is saved at its end, well or not
+            request_save_on_cell_execute=False,  # the copy is saved once, at the end or when a cell fails
             log_output=True,
             stderr_file=_MarkedLines(),
-            # ipykernel warns of TCP and of being shut down
+            # ipykernel warns about TCP and about its own shutdown
             extra_arguments=["--log-level=CRITICAL", f"--IPKernelApp.exec_lines={[_START]}"],
         )
         executed = nbformat.read(temporary, as_version=4)
@@ -78,8 +92,8 @@ def execute(notebook: Path, out: Path, parameters: Mapping[str, Any], *, cwd: Pa
     except (papermill.PapermillExecutionError, DeadKernelError) as error:
         if temporary.exists():
             os.replace(temporary, failed)
-        what = _plain(str(error)) if isinstance(error, papermill.PapermillExecutionError) else "its kernel died"
-        raise NotebookError(f"{what.strip()}\n{name} failed; the copy with the error is {failed}") from None
+        reason = _reason(error) if isinstance(error, papermill.PapermillExecutionError) else "its kernel died"
+        raise NotebookError(f"{reason}\n{name} failed; the copy with the error is {failed}") from None
     finally:
         temporary.unlink(missing_ok=True)
     failed.unlink(missing_ok=True)
@@ -87,7 +101,7 @@ def execute(notebook: Path, out: Path, parameters: Mapping[str, Any], *, cwd: Pa
 
 
 def normalised(notebook: Any) -> Any:
-    """The executed notebook without what changes from run to run; the injected cell is tagged to stay off the page."""
+    """The executed notebook without what differs from run to run. The injected cell is tagged: no page shows it."""
     notebook.metadata.pop("papermill", None)
     notebook.metadata.pop("widgets", None)
     notebook.metadata.kernelspec = KERNELSPEC
@@ -103,13 +117,23 @@ def normalised(notebook: Any) -> Any:
     return notebook
 
 
-def _refuse_unknown(notebook: Path, parameters: Mapping[str, Any]) -> None:
-    import papermill
+def _check_parameters(notebook: Path, parameters: Mapping[str, Any]) -> None:
+    """NotebookError: no such notebook. ProfileError: its parameters cell does not assign one of `parameters`."""
+    if not notebook.is_file():
+        raise NotebookError(f"no notebook at {notebook}: expected the path of an .ipynb file")
+    declared = _declared(notebook)
+    for name in parameters:
+        if name not in declared:
+            known = nearest(name, declared) if declared else "it has no cell tagged 'parameters' that assigns any"
+            raise ProfileError(f"{notebook.stem}: unknown parameter '{name}': {known}")
 
-    declared = papermill.inspect_notebook(notebook)
-    for parameter in parameters:
-        if parameter not in declared:
-            raise ProfileError(f"{notebook.stem}: unknown parameter '{parameter}': {nearest(parameter, declared)}")
+
+def _declared(notebook: Path) -> set[str]:
+    """The names that the cell tagged `parameters` assigns."""
+    for cell in json.loads(notebook.read_text(encoding="utf-8"))["cells"]:
+        if "parameters" in cell["metadata"].get("tags", []):
+            return assigned_names("".join(cell["source"]))
+    return set()
 
 
 def _check_kernel() -> None:
@@ -125,7 +149,7 @@ def _check_kernel() -> None:
 
 
 def _kernel_manager() -> type:
-    """jupyter_client's, whose kernels are forks of the server where there is one."""
+    """jupyter_client's class of managers; it starts kernels as forks of the fork server where there is one."""
     from jupyter_client.manager import AsyncKernelManager
 
     class Manager(AsyncKernelManager):
@@ -139,7 +163,7 @@ def _kernel_manager() -> type:
 
 
 def _listen(name: str) -> None:
-    """Let papermill's log say nothing but which cells take long."""
+    """Reduce papermill's log to the cells that take long."""
     logger = logging.getLogger("papermill")
     logger.handlers, logger.propagate = [_LongCells(name)], False
     logger.setLevel(logging.INFO)
@@ -151,15 +175,15 @@ class _LongCells(logging.Handler):
         self.name, self.start = name, 0.0
 
     def emit(self, record: logging.LogRecord) -> None:
-        found = re.match(r"(Executing|Ending) Cell (\d+)", record.getMessage())
-        if found and found[1] == "Executing":
+        event = re.match(r"(Executing|Ending) Cell (\d+)", record.getMessage())
+        if event and event[1] == "Executing":
             self.start = record.created
-        elif found and record.created - self.start >= EVERY:
-            log(f"{self.name}: cell {found[2]} took {record.created - self.start:.0f} s")
+        elif event and record.created - self.start >= EVERY:
+            log(f"{self.name}: cell {event[2]} took {record.created - self.start:.0f} s")
 
 
 class _MarkedLines:
-    """A kernel's standard error: progress lines are passed on, the rest stays in the notebook."""
+    """Receives a kernel's standard error and passes on its progress lines; the rest stays in the notebook."""
 
     def write(self, text: str) -> None:
         for line in text.splitlines():
@@ -177,22 +201,46 @@ def _without_marked_lines(output: Any) -> Any:
     return output if output.text else None
 
 
-def _plain(text: str) -> str:
-    """Text without the colours of a terminal."""
-    return re.sub(r"\x1b\[[0-9;]*m", "", text)
+def _reason(error: "PapermillExecutionError") -> str:
+    """Why a cell failed: the message alone where it is written for readers, else the traceback."""
+    if error.ename in _OWN_ERRORS or (error.ename == "ValueError" and _OWN_MESSAGE.match(error.evalue)):
+        return error.evalue.strip()
+    return re.sub(r"\x1b\[[0-9;]*m", "", str(error)).strip()  # without the colours of a terminal
+
+
+def value_of(text: str) -> Any:
+    """The value of `-p NAME VALUE`: text as YAML reads it, if that is a parameter's value, else the text itself.
+
+    So "0.04" is a number, "[0.5, 0.9]" a list and "null" None, but "2024-01-01" stays text and becomes no date.
+    """
+    try:
+        value = parse(text)
+    except yaml.YAMLError:
+        return text
+    plain = (bool, int, float, str, type(None))
+    items = value if isinstance(value, list) else [value]
+    return value if all(isinstance(item, plain) for item in items) else text
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Exit status: 0 well, 1 a cell failed, 2 wrong parameters."""
+    """Exit status: 0 if every cell ran, 1 if one failed, 2 for wrong parameters."""
     parser = argparse.ArgumentParser(
         prog="python -m asprm.workflow.notebook", description="Execute a notebook with parameters."
     )
-    parser.add_argument("notebook", type=Path)
-    parser.add_argument("out", type=Path, help="where the executed copy goes, if every cell ran")
-    parser.add_argument("-p", "--parameter", nargs=2, action="append", default=[], metavar=("NAME", "VALUE"))
-    given = parser.parse_args(arguments)
+    parser.add_argument("notebook", type=Path, help="the notebook to execute")
+    parser.add_argument("out", type=Path, help="where the executed copy goes if every cell ran")
+    parser.add_argument(
+        "-p",
+        "--parameter",
+        nargs=2,
+        action="append",
+        default=[],
+        metavar=("NAME", "VALUE"),
+        help="a name that the cell tagged 'parameters' assigns, and its value in YAML; repeatable",
+    )
+    options = parser.parse_args(arguments)
     try:
-        execute(given.notebook, given.out, {name: parse(value) for name, value in given.parameter})
+        execute(options.notebook, options.out, {name: value_of(text) for name, text in options.parameter})
     except (NotebookError, ProfileError) as error:
         print(error, file=sys.stderr)
         return 1 if isinstance(error, NotebookError) else 2
@@ -200,7 +248,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _stop(number: int, _: Any) -> None:
-    """End in order, once: the kernel, too, and no half-written copy is left."""
+    """On SIGTERM: exit in order, so that the kernel ends too and no half-written copy is left."""
     signal.signal(number, signal.SIG_IGN)
     sys.exit(128 + number)
 
