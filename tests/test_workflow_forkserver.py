@@ -16,9 +16,9 @@ from asprm.workflow import forkserver
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "pidfd_open"), reason="forks are waited for with Linux's pidfd_open")
 
-TELLER = """
+PRINTER = """
 import os, sys
-print(sys.argv[1:], os.getcwd(), os.environ.get("ASPRM_TOLD"), __name__, len(sys.stdin.read()), sys.path[0])
+print(sys.argv[1:], os.getcwd(), os.environ.get("ASPRM_SAID"), __name__, len(sys.stdin.read()), sys.path[0])
 print("torch" in sys.modules, "asprm.run.open" in sys.modules, file=sys.stderr)
 sys.exit(7)
 """
@@ -73,9 +73,9 @@ def is_there(pid):
 
 
 def test_a_job_is_what_a_started_process_would_be(server, tmp_path):
-    module(tmp_path, TELLER)
-    alone = {name: value for name, value in server.items() if name != forkserver.ADDRESS} | {"ASPRM_TOLD": "ä b"}
-    forked = ask(tmp_path, server | {"ASPRM_TOLD": "ä b"}, "-x", "a b", input="four")
+    module(tmp_path, PRINTER)
+    alone = {name: value for name, value in server.items() if name != forkserver.ADDRESS} | {"ASPRM_SAID": "ä b"}
+    forked = ask(tmp_path, server | {"ASPRM_SAID": "ä b"}, "-x", "a b", input="four")
     started = ask(tmp_path, alone, "-x", "a b", input="four")
     assert forked.stdout == started.stdout == f"['-x', 'a b'] {tmp_path} ä b __main__ 4 {tmp_path}\n"
     assert forked.returncode == started.returncode == 7
@@ -92,33 +92,33 @@ def test_jobs_share_no_randomness_and_no_variables(server, tmp_path):
     assert first[2] == second[2] == "2"
 
 
-def test_a_signal_that_ends_a_job_is_told_as_a_shell_would(server, tmp_path):
+def test_a_signal_that_ends_a_job_gives_the_status_of_a_shell(server, tmp_path):
     module(tmp_path, "import os, signal; os.kill(os.getpid(), signal.SIGKILL)")
     assert ask(tmp_path, server).returncode == 128 + signal.SIGKILL
 
 
 @pytest.mark.parametrize(
-    ("last", "status", "told"),
+    ("last", "status", "printed"),
     [("pass", 0, ""), ("sys.exit()", 0, ""), ("sys.exit('no')", 1, "no\n"), ("1 / 0", 1, "ZeroDivisionError")],
 )
-def test_a_job_ends_in_order_and_says_how(server, tmp_path, last, status, told):
+def test_a_job_ends_in_order_and_says_how(server, tmp_path, last, status, printed):
     text = "import atexit, sys, threading, time\natexit.register(print, 'closed')\n"
     text += "threading.Thread(target=lambda: (time.sleep(0.5), print('thread'))).start()\nprint('work')\n"
     module(tmp_path, text + last)
     done = ask(tmp_path, server)
     assert (done.returncode, done.stdout) == (status, "work\nthread\nclosed\n")
-    assert told in done.stderr
-    assert bool(done.stderr) == bool(told)
+    assert printed in done.stderr
+    assert bool(done.stderr) == bool(printed)
 
 
 def test_an_address_where_nobody_answers_changes_nothing(tmp_path):
-    module(tmp_path, TELLER)
-    told = ask(tmp_path, os.environ | {forkserver.ADDRESS: str(tmp_path / "nobody")}, input="")
-    assert (told.returncode, told.stderr) == (7, "False False\n")
+    module(tmp_path, PRINTER)
+    done = ask(tmp_path, os.environ | {forkserver.ADDRESS: str(tmp_path / "nobody")}, input="")
+    assert (done.returncode, done.stderr) == (7, "False False\n")
 
 
 @pytest.mark.parametrize("end", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
-def test_a_job_ends_with_whoever_asked(server, tmp_path, end):
+def test_a_job_ends_with_its_client(server, tmp_path, end):
     module(tmp_path, "import os, time; print(os.getpid(), flush=True); time.sleep(600)")
     command = [sys.executable, "-m", "asprm.workflow.forkserver", "job"]
     asking = subprocess.Popen(
@@ -137,9 +137,9 @@ def test_a_job_ends_with_whoever_asked(server, tmp_path, end):
 
 
 @pytest.mark.parametrize("ends", ["starter", "server"])
-def test_jobs_end_with_whoever_started_the_server_and_a_lost_server_is_told(tmp_path, ends):
-    told = "os.getpid(), os.getppid(), os.environ['ASPRM_FORKSERVER']"
-    module(tmp_path, f"import os, time; print({told}, flush=True); time.sleep(600)")
+def test_jobs_end_with_the_starter_of_the_server_and_a_lost_server_is_reported(tmp_path, ends):
+    ids = "os.getpid(), os.getppid(), os.environ['ASPRM_FORKSERVER']"
+    module(tmp_path, f"import os, time; print({ids}, flush=True); time.sleep(600)")
     code = (
         "import subprocess, sys\nfrom asprm.workflow import forkserver\nforkserver.start()\n"
         "sys.exit(subprocess.run([sys.executable, '-m', 'asprm.workflow.forkserver', 'job']).returncode)"
