@@ -1,4 +1,4 @@
-"""Programs: the right block is run, outcomes say what happened, verdicts agree with the authors' on their own data."""
+"""Programs: the right block is run, outcomes say what happened, verdicts agree with the authors' on their data."""
 
 import textwrap
 
@@ -125,9 +125,9 @@ def test_the_fast_way_for_synthetic_problems_agrees_with_the_slow_one(program):
 @needs_bwrap
 def test_a_program_is_run_once_for_a_problem(monkeypatch):
     ran = []
-    one = code._grade_pair
-    monkeypatch.setattr(code, "_grade_pair", lambda *job: ran.append(job) or one(*job))
-    monkeypatch.setattr(code, "_known", {})
+    grade_pair = code._grade_pair
+    monkeypatch.setattr(code, "_grade_pair", lambda *job: ran.append(job) or grade_pair(*job))
+    monkeypatch.setattr(code, "_verdicts", {})
     programs = ["def solve(n):\n    return 7 * n", "def solve(n):\n    return 8 * n", "def solve(n):\n    return 7 * n"]
     assert [run(program, SYNTHETIC).passed for program in programs] == [True, False, True]
     assert len(ran) == 2

@@ -162,9 +162,9 @@ def test_different_values_are_different(left, right):
 def spellings(value: Fraction) -> list[str]:
     """Ways to write one number, each exact."""
     sign, n, d = "-" * (value < 0), abs(value.numerator), value.denominator
-    found = [f"{sign}{n}/{d}", rf"{sign}\frac{{{n}}}{{{d}}}", rf"${sign}\dfrac{{{7 * n}}}{{{7 * d}}}$"]
+    texts = [f"{sign}{n}/{d}", rf"{sign}\frac{{{n}}}{{{d}}}", rf"${sign}\dfrac{{{7 * n}}}{{{7 * d}}}$"]
     if d == 1:
-        found += [
+        texts += [
             f"{sign}{n}",
             f"{sign}{n:,}",
             f"{sign}${n}",
@@ -173,11 +173,11 @@ def spellings(value: Fraction) -> list[str]:
             f"{sign}{n} apples",
         ]
     elif n > d:
-        found += [rf"{sign}{n // d}\frac{{{n % d}}}{{{d}}}", f"{sign}{n // d} {n % d}/{d}"]
+        texts += [rf"{sign}{n // d}\frac{{{n % d}}}{{{d}}}", f"{sign}{n // d} {n % d}/{d}"]
     if 10**6 % d == 0:
         whole, rest = divmod(n * (10**6 // d), 10**6)
-        found.append(f"{sign}{whole}.{rest:06d}")
-    return found
+        texts.append(f"{sign}{whole}.{rest:06d}")
+    return texts
 
 
 values = st.builds(Fraction, st.integers(-(10**7), 10**7), st.sampled_from([1, 1, 2, 3, 4, 7, 10, 125, 999]))

@@ -1,11 +1,12 @@
-"""Programs: which one a completion gives, and whether it passes the problem's test (paper §4).
+"""Programs: the one that a completion holds, and whether it passes the problem's test (paper §4).
 
-A program runs in a sandbox of its own. The test runs in another, the judge's, and meets the program only through calls
-whose arguments and answers are plain data (`runner.py`), which this module carries from one to the other. Nothing of
-either runs in this process. Where bubblewrap is missing, only programs for problems made by this package are run.
+A program runs in a sandbox of its own. The test runs in a second one, the judge's, and reaches the program only through
+calls whose arguments and answers are plain data (`runner.py`). This module carries the calls and answers between the
+two; neither the program nor the test runs in this process. Without bubblewrap only programs for synthetic problems,
+which this package has made, are run.
 
-Those mean no harm, and a study has tens of thousands of them: program and judge share a worker that stays warm, in two
-processes of which one is forked, and a verdict once found is kept.
+Programs for synthetic problems are harmless, and a study has tens of thousands of them. To save time the program and
+its judge then share one worker, which serves many programs, and verdicts are cached.
 """
 
 import atexit
@@ -22,6 +23,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
 
+from asprm.grading.fences import python_blocks
 from asprm.grading.sandbox import INSTALL, Limits, Sandbox, require_sandbox, sandbox_mode
 from asprm.problems.problem import CodeProblem
 
@@ -31,10 +33,16 @@ JUDGE = Limits(cpu_seconds=60, wall_seconds=120.0, memory=2 << 30)
 
 @dataclass(frozen=True)
 class CodeVerdict:
-    """outcome: one of OUTCOMES. detail: the failing line, the exception, the limit. seconds: wall time of the program.
+    """Whether a program passed, and why.
 
-    failed: the program answered, wrongly. error: it raised, could not be read, or ended itself. timeout, memory: it
-    used more than its limits. forbidden: it ran into a wall of the sandbox (network, files, processes, answer's size).
+    outcome: one of OUTCOMES.
+        failed: it gave a wrong answer.
+        error: it raised an exception, is no valid program, or ended without an answer.
+        timeout, memory: it went over a limit.
+        no_code: the completion holds no complete program.
+        forbidden: the sandbox stopped it (network, files, processes, size of the answer).
+    detail: the failing line, the exception or the limit.
+    seconds: wall time of the program.
     """
 
     passed: bool
@@ -46,14 +54,16 @@ class CodeVerdict:
 def grade_code(completion: str, problem: CodeProblem, limits: Limits | None = None) -> CodeVerdict:
     """Whether the last complete ```python block of `completion` passes the problem's test.
 
-    limits: the problem's processor time, with five times that as wall time, and the other defaults of `Limits`.
-    SandboxUnavailable: bubblewrap does not work here and the problem is not of a synthetic family.
+    limits: by default the problem's processor time, five times that as wall time, and the defaults of `Limits`.
+    SandboxUnavailable: bubblewrap does not work here and the problem is not synthetic.
     ValueError: the problem's own test does not run.
     """
     if sandbox_mode() == "none":
         if not problem.synthetic:
             require_sandbox()
-        warnings.warn(f"without bubblewrap programs run under resource limits only; {INSTALL}", stacklevel=2)
+        warnings.warn(
+            f"without bubblewrap programs run under resource limits only; install it: {INSTALL}", stacklevel=2
+        )
     code = extract_code(completion)
     if code is None:
         return CodeVerdict(False, "no_code", "no complete ```python block", 0.0)
@@ -62,24 +72,27 @@ def grade_code(completion: str, problem: CodeProblem, limits: Limits | None = No
     if not problem.synthetic:
         return _grade(code, problem, limits)
     key = (problem, code, limits)
-    if key not in _known:
-        if len(_known) >= _KEPT:
-            _known.clear()
-        verdict = _grade_pair(code, problem, limits)
-        if verdict.outcome == "timeout":  # which a busy machine may bring about
-            return verdict
-        _known[key] = verdict
-    return _known[key]
+    if (known := _verdicts.get(key)) is not None:
+        return known
+    verdict = _grade_pair(code, problem, limits)
+    if verdict.outcome != "timeout":  # which a busy machine may have caused
+        if len(_verdicts) >= _MOST_VERDICTS:
+            _verdicts.clear()
+        _verdicts[key] = verdict
+    return verdict
 
 
-_KEPT = 100_000
-_known: dict[tuple[CodeProblem, str, Limits], CodeVerdict] = {}  # of synthetic problems
+_MOST_VERDICTS = 100_000
+_verdicts: dict[tuple[CodeProblem, str, Limits], CodeVerdict] = {}  # of synthetic problems
 
 
 def grade_programs(
     pairs: Iterable[tuple[str, CodeProblem]], limits: Limits | None = None, workers: int | None = None
 ) -> Iterator[CodeVerdict]:
-    """`grade_code` of each (completion, problem), `workers` (one per core) at a time; in the order of the pairs."""
+    """The verdicts on (completion, problem) pairs, in their order. Reads pairs only as it needs them.
+
+    limits: as in `grade_code`. workers: how many programs run at a time; by default one per core.
+    """
     workers = workers or len(os.sched_getaffinity(0))
     with ThreadPoolExecutor(workers) as pool:
         jobs = (pool.submit(grade_code, *pair, limits) for pair in pairs)
@@ -90,51 +103,42 @@ def grade_programs(
             yield verdict
 
 
-_FENCE = re.compile(r"^[ \t]*```+[ \t]*(\w*)[^\n`]*$", re.MULTILINE)
-
-
 def extract_code(completion: str) -> str | None:
-    """The last ```python block that is closed, without its fences and indentation; None without one."""
-    opened, found = None, None
-    for fence in _FENCE.finditer(completion):
-        if opened is None or fence[1]:  # a fence with a language always opens: the block before it was never closed
-            opened = fence
-            continue
-        if opened[1].lower() in ("python", "python3", "py"):
-            found = completion[opened.end() + 1 : fence.start()]
-        opened = None
-    return None if found is None else textwrap.dedent(found)
+    """The code of the last closed ```python block, without its indentation; None where there is no such block."""
+    blocks = [block for block in python_blocks(completion) if block.closed]
+    return textwrap.dedent(completion[blocks[-1].start : blocks[-1].end]) if blocks else None
 
 
 class _Pool:
-    """Idle workers, which need no start: judges, and the pairs of synthetic problems, whose programs mean no harm.
+    """Idle workers: judges, and those that run program and judge of synthetic problems.
 
-    A program from outside gets a sandbox that is made for it and ends with it.
+    A program from outside never gets one of them, but a new sandbox that ends with it.
     """
 
     def __init__(self) -> None:
         self.idle: dict[Limits, list[Sandbox]] = {}
 
     def take(self, limits: Limits, warm: bool = True) -> Sandbox:
-        """warm: a new one loads what problems tend to import; the less it holds, the faster it forks."""
+        """An idle worker, or a new one. warm: whether a new one imports common modules, which makes forks slower."""
         try:
             return self.idle[limits].pop()
         except (KeyError, IndexError):
             return Sandbox(limits, warm=warm)
 
-    def give(self, worker: Sandbox) -> None:
-        """Back into the pool once its job has ended, which is waited for; a worker that does not answer is closed."""
+    def await_and_put(self, worker: Sandbox) -> None:
+        """Wait until the worker's job has ended, then put it back; close it if it does not answer."""
         answer = worker.receive(time.monotonic() + 5)
         if answer and "ended" in answer:
-            self.give_back(worker)
+            self.put(worker)
         else:
             worker.close()
 
-    def give_back(self, worker: Sandbox) -> None:
-        """Back into the pool at once: it is ready for the next job."""
+    def put(self, worker: Sandbox) -> None:
+        """Put back a worker that is ready for the next job."""
         self.idle.setdefault(worker.limits, []).append(worker)
 
     def close(self) -> None:
+        """Close all idle workers."""
         for workers in self.idle.values():
             while workers:
                 workers.pop().close()
@@ -146,7 +150,7 @@ os.register_at_fork(after_in_child=lambda: _pool.idle.clear())  # after a fork t
 
 
 def _grade(code: str, problem: CodeProblem, limits: Limits) -> CodeVerdict:
-    """Starts the program, and once it stands, its judge."""
+    """The verdict from two sandboxes. The judge starts once the program is defined."""
     program = Sandbox(limits)
     started = time.monotonic()
     job = {"imports": problem.imports, "entry_point": problem.entry_point, "code": code}
@@ -164,13 +168,13 @@ def _grade(code: str, problem: CodeProblem, limits: Limits) -> CodeVerdict:
         program.close()
         judge.close()
         raise
-    _pool.give(judge)
+    _pool.await_and_put(judge)
     program.close()
     return verdict
 
 
 def _grade_pair(code: str, problem: CodeProblem, limits: Limits) -> CodeVerdict:
-    """`_grade` in one warm worker, for programs that mean no harm."""
+    """The verdict from one worker that runs both program and judge, for harmless programs."""
     worker = _pool.take(limits, warm=False)
     started = time.monotonic()
     job = {"role": "pair", "imports": problem.imports, "entry_point": problem.entry_point, "code": code}
@@ -178,10 +182,10 @@ def _grade_pair(code: str, problem: CodeProblem, limits: Limits) -> CodeVerdict:
     worker.send({"imports": problem.imports, "test": problem.test, "cases": problem.unpacked_cases()})
     answer = worker.receive_bytes(started + limits.wall_seconds)
     kind = _kind(answer)
-    if kind is None or kind == "oversize":
+    if answer is None or kind is None or kind == "oversize":
         worker.close()
         return _without_answer(answer, started, limits)
-    _pool.give_back(worker)
+    _pool.put(worker)
     message = json.loads(answer)
     if kind == "broken":
         raise ValueError(f"problem {problem.id}: its own test does not run: {message['broken']}")
@@ -191,27 +195,27 @@ def _grade_pair(code: str, problem: CodeProblem, limits: Limits) -> CodeVerdict:
 
 
 def _carry(program: Sandbox, judge: Sandbox, problem: CodeProblem, started: float) -> CodeVerdict:
-    """Takes the judge's calls to the program and the answers back, until there is a verdict."""
+    """Carry the judge's calls to the program and the answers back, until there is a verdict."""
     deadline = started + program.limits.wall_seconds
     while True:
-        message = judge.receive_bytes(time.monotonic() + JUDGE.wall_seconds)
+        message = judge.receive_bytes(time.monotonic() + JUDGE.wall_seconds) or b"{}"
         if _kind(message) == "verdict":
             return _from_judge(json.loads(message), started)
         if _kind(message) != "call":
-            what = json.loads(message or "{}").get("broken", "it ended without a verdict")
-            raise ValueError(f"problem {problem.id}: its own test does not run: {what}")
+            fault = json.loads(message).get("broken", "it ended without a verdict")
+            raise ValueError(f"problem {problem.id}: its own test does not run: {fault}")
         program.send(message)
         answer = program.receive_bytes(deadline)
-        if _kind(answer) != "value":
+        if answer is None or _kind(answer) != "value":
             verdict = _without_answer(answer, started, program.limits)
-            if _kind(answer) != "raised" or verdict.outcome != "error":
+            if answer is None or _kind(answer) != "raised" or verdict.outcome != "error":
                 judge.send({"stop": True})
                 return verdict
-        judge.send(answer)  # the program's own exceptions too: a test may want them
+        judge.send(answer)  # the program's own exceptions too: a test may expect them
 
 
 def _kind(message: bytes | None) -> str | None:
-    """The first key of a message: values may be large and are nobody's business here."""
+    """The first key of a message, read without parsing the message, which may be large."""
     match = re.match(rb'\{"(\w+)"', message or b"")
     return match[1].decode() if match else None
 
@@ -226,7 +230,7 @@ def _from_judge(message: dict, started: float) -> CodeVerdict:
 
 
 def _without_answer(body: bytes | None, started: float, limits: Limits) -> CodeVerdict:
-    """The verdict on a program that raised, ended or kept silent where an answer was due."""
+    """The verdict on a program that raised, ended or did not answer in time. body: its last message, if any."""
     seconds = time.monotonic() - started
     if body is None:
         late = seconds >= limits.wall_seconds
@@ -236,7 +240,8 @@ def _without_answer(body: bytes | None, started: float, limits: Limits) -> CodeV
         message = json.loads(body)
         return CodeVerdict(False, _outcome(message, limits), _detail(message, limits), seconds)
     except (ValueError, KeyError, TypeError, AttributeError):
-        return CodeVerdict(False, "error", "its answer is no message", seconds)  # written past the runner
+        # The program itself wrote to the pipe.
+        return CodeVerdict(False, "error", "its answer is no message", seconds)
 
 
 def _outcome(message: dict, limits: Limits) -> str:

@@ -1,22 +1,22 @@
 r"""Answers that are not one plain number: words, numerals, lists, sets, tuples, intervals, unions, matrices.
 
-Structure is compared here, element by element, so that brackets and order mean what they say: `3, 5` and `5, 3` are one
-set of solutions, `(3, 5)` and `(5, 3)` two points, `(2, 4]` and `(2, 4)` two intervals. What remains are single
-expressions, which `asprm.grading.symbolic` compares. Texts come here tidied (`asprm.grading.numbers.tidy`).
+Structure is compared here, element by element, because brackets and order matter: `3, 5` and `5, 3` are the same set,
+`(3, 5)` and `(5, 3)` are different points, `(2, 4]` and `(2, 4)` are different intervals. Single expressions go to
+`asprm.grading.symbolic`. All texts must be tidied (`asprm.grading.numbers.tidy`).
 """
 
 import re
 
 from asprm.grading.numbers import parse_number, same_number, tidy
 
-Verdict = tuple[bool, str]
+Verdict = tuple[bool, str]  # whether two answers are equal, and why
 
-_DEEPEST = 6  # levels of brackets within brackets that an answer may have
-_MOST = 64  # elements that a list may have
+_DEEPEST = 6  # levels of nesting in an answer
+_MOST = 64  # elements of a list
 
 
 def compare_expressions(answer: str, gold: str, depth: int = 0) -> Verdict:
-    """Whether two tidied answers have one value, and why."""
+    """Whether two tidied answers have the same value, and why. depth: levels of brackets already removed."""
     if _squeeze(answer) == _squeeze(gold):
         return True, "same text"
     number, true_number = parse_number(answer), parse_number(gold)
@@ -46,7 +46,7 @@ def compare_expressions(answer: str, gold: str, depth: int = 0) -> Verdict:
 
 
 def _squeeze(text: str) -> str:
-    """Without the spaces that separate nothing ("2 1/2" keeps its own), `+\\infty` as `\\infty`."""
+    """The text without spaces, except those between digits ("2 1/2"), and with one spelling of infinity."""
     return re.sub(r"(?<![0-9]) | (?![0-9])", "", text.replace("+\\infty", "\\infty").replace("∞", "\\infty"))
 
 
@@ -54,28 +54,29 @@ _NAMED = re.compile(r"([a-zA-Z](?:_\{?\w+\}?)?(?:\([a-z]\))?) ?(?:=|\\in(?![a-z]
 
 
 def _named(text: str) -> tuple[str, str]:
-    """("x", "5") of `x = 5`, ("x", "[0,1]") of `x \\in [0,1]`, ("=", "5") of `2 + 3 = 5`; ("", text) otherwise."""
+    """(variable, value): ("x", "5") of `x = 5`, ("x", "[0,1]") of `x \\in [0,1]`; otherwise ("", text).
+
+    A sum with its result, `2 + 3 = 5`, gives ("=", "5").
+    """
     if len(_alternatives(text)) > 1:
         return "", text
     match = _NAMED.fullmatch(text)
     if match and not re.search(r"[<>]|\\[lg]e|\\in(?![a-z])", match[2]):
         return match[1], match[2].rsplit("=", 1)[-1].strip()
     terms, _, result = text.rpartition("=")
-    if (
-        terms and result and not re.search(r"[a-zA-Z<>]", re.sub(r"\\[a-zA-Z]+", "", terms))
-    ):  # a sum and what it comes to
+    if terms and result and not re.search(r"[a-zA-Z<>]", re.sub(r"\\[a-zA-Z]+", "", terms)):
         return "=", result.strip()
     return "", text
 
 
-# Words
+# --- words ------------------------------------------------------------------------------------------------------------
 
 _WORDS = re.compile(r"\(?[A-Za-z][A-Za-z .'’-]*\)?")
 _FUNCTIONS = frozenset(["pi", "sin", "cos", "tan", "cot", "sec", "csc", "log", "ln", "exp", "sqrt"])
 
 
 def _compare_words(answer: str, gold: str, depth: int) -> Verdict | None:
-    """Names, directions, letters of a choice: the same words, whatever their case."""
+    """Names, directions, letters of a choice: equal where the words are, whatever their case. None: not words."""
     if not (_WORDS.fullmatch(gold) and _WORDS.fullmatch(answer)):
         return None
     left, right = (re.sub(r"[().]|\b(?:an?|the) ", "", text.casefold()).split() for text in (answer, gold))
@@ -87,13 +88,13 @@ def _compare_words(answer: str, gold: str, depth: int) -> Verdict | None:
     return (False, "different words") if spoken else None
 
 
-# Numerals with a base
+# --- numerals with a base ---------------------------------------------------------------------------------------------
 
 _BASED = re.compile(r"([0-9A-Z]+) ?_ ?\{? ?([0-9]+) ?\}?")
 
 
 def _compare_bases(answer: str, gold: str, depth: int) -> Verdict | None:
-    """`52_8` asks for the digits in that base: neither 52 nor 42 is that numeral."""
+    """Numerals like `52_8`: digits and base must both agree, so that 42 is not that answer. None: no base."""
     left, right = _BASED.fullmatch(answer), _BASED.fullmatch(gold)
     if left is None and right is None:
         return None
@@ -101,29 +102,29 @@ def _compare_bases(answer: str, gold: str, depth: int) -> Verdict | None:
     return same, "same numeral" if same else "different numeral or base"
 
 
-# Lists, sets, tuples, intervals, unions, matrices
+# --- lists, sets, tuples, intervals, unions, matrices -----------------------------------------------------------------
 
 
 def _compare_structure(answer: str, gold: str, depth: int) -> Verdict | None:
-    """None when both are single expressions."""
+    """Compound answers, element by element; in sets and unions the order is free. None: two single expressions."""
     left, right = _structure(answer), _structure(gold)
     if left is None and right is None:
         return None
-    (kind, parts) = left or ("set", [answer])
-    (true_kind, true_parts) = right or ("set", [gold])
-    if len(parts) == len(true_parts) == 1 and kind == true_kind == "set":  # one pair of brackets less
+    kind, parts = left or ("set", [answer])
+    true_kind, true_parts = right or ("set", [gold])
+    if len(parts) == len(true_parts) == 1 and kind == true_kind == "set":  # an expression in brackets
         return compare_expressions(tidy(parts[0]), tidy(true_parts[0]), depth + 1)
     if kind != true_kind:
         return False, f"a {_name(kind)} for a {_name(true_kind)}"
     if len(parts) != len(true_parts) or len(parts) > _MOST:
         return False, f"{len(parts)} elements for {len(true_parts)}"
-    pool = list(true_parts)
+    unmatched = list(true_parts)
     for part in parts:
-        candidates = range(len(pool)) if kind in ("set", "union") else (0,)
-        for place in candidates:
-            same, reason = compare_expressions(tidy(part), tidy(pool[place]), depth + 1)
+        reason = "an element differs"
+        for place in range(len(unmatched)) if kind in ("set", "union") else (0,):
+            same, reason = compare_expressions(tidy(part), tidy(unmatched[place]), depth + 1)
             if same:
-                pool.pop(place)
+                unmatched.pop(place)
                 break
         else:
             return False, reason if len(parts) == 1 else "an element differs"
@@ -131,11 +132,15 @@ def _compare_structure(answer: str, gold: str, depth: int) -> Verdict | None:
 
 
 def _name(kind: str) -> str:
+    """How a reason calls a kind of structure."""
     return {"set": "single value or set", "()": "tuple or open interval"}.get(kind, kind)
 
 
 def _structure(text: str) -> tuple[str, list[str]] | None:
-    """(kind, elements) of a compound answer; kind: "set" (unordered), "union", "R×C matrix" or the pair of brackets."""
+    """(kind, elements) of a compound answer; None for a single expression.
+
+    kind: "set" (in any order), "union", "2×3 matrix", or the pair of brackets, such as "(]".
+    """
     text = text.strip()
     for old, new in (("\\lbrace", "\\{"), ("\\rbrace", "\\}"), ("\\langle", "("), ("\\rangle", ")"), ("∪", "\\cup ")):
         text = text.replace(old, new)
@@ -167,6 +172,7 @@ def _structure(text: str) -> tuple[str, list[str]] | None:
 
 
 def _both_signs(text: str) -> list[str]:
+    """The two expressions that `a ± b` stands for; without ± the text alone."""
     text = text.replace("±", "\\pm ")
     if "\\pm" not in text:
         return [text]
@@ -174,11 +180,12 @@ def _both_signs(text: str) -> list[str]:
 
 
 def _alternatives(text: str) -> list[str]:
+    """The elements of "3, 5" or "3 or 5"."""
     return _split(re.sub(r" (?:or|and) ", ",", text), ",")
 
 
 def _split(text: str, separator: str) -> list[str]:
-    """`text` cut at the separators that stand outside all brackets; commas that group digits do not cut."""
+    """The parts between the separators outside all brackets. A comma that groups digits is no separator."""
     if separator not in text:
         return [text]
     grouped = separator == "," and ", " in text
@@ -197,11 +204,12 @@ def _split(text: str, separator: str) -> list[str]:
 
 
 def _groups_digits(text: str, comma: int) -> bool:
+    """Whether the comma at this place is like that of 1,000."""
     return re.match(r"[0-9],[0-9]{3}(?![0-9])", text[max(0, comma - 1) : comma + 5]) is not None
 
 
 def _balanced(text: str) -> bool:
-    """Whether no bracket inside closes one that stands outside."""
+    """Whether every bracket in the text is closed in it, and none is closed that it does not open."""
     depth = 0
     for character in text:
         depth += (character in "([{") - (character in ")]}")
@@ -215,7 +223,7 @@ _RELATION = re.compile(r"(<|>|\\le(?![a-z])|\\ge(?![a-z]))")
 
 
 def _interval(text: str) -> str | None:
-    """`-2 \\le x < 7` and `x > 3` as the interval they describe; None for anything else."""
+    """The interval that `-2 \\le x < 7` or `x > 3` describes; None for anything else."""
     text = re.sub(r"\\leq?(?![a-z])|≤|<=", r"\\le ", re.sub(r"\\geq?(?![a-z])|≥|>=", r"\\ge ", text))
     text = re.sub(r"\\lt(?![a-z])", "<", re.sub(r"\\gt(?![a-z])", ">", text))
     pieces = [piece.strip() for piece in _RELATION.split(text)]

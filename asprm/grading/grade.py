@@ -1,4 +1,4 @@
-"""Grade: is a solution's text right, by the problem's domain?"""
+"""Grade: whether a solution is right, whatever the problem's domain."""
 
 from __future__ import annotations
 
@@ -11,15 +11,20 @@ from asprm.problems.problem import CodeProblem, Problem
 
 @dataclass(frozen=True)
 class Verdict:
-    """`extracted`: the answer, or the program, as the solution's text gives it; None where it gives none."""
+    """correct: whether the solution is right. extracted: its answer, or its program; None where the text has none."""
 
     correct: bool
     extracted: str | None
 
 
 def grade(problem: Problem, text: str) -> Verdict:
-    """Whether a solution's text is right: programs run in the sandbox, answers are compared by value."""
+    """Whether the solution in `text` is right: programs run in the sandbox, answers are compared by value.
+
+    ValueError: a problem of mathematics without a true answer.
+    """
     if isinstance(problem, CodeProblem):
         return Verdict(grade_code(text, problem).passed, extract_code(text))
+    if problem.answer is None:
+        raise ValueError(f"problem {problem.id} has no true answer, so its solutions cannot be graded")
     verdict = grade_math(text, problem.answer)
     return Verdict(verdict.correct, verdict.extracted)

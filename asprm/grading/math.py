@@ -1,9 +1,9 @@
-r"""Mathematical answers: which one a completion gives, and whether it is right (paper §4, METHOD's "answers").
+r"""Mathematical answers: the one that a completion states, and whether it is right (paper §4).
 
 `grade_math` takes the last answer that a completion states (`The answer is:`, `####`, `\boxed{}`) and compares it with
-the true one *by value*: `0.5`, `\frac12` and `50\%` are one answer, `1/3` and `0.333` are two. Plain numbers are
-compared here, exactly and in microseconds; everything else goes through `asprm.grading.compare` to math-verify in a
-process of its own, whose processor time and memory are limited: no text can stop a study, whichever thread asks.
+the true one *by value*: `0.5`, `\frac12` and `50\%` are equal, `1/3` and `0.333` are not. Plain numbers are compared
+here, exactly and in microseconds. Everything else goes through `asprm.grading.compare` to math-verify, in a process
+with limited processor time and memory, so that no text can stop a study.
 """
 
 import re
@@ -12,8 +12,8 @@ from functools import lru_cache
 
 from asprm.grading.numbers import parse_number, same_number, tidy
 
-LONGEST_ANSWER = 1000  # characters; a longer "answer" is text that got out of hand
-_TRIES = 8  # how many of the last markers are looked at, when the last ones are incomplete
+LONGEST_ANSWER = 1000  # characters; longer ones are not compared
+_TRIES = 8  # markers that are tried, from the last one backwards, until one has a complete answer
 
 _MARKER = re.compile(r"answer is(?::|(?=[ *$(-]*[0-9\\]))|\\(?:boxed|fbox)\b|####", re.IGNORECASE)
 _SENTENCE_END = re.compile(r"(?<=[0-9)\]}$%])\.(?=\s)|(?<=[a-z]{3})\.(?=\s+[A-Z])")
@@ -21,7 +21,7 @@ _SENTENCE_END = re.compile(r"(?<=[0-9)\]}$%])\.(?=\s)|(?<=[a-z]{3})\.(?=\s+[A-Z]
 
 @dataclass(frozen=True)
 class MathVerdict:
-    """`extracted`: the completion's answer as it stands there. `reason`: in a few words, why it is right or wrong."""
+    """extracted: the completion's answer as written; None where it states none. reason: why it is right or wrong."""
 
     correct: bool
     extracted: str | None
@@ -29,7 +29,7 @@ class MathVerdict:
 
 
 def grade_math(completion: str, gold: str) -> MathVerdict:
-    """Whether the last answer stated in `completion` has the value of `gold` (an answer alone, without a marker)."""
+    """Whether the last answer stated in `completion` has the value of the true answer `gold`, which has no marker."""
     extracted = extract_answer(completion)
     if extracted is None:
         return MathVerdict(False, None, "no answer found")
@@ -38,7 +38,7 @@ def grade_math(completion: str, gold: str) -> MathVerdict:
 
 
 def extract_answer(completion: str) -> str | None:
-    r"""The last complete answer after `The answer is:` or `####` (to the line's end) or in `\boxed{}`; None if none."""
+    r"""The last complete answer, after `The answer is:` or `####` or in `\boxed{}`; None where there is none."""
     for marker in reversed([*_MARKER.finditer(completion)][-_TRIES:]):
         tail = completion[marker.end() : marker.end() + LONGEST_ANSWER + 2]
         answer = _boxed(tail) if marker[0].startswith("\\") else _rest_of_line(tail)
@@ -49,7 +49,7 @@ def extract_answer(completion: str) -> str | None:
 
 @lru_cache(maxsize=1 << 17)
 def compare_answers(answer: str, gold: str) -> tuple[bool, str]:
-    """Whether two answers have one value, and why. Cached: sampled solutions of one problem repeat a few answers."""
+    """Whether two answers have the same value, and why. Cached: solutions of a problem repeat a few answers."""
     if answer == gold:
         return True, "same text"
     if len(answer) > LONGEST_ANSWER or len(gold) > LONGEST_ANSWER:
@@ -61,7 +61,7 @@ def compare_answers(answer: str, gold: str) -> tuple[bool, str]:
     if number is not None and true_number is not None:
         return (True, "same value") if same_number(number, true_number) else (False, "different value")
 
-    from asprm.grading.compare import compare_expressions  # late: most studies never get here
+    from asprm.grading.compare import compare_expressions  # late: plain numbers do not need it
 
     return compare_expressions(left, right)
 
@@ -72,14 +72,14 @@ def _rest_of_line(tail: str) -> str | None:
         answer = _SENTENCE_END.split(line, maxsplit=1)[0].strip().strip("*").strip().rstrip(".").rstrip()
         if answer.strip("$*:. "):
             answer = answer.removeprefix(":").strip().removeprefix("**").strip()
-            while answer.endswith("}") and answer.count("}") > answer.count("{"):  # the marker stood inside a group
+            while answer.endswith("}") and answer.count("}") > answer.count("{"):  # the marker was inside a group
                 answer = answer[:-1].rstrip().rstrip(".")
-            return answer if answer.count("{") == answer.count("}") else None  # cut off within a group
+            return answer if answer.count("{") == answer.count("}") else None  # else the answer was cut off
     return None
 
 
 def _boxed(tail: str) -> str | None:
-    r"""The group after `\boxed`, with nested braces, or its one token (`\boxed 5`); None where it never closes."""
+    r"""The group after `\boxed`, or the token (`\boxed 5`). None where the group is not closed."""
     tail = tail.lstrip(" ")
     if not tail.startswith("{"):
         token = re.match(r"-?[0-9A-Za-z.,/]+", tail)

@@ -1,7 +1,7 @@
 r"""Numbers as people and LaTeX write them, read exactly.
 
 `-3`, `1,234.50`, `\frac{1}{2}`, `2 1/2`, `$5`, `50\%`, `3 million`, `5 cm`. Values are `fractions.Fraction`, so that
-comparing them needs no tolerance. What is no such number is None here, and the business of `asprm.grading.compare`.
+they compare exactly. Anything else is None here; `asprm.grading.compare` deals with it.
 """
 
 import re
@@ -11,15 +11,19 @@ from fractions import Fraction
 
 @dataclass(frozen=True)
 class Number:
-    """A value and what it counts: `dimension` is "" without a unit that we know, else "length", "money", "percent" …"""
+    """A number with its unit.
 
-    value: Fraction  # in base units where the dimension has them (metres, dollars, …)
-    bare: Fraction  # as written, without the unit's factor
+    value: in the base unit of its dimension (metres, dollars, …). bare: as written, whatever the unit.
+    dimension: "length", "money", "percent" …; "" without a known unit.
+    """
+
+    value: Fraction
+    bare: Fraction
     dimension: str = ""
 
 
 def same_number(left: Number, right: Number) -> bool:
-    """Equal values. A unit on one side only is ignored; a percent sign on one side only may mean 1/100 or be a unit."""
+    """Whether the values are equal. A unit on one side only is ignored; a percent sign on one side may mean 1/100."""
     if left.dimension == right.dimension:
         return left.value == right.value
     if left.dimension and right.dimension:
@@ -27,7 +31,7 @@ def same_number(left: Number, right: Number) -> bool:
     return left.bare == right.bare or ("percent" in (left.dimension, right.dimension) and left.value == right.value)
 
 
-# Spacing and size commands say nothing about a value. `\!` joins the groups of "10,\!080".
+# Commands for spacing and size do not change a value. `\!` joins the groups of digits in "10,\!080".
 _NOTHING = re.compile(r"\\(?:left|right|displaystyle|limits|[bB]igg?[lr]?)(?![a-zA-Z])|(?<!\\)\\[!,;:> ]|\{\}")
 _GROUPED = re.compile(r",\\!\s*(?=[0-9]{3})")
 _GROUP = re.compile(r"\\(?:text|mbox|mathrm|textbf|mathbf|textit|hbox|rm|bf|operatorname)\s*\{([^{}]*)\}")
@@ -36,7 +40,7 @@ _SIMPLE = str.maketrans({"−": "-", "–": "-", "×": "*", "\u00a0": " ", "\u20
 
 
 def tidy(text: str) -> str:
-    r"""One spelling for what has no bearing on the value: spaces, `$…$` around it, `\text{}`, sizes, closing period."""
+    r"""The text without what does not change its value: extra spaces, `$…$` around it, `\text{}`, a last period."""
     text = text.translate(_SIMPLE).strip()
     if "\\" in text or "{" in text:
         text = text.replace("\\%", "%").replace("\\$", "$").replace("{,}", ",").replace("\\degree", "^\\circ")
@@ -60,7 +64,7 @@ _PLAIN = re.compile(
 _UNIT = re.compile(
     r" ?(%|\^ ?\{? ?\\circ ?\}?|°|[a-zA-Z]{2,}|(?<= )[a-zA-Z](?=$|\^))(?: [a-zA-Z]+){0,3}(?: ?\^ ?\{?([23])\}?)?"
 )
-# Words after a number that make it part of something larger.
+# Words after a number that make it part of a longer expression.
 _NO_UNIT = re.compile(
     r"\b(?:and|or|to|by|over|plus|minus|times|less|more|than|mod|if|when|pi|sqrt|sin|cos|tan|cot|sec|csc|log|ln|exp)\b"
 )
@@ -68,7 +72,7 @@ _SCALES = {"thousand": 10**3, "million": 10**6, "billion": 10**9, "trillion": 10
 
 
 def parse_number(text: str) -> Number | None:
-    """The number that a tidied text is, as a whole; None where it is anything else (an expression, a list, words)."""
+    """The number that a tidied text consists of; None where it is anything else (an expression, a list, words)."""
     if "\\" in text:
         text = _FRACTION.sub(lambda m: f" {m[1] or m[2] or m[3]}/{m[4] or m[5]}", text)
         text = " ".join(text.replace("- ", "-").split())
@@ -90,7 +94,10 @@ def parse_number(text: str) -> Number | None:
 
 
 def _read_unit(text: str, currency: str) -> tuple[str | None, Fraction, int]:
-    """(dimension or None where this is no unit, factor to base units, scale word) of what follows a number."""
+    """(dimension, factor to the base unit, factor of a word like "million") of the text after a number.
+
+    The dimension is None where the text is no unit. currency: the sign before the number, or "".
+    """
     symbol = {"": ("", Fraction(1)), "$": ("money", Fraction(1))}.get(currency, (currency, Fraction(1)))
     attached = not text.startswith(" ")
     text = text.strip()
@@ -119,7 +126,7 @@ def _read_unit(text: str, currency: str) -> tuple[str | None, Fraction, int]:
 
 
 def _unit_table() -> dict[str, tuple[str, Fraction]]:
-    """Names and abbreviations → (dimension, factor to its base unit). A plural in -s is looked up without it."""
+    """(dimension, factor to its base unit) by name or abbreviation, in the singular where the plural ends in s."""
     rows = {
         "percent": "% 1/100, percent 1/100, pct 1/100",
         "money": "dollar 1, usd 1, buck 1, cent 1/100, penny 1/100, pennies 1/100",

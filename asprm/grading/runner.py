@@ -1,13 +1,16 @@
-"""What runs inside a sandbox: a program, or the judge of one. Standard library only; `sandbox.py` sends this text.
+"""What runs inside a sandbox: a program, or its judge. Standard library only, as `sandbox.py` sends this file's text.
 
-A program and its judge live in two sandboxes. The judge runs the problem's test, whose `candidate` is a stand-in that
-sends the arguments out and receives the program's answer as plain data. So the program never meets the test, and what
-it does to its own interpreter (`os._exit(0)`, its own `check`, objects that equal everything) cannot look like a pass.
+A program and its judge are in two sandboxes. The judge runs the problem's test. The test's `candidate` is a stand-in,
+which sends the arguments out and receives the program's answer as plain data. So the program never meets the test, and
+nothing that it does to its own interpreter (`os._exit(0)`, its own `check`, objects that equal everything) can look
+like a pass.
 
-Frames on stdin and stdout: four bytes of length, then JSON. A worker takes one job after the other and forks for each.
-A pair, for problems of this package alone, is a judge that forks a program of its own and talks to it without detours:
-one fork, one message in and one out.
+A message on stdin or stdout is four bytes of length, then JSON. A worker takes one job after the other and forks for
+each. For synthetic problems, whose programs are harmless, program and judge may be a pair: the judge forks the program
+and talks to it directly, which takes one fork, one job and one verdict.
 """
+
+from __future__ import annotations
 
 import contextlib
 import errno
@@ -18,19 +21,25 @@ import resource
 import signal
 import sys
 import types
+from collections.abc import Callable, Container
 
-# Messages
+TYPE_CHECKING = False  # sandboxes start faster without the module `typing`
+if TYPE_CHECKING:
+    from typing import Any
+
+# --- messages ---------------------------------------------------------------------------------------------------------
 
 
-def send(fd, message):
+def send(fd: int, message: dict) -> None:
+    """Write one message."""
     body = json.dumps(message).encode()
     data = len(body).to_bytes(4, "big") + body
     while data:
         data = data[os.write(fd, data) :]
 
 
-def receive(fd, most=1 << 32):
-    """The next message; None at the end of the stream, `oversize` where it has more than so many bytes."""
+def receive(fd: int, most: int = 1 << 32) -> Any:
+    """The next message; None at the end of the stream; `oversize` for a message of more than `most` bytes."""
     header = _read(fd, 4)
     count = int.from_bytes(header or b"", "big")
     if count > most:
@@ -39,7 +48,7 @@ def receive(fd, most=1 << 32):
     return json.loads(body) if body else None
 
 
-def _read(fd, count):
+def _read(fd: int, count: int) -> bytes | None:
     parts = []
     while count:
         part = os.read(fd, min(count, 1 << 20))
@@ -50,28 +59,32 @@ def _read(fd, count):
     return b"".join(parts)
 
 
-# Values as plain data: a flat table of objects, in which scalars stand as they are and [i] means the i-th object. A
-# chain of a million linked nodes needs no recursion, and what is shared or cyclic stays so.
+# --- values as plain data ---------------------------------------------------------------------------------------------
+# A value crosses as a flat table of objects, in which scalars stand for themselves and [i] for object number i. So long
+# chains of linked nodes need no recursion, and shared or cyclic objects stay so.
 
 _KINDS = {list: "list", tuple: "tuple", dict: "dict", set: "set", frozenset: "frozenset"}
 
 
-def encode(value, classes):
-    """`classes`: names whose instances may cross, as their attributes. What is no data becomes `Opaque` there."""
+def encode(value: object, classes: Container[str]) -> dict:
+    """The value as plain data; other objects become `Opaque`.
+
+    classes: names of the problem's classes, whose instances cross with their attributes.
+    """
     places, objects = {}, []
 
-    def reference(item):
+    def reference(item: Any) -> object:
         if item is None or item is True or item is False:
             return item
         for base in (int, float, str):
             if isinstance(item, base):
-                return item if type(item) is base else base.__new__(base, item)
+                return item if type(item) is base else base(item)
         if id(item) not in places:
             places[id(item)] = len(objects)
             objects.append(item)
         return [places[id(item)]]
 
-    def describe(item):
+    def parts_of(item: Any) -> tuple[str, list]:
         kind = next((name for base, name in _KINDS.items() if isinstance(item, base)), type(item).__name__)
         if kind == "dict":
             return kind, [part for pair in dict.items(item) for part in pair]
@@ -86,28 +99,30 @@ def encode(value, classes):
         return "opaque", [kind]
 
     root, table = reference(value), []
-    for item in objects:  # grows while its parts are described
-        kind, parts = describe(item)
+    for item in objects:  # grows in this loop
+        kind, parts = parts_of(item)
         table.append([kind, [reference(part) for part in parts]])
     return {"value": root, "table": table}
 
 
 class Opaque:
-    """A result that is no plain data (a function, a generator, …): it equals nothing, itself included."""
+    """An answer that is not plain data (a function, a generator, …). It equals nothing, not even itself."""
 
-    def __init__(self, kind):
+    def __init__(self, kind: str) -> None:
         self.kind = kind
 
-    def __eq__(self, other):
+    def __eq__(self, other: object) -> bool:
         return False
 
-    __hash__ = None
+    __hash__ = None  # pyright: ignore[reportAssignmentType]
 
 
-def decode(message, classes):
-    """The value again. `classes`: {name: class} of those that may cross."""
+def decode(message: dict, classes: dict[str, type]) -> Any:
+    """The value of `encode`'s plain data. classes: the problem's, by name."""
     table = message["table"]
-    made = {}
+    made: dict[int, Any] = {}
+
+    # 1. Make all objects that can be filled later, empty.
     for place, (kind, parts) in enumerate(table):
         if kind in ("list", "dict", "set"):
             made[place] = {"list": list, "dict": dict, "set": set}[kind]()
@@ -120,7 +135,7 @@ def decode(message, classes):
         elif kind == "opaque":
             made[place] = Opaque(parts[0])
 
-    def resolve(part):
+    def resolve(part: Any) -> Any:
         if not isinstance(part, list):
             return part
         place = part[0]
@@ -129,6 +144,7 @@ def decode(message, classes):
             made[place] = {"tuple": tuple, "frozenset": frozenset}[kind](map(resolve, parts))
         return made[place]
 
+    # 2. Fill them.
     for place, (kind, parts) in enumerate(table):
         if kind == "list":
             made[place].extend(map(resolve, parts))
@@ -141,14 +157,14 @@ def decode(message, classes):
     return resolve(message["value"])
 
 
-# The program
+# --- the program ------------------------------------------------------------------------------------------------------
 
 _WALLS = {errno.EPERM, errno.EACCES, errno.EROFS, errno.EFBIG, errno.ENOSPC, errno.EAGAIN, errno.ENETUNREACH}
 _WALLS |= {errno.ECONNREFUSED, errno.EADDRNOTAVAIL, errno.ENETDOWN, errno.ENOSYS}
 
 
-def run_program(job, inbox, outbox):
-    """Defines the program, then answers calls until there are no more."""
+def run_program(job: dict, inbox: int, outbox: int) -> None:
+    """Define the program, then answer calls until there are no more."""
     module = sys.modules["solution"] = types.ModuleType("solution")
     space = vars(module)
     try:
@@ -175,12 +191,12 @@ def run_program(job, inbox, outbox):
             reply = describe(error)
         try:
             send(outbox, reply)
-        except (MemoryError, RecursionError, ValueError) as error:  # too large to write down
+        except (MemoryError, RecursionError, ValueError) as error:  # the answer cannot be written as JSON
             send(outbox, describe(error))
 
 
-def run_script(program, imports, text):
-    """What a program that reads stdin and writes stdout makes of `text`."""
+def run_script(program: types.CodeType, imports: str, text: str) -> str:
+    """What a program that reads stdin and writes stdout writes for the input `text`."""
     for place in (0, 1):  # the last call may have closed them
         os.dup2(2, place)
     files = [os.memfd_create(name) for name in ("stdin", "stdout")]
@@ -201,15 +217,9 @@ def run_script(program, imports, text):
     return answer
 
 
-def describe(error):
-    """An exception as a message; `wall` where the sandbox, not the program, is its cause."""
-    line, trace = None, error.__traceback__
-    while trace:
-        if trace.tb_frame.f_code.co_filename == "<program>":
-            line = trace.tb_lineno
-        trace = trace.tb_next
-    if isinstance(error, SyntaxError):
-        line = error.lineno
+def describe(error: BaseException) -> dict:
+    """An exception as a message. wall: whether the sandbox caused it, not the program."""
+    line = error.lineno if isinstance(error, SyntaxError) else _last_line(error, "<program>")
     try:
         text = str(error)[:300]
     except BaseException:
@@ -218,17 +228,27 @@ def describe(error):
     return {"raised": type(error).__name__[:100], "text": text, "line": line, "wall": wall}
 
 
-# The judge
+def _last_line(error: BaseException, file: str) -> int | None:
+    """The line of the file that was running, innermost, when the error was raised."""
+    line, trace = None, error.__traceback__
+    while trace:
+        if trace.tb_frame.f_code.co_filename == file:
+            line = trace.tb_lineno
+        trace = trace.tb_next
+    return line
+
+
+# --- the judge --------------------------------------------------------------------------------------------------------
 
 
 class _Stop(BaseException):
-    """The program is gone: there is nothing left to judge."""
+    """The program is gone, so there is nothing left to judge."""
 
 
-def run_judge(job, inbox, outbox):
-    """Runs `check(candidate)`; sends one verdict."""
+def run_judge(job: dict, inbox: int, outbox: int) -> None:
+    """Run `check(candidate)` and send one verdict."""
 
-    def ask(call):
+    def ask(call: dict) -> dict:
         send(outbox, {"call": call})
         reply = receive(inbox)
         if not reply or "stop" in reply:
@@ -240,8 +260,9 @@ def run_judge(job, inbox, outbox):
         send(outbox, verdict)
 
 
-def judge(job, ask):
-    """What `check(candidate)` comes to; None where `ask`, which brings a call to the program, raises `_Stop`."""
+def judge(job: dict, ask: Callable[[dict], dict]) -> dict | None:
+    """The verdict of `check(candidate)`; None where `ask` raised `_Stop`. ask: brings a call to the program."""
+    # 1. Define the test.
     module = sys.modules["judge"] = types.ModuleType("judge")
     space = vars(module)
     try:
@@ -252,9 +273,11 @@ def judge(job, ask):
         check = space["check"]
     except BaseException as error:
         return {"broken": f"{type(error).__name__}: {error}"}
+
+    # 2. The stand-in for the program. It raises what the program raised.
     raised = []
 
-    def candidate(*args, **kwargs):
+    def candidate(*args: object, **kwargs: object) -> object:
         reply = ask(encode([list(args), kwargs], classes))
         try:
             if "value" in reply:
@@ -270,6 +293,7 @@ def judge(job, ask):
         raised.append((error, reply))
         raise error
 
+    # 3. Run the test.
     try:
         check(candidate)
         return {"verdict": "passed"}
@@ -282,69 +306,8 @@ def judge(job, ask):
         return {"verdict": "failed", "text": _failed_line(error, job["test"])}
 
 
-# A program and its judge in one sandbox
-
-
-def run_pair(job, inbox, outbox):
-    """Forks the program, which gets no descriptor but those of its calls, then judges it here; one verdict.
-
-    Where the program gives no answer, the verdict is what it sent instead, or how it ended. The test comes in a second
-    message, after the fork, and the last one's is gone: the program cannot find it in its memory.
-    """
-    sys.modules.pop("judge", None)
-    gc.collect()
-    calls, answers = os.pipe(), os.pipe()
-    child = os.fork()
-    if child == 0:
-        try:
-            for fd in (inbox, outbox, calls[1], answers[0]):
-                os.close(fd)
-            begin(job)
-            run_program(job, calls[0], answers[1])
-        finally:
-            os._exit(0)
-    os.close(calls[0])
-    os.close(answers[1])
-    instead = []
-
-    def answer(*kinds):
-        try:
-            reply = receive(answers[0], job["answer"])
-        except ValueError:
-            reply = "no JSON"
-        if not isinstance(reply, dict) or next(iter(reply), "") not in kinds:
-            if reply is not None and not isinstance(reply, dict):
-                reply = {"raised": "ValueError", "text": "its answer is no message"}
-            instead.append(reply)
-            raise _Stop
-        return reply
-
-    def ask(call):
-        with contextlib.suppress(BrokenPipeError):
-            send(calls[1], {"call": call})
-        reply = answer("value", "raised")
-        if reply.get("wall") or reply.get("raised") == "MemoryError":
-            instead.append(reply)
-            raise _Stop
-        return reply
-
-    test, verdict = receive(inbox), None
-    with contextlib.suppress(_Stop):
-        answer("ready")
-        verdict = judge(test, ask)
-    silent = verdict is None and instead[0] is None  # it has ended, or will by its limits
-    if not silent:
-        for kill in (os.killpg, os.kill):  # it may not have its group yet
-            with contextlib.suppress(OSError):
-                kill(child, signal.SIGKILL)
-    end = wait(child)
-    os.close(calls[1])
-    os.close(answers[0])
-    send(outbox, verdict or {"instead": end if silent else instead[0]})
-
-
-def _write_back(old, new):
-    """What a program did to its arguments in place."""
+def _write_back(old: list, new: list) -> None:
+    """Change the arguments `old` in place, as the program did to its own."""
     pairs = [*zip(old[0], new[0], strict=True), *((old[1][name], new[1][name]) for name in old[1])]
     for ours, theirs in pairs:
         if isinstance(ours, list):
@@ -356,30 +319,79 @@ def _write_back(old, new):
             vars(ours).update(vars(theirs))
 
 
-def _failed_line(error, test):
-    trace, line = error.__traceback__, 0
-    while trace:
-        if trace.tb_frame.f_code.co_filename == "<test>":
-            line = trace.tb_lineno
-        trace = trace.tb_next
+def _failed_line(error: BaseException, test: str) -> str:
+    line = _last_line(error, "<test>")
     text = test.splitlines()[line - 1].strip()[:200] if line else ""
     return text if isinstance(error, AssertionError) else f"{type(error).__name__}: {error} in {text}"[:300]
 
 
-# The worker
+# --- a program and its judge in one sandbox ---------------------------------------------------------------------------
 
-# What problems tend to import: a worker that serves many loads it once.
+
+def run_pair(job: dict, inbox: int, outbox: int) -> None:
+    """Fork the program, judge it here, and send one verdict, or what came instead of an answer.
+
+    The program gets no descriptors but those of its calls. The test comes in a second message, after the fork, and the
+    last job's test is gone by then: the program finds no test in its memory.
+    """
+    sys.modules.pop("judge", None)
+    gc.collect()
+    (call_out, call_in), (answer_out, answer_in) = os.pipe(), os.pipe()
+    child = fork(job, run_program, call_out, answer_in, close=(inbox, outbox, call_in, answer_out))
+    os.close(call_out)
+    os.close(answer_in)
+    instead = []  # of an answer: what the program sent, or None where it ended
+
+    def answer(*kinds: str) -> dict:
+        try:
+            reply = receive(answer_out, job["answer"])
+        except ValueError:
+            reply = "no JSON"
+        if not isinstance(reply, dict) or next(iter(reply), "") not in kinds:
+            if reply is not None and not isinstance(reply, dict):
+                reply = {"raised": "ValueError", "text": "its answer is no message"}
+            instead.append(reply)
+            raise _Stop
+        return reply
+
+    def ask(call: dict) -> dict:
+        with contextlib.suppress(BrokenPipeError):
+            send(call_in, {"call": call})
+        reply = answer("value", "raised")
+        if reply.get("wall") or reply.get("raised") == "MemoryError":
+            instead.append(reply)
+            raise _Stop
+        return reply
+
+    test, verdict = receive(inbox), None
+    with contextlib.suppress(_Stop):
+        answer("ready")
+        verdict = judge(test, ask)
+    silent = verdict is None and instead[0] is None  # it has ended, or its limits will end it
+    if not silent:
+        for kill in (os.killpg, os.kill):  # it may not have its group yet
+            with contextlib.suppress(OSError):
+                kill(child, signal.SIGKILL)
+    end = wait(child)
+    os.close(call_in)
+    os.close(answer_out)
+    send(outbox, verdict or {"instead": end if silent else instead[0]})
+
+
+# --- the worker -------------------------------------------------------------------------------------------------------
+
+# What problems tend to import: a worker that serves many jobs loads it once.
 _USUAL = "bisect collections copy datetime decimal functools heapq itertools math operator random re string typing"
 
 
-def main():
+def main() -> None:
+    """Set the limits, give up root, then serve jobs until stdin ends."""
     settings = json.loads(sys.argv[1])
     inbox, outbox = os.dup(0), os.dup(1)
     null = os.open("/dev/null", os.O_RDWR)
     for place in (0, 1, 2):
         os.dup2(null, place)
-    limits = {"AS": settings["memory"], "FSIZE": settings["file"], "CORE": 0, "NOFILE": 64}
-    limits["STACK"] = 64 << 20
+    limits = {"AS": settings["memory"], "FSIZE": settings["file"], "CORE": 0, "NOFILE": 64, "STACK": 64 << 20}
     if settings["sandboxed"]:  # elsewhere it would count all of this user's processes
         limits["NPROC"] = settings["processes"]
     for name, value in limits.items():
@@ -392,30 +404,32 @@ def main():
     for name in _USUAL.split() if settings["warm"] else ():
         __import__(name)
     send(outbox, {"hello": os.geteuid()})
-    gc.freeze()  # what is here now need not be copied by the children's garbage collection
+    gc.freeze()  # so that garbage collection in children does not copy what is here now
     while (job := receive(inbox)) is not None:
         if job["role"] == "pair":
             run_pair(job, inbox, outbox)
-            continue
-        child = os.fork()
-        if child == 0:
-            try:
-                begin(job)
-                (run_judge if job["role"] == "judge" else run_program)(job, inbox, outbox)
-            finally:
-                os._exit(0)
-        send(outbox, wait(child))
+        else:
+            child = fork(job, run_judge if job["role"] == "judge" else run_program, inbox, outbox)
+            send(outbox, wait(child))
 
 
-def begin(job):
-    """A child's first steps: a group of its own and a limit of processor time."""
-    os.setpgid(0, 0)
-    seconds = job["cpu_seconds"]
-    resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds + 1))
+def fork(job: dict, work: Callable[..., None], *descriptors: int, close: tuple[int, ...] = ()) -> int:
+    """A child that does the work, with a group of its own and a limit of processor time. Returns its process id."""
+    child = os.fork()
+    if child == 0:
+        try:
+            for fd in close:
+                os.close(fd)
+            os.setpgid(0, 0)
+            resource.setrlimit(resource.RLIMIT_CPU, (job["cpu_seconds"], job["cpu_seconds"] + 1))
+            work(job, *descriptors)
+        finally:
+            os._exit(0)
+    return child
 
 
-def wait(child):
-    """How the child ended; what it has left behind in its group ends too."""
+def wait(child: int) -> dict:
+    """How the child ended. Whatever it has left behind in its group ends too."""
     _, status, usage = os.wait4(child, 0)
     with contextlib.suppress(OSError):
         os.killpg(child, signal.SIGKILL)

@@ -1,9 +1,9 @@
-"""Sandboxes: processes under bubblewrap in which `runner.py` works, and the pipes to them.
+"""Sandboxes: processes under bubblewrap that run `runner.py`, and the pipes to them.
 
-A sandbox has no network, sees no process of the host, and of its files only the system's libraries and Python's own,
-read-only; `/tmp` is private, small and in memory. Memory, processor time, processes and file sizes are limited inside.
-Where root starts it, it gives up root before it runs anything. This module knows processes and messages; what a program
-and a verdict are, `code.py` knows.
+A sandbox has no network and sees no process of the host. Of the host's files it sees only the libraries of the system
+and of Python, read-only; `/tmp` is private, small and in memory. Memory, processor time, processes and file sizes are
+limited. Started by root, it gives up root before it runs anything. This module knows processes and messages; `code.py`
+knows programs and verdicts.
 """
 
 import contextlib
@@ -20,24 +20,21 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from functools import cache
 from pathlib import Path
+from typing import IO
 
 from asprm.grading import runner
 
 INSTALL = "apt-get install bubblewrap"
-PACKAGES = (
-    "sortedcontainers",
-    "sympy",
-    "mpmath",
-)  # what a program may import beyond the standard library, if it is here
+PACKAGES = ("sortedcontainers", "sympy", "mpmath")  # that programs may import, where they are installed
 
 
 class SandboxUnavailable(RuntimeError):
-    """Programs from outside need bubblewrap, which is missing or may not be used on this machine."""
+    """A program that this package has not made needs bubblewrap, which does not work on this machine."""
 
 
 @dataclass(frozen=True)
 class Limits:
-    """What one program may use. Processor time decides; wall time, a multiple of it, ends programs that wait."""
+    """What one program may use. Wall time only ends programs that wait, so it is a multiple of processor time."""
 
     cpu_seconds: int = 3
     wall_seconds: float = 15.0
@@ -49,27 +46,31 @@ class Limits:
 
 
 class Sandbox:
-    """One worker and the messages to it and from it. Not for several threads at a time."""
+    """One worker process, and the messages to it and from it. For one thread at a time."""
 
     def __init__(self, limits: Limits, *, warm: bool = False, mode: str | None = None) -> None:
-        """warm: loads common modules at once, for a worker that will serve many jobs.
+        """Start the worker. SandboxUnavailable: it does not start.
 
-        mode: "root", "user" or "none" (limits only, no bubblewrap); by default what this machine allows.
+        warm: import common modules at once, for a worker that will serve many jobs.
+        mode: "root", "user" or "none" (limits only, no bubblewrap); by default `sandbox_mode()`.
         """
         self.limits, self.mode = limits, mode or sandbox_mode()
         uid = 10_000 + next(_numbers) % 50_000 if self.mode == "root" else 0
         settings = asdict(limits) | {"sandboxed": self.mode != "none", "uid": uid, "warm": warm}
         self.process = _start([*command_line(self.mode, limits.tmp), "-c", _runner(), json.dumps(settings)])
-        os.set_blocking(self.process.stdin.fileno(), False)
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
+        self.pipes: tuple[IO[bytes], IO[bytes]] = self.process.stdin, self.process.stdout
+        os.set_blocking(self.pipes[0].fileno(), False)
         hello = self.receive(time.monotonic() + 30)
         if not hello or "hello" not in hello:
             self.close()
             raise SandboxUnavailable(f"a sandbox did not start (mode {self.mode!r})")
 
     def send(self, message: dict | bytes) -> None:
-        """Hands the message over, for at most the wall time of a program; whether it arrived shows in the answer."""
+        """Write the message, for at most a program's wall time. If it does not arrive, no answer comes."""
         body = message if isinstance(message, bytes) else json.dumps(message).encode()
-        left, pipe = memoryview(len(body).to_bytes(4, "big") + body), self.process.stdin.fileno()
+        left, pipe = memoryview(len(body).to_bytes(4, "big") + body), self.pipes[0].fileno()
         deadline = time.monotonic() + self.limits.wall_seconds
         with selectors.DefaultSelector() as selector, contextlib.suppress(BrokenPipeError):
             selector.register(pipe, selectors.EVENT_WRITE)
@@ -77,12 +78,15 @@ class Sandbox:
                 left = left[os.write(pipe, left[:65536]) :]
 
     def receive_bytes(self, deadline: float) -> bytes | None:
-        """The next message as it came; None at the deadline (`time.monotonic`) or at the end."""
+        """The next message, unparsed. None: the deadline (`time.monotonic`) has passed, or the worker has ended."""
         header = self._read(4, deadline)
-        count = int.from_bytes(header or b"", "big")
-        return b'{"oversize": true}' if count > self.limits.answer else self._read(count, deadline) if header else None
+        if header is None:
+            return None
+        count = int.from_bytes(header, "big")
+        return b'{"oversize": true}' if count > self.limits.answer else self._read(count, deadline)
 
     def receive(self, deadline: float) -> dict | None:
+        """The next message. None: as `receive_bytes`, or it is no JSON object."""
         body = self.receive_bytes(deadline)
         try:
             message = json.loads(body) if body else None
@@ -91,7 +95,7 @@ class Sandbox:
         return message if isinstance(message, dict) else None
 
     def _read(self, count: int, deadline: float) -> bytes | None:
-        parts, pipe = [], self.process.stdout.fileno()
+        parts, pipe = [], self.pipes[1].fileno()
         with selectors.DefaultSelector() as selector:
             selector.register(pipe, selectors.EVENT_READ)
             while count:
@@ -104,10 +108,10 @@ class Sandbox:
         return b"".join(parts)
 
     def close(self) -> None:
-        """Ends the worker and, under bubblewrap, everything that it started."""
+        """End the worker and, under bubblewrap, everything that it started."""
         self.process.kill()
         self.process.wait()
-        for pipe in (self.process.stdin, self.process.stdout):
+        for pipe in self.pipes:
             with contextlib.suppress(BrokenPipeError):
                 pipe.close()
 
@@ -119,16 +123,21 @@ class Sandbox:
 
 
 def _start(command: list[str]) -> subprocess.Popen:
-    """`--die-with-parent` watches the thread that starts a process: one that lives as long as we do starts all."""
-    environment = {
-        "PATH": os.defpath,
-        "HOME": "/tmp",
-        "LANG": "C.UTF-8",
-        "PYTHONHASHSEED": "0",
-    }  # sets keep their order
-    options = {"env": environment, "cwd": "/", "start_new_session": True, "bufsize": 0}
-    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
-    return _starter().submit(subprocess.Popen, command, **options, **pipes).result()
+    """Start a process in a thread that lives as long as this process: `--die-with-parent` watches that thread."""
+
+    def popen() -> subprocess.Popen:
+        return subprocess.Popen(
+            command,
+            bufsize=0,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            cwd="/",
+            env={"PATH": os.defpath, "HOME": "/tmp", "LANG": "C.UTF-8", "PYTHONHASHSEED": "0"},  # 0: sets keep order
+            start_new_session=True,
+        )
+
+    return _starter().submit(popen).result()
 
 
 @cache
@@ -137,27 +146,27 @@ def _starter() -> ThreadPoolExecutor:
 
 
 os.register_at_fork(after_in_child=_starter.cache_clear)
-_numbers = itertools.count(os.getpid() * 131)
+_numbers = itertools.count(os.getpid() * 131)  # of the users that sandboxes run as
 
 
 @cache
 def sandbox_mode() -> str:
-    """How bubblewrap works here: "root", "user" (a user namespace), or "none" where it does not."""
+    """How bubblewrap works here: "root", "user" (in a user namespace), or "none" where it does not work."""
     return next((mode for mode in ("root", "user") if _works(mode)), "none")
 
 
 def require_sandbox() -> None:
-    """SandboxUnavailable, with what to do, unless bubblewrap works here."""
+    """SandboxUnavailable: bubblewrap does not work here; the message says what to do."""
     if sandbox_mode() == "none":
         if shutil.which("bwrap") is None:
             advice = f"install it: {INSTALL}"
         else:
-            advice = "bwrap is installed but may not make namespaces here (a container without that right?)"
-        raise SandboxUnavailable(f"programs that were not made here run only under bubblewrap; {advice}")
+            advice = "it is installed, but may not make namespaces here (is this a container without that right?)"
+        raise SandboxUnavailable(f"programs for downloaded problems run only under bubblewrap; {advice}")
 
 
 def _works(mode: str) -> bool:
-    if shutil.which("bwrap") is None or (mode == "root") != (os.geteuid() == 0 and mode == "root"):
+    if shutil.which("bwrap") is None or (mode == "root" and os.geteuid() != 0):
         return False
     try:
         Sandbox(Limits(), mode=mode).close()
@@ -167,24 +176,33 @@ def _works(mode: str) -> bool:
 
 
 def command_line(mode: str, tmp: int) -> list[str]:
-    """The command line up to Python's own options."""
+    """The command line up to Python's options; `-c`, the runner and its settings follow.
+
+    mode: see `sandbox_mode`. tmp: bytes of /tmp.
+    """
     python = os.path.realpath(sys.executable)
-    options = ["-P", "-s", "-S", "-B"]  # no path of ours, no site-packages, no bytecode
+    options = ["-P", "-s", "-S", "-B"]  # without the working folder, site-packages and bytecode files
     if mode == "none":
         return [python, *options]
+
+    # 1. Libraries of the system.
     folders = ("/usr", "/usr/local", "/etc", "/dev", "/packages")
-    bind = [item for path in folders for item in ("--perms", "0755", "--dir", path)]  # bwrap's own choice is 0700
+    bind = [item for path in folders for item in ("--perms", "0755", "--dir", path)]  # by default 0700
     bind += [item for path in ("/usr/lib", "/usr/lib32", "/usr/lib64", "/usr/local/lib") for item in _bound(path)]
     for path in map(Path, ("/lib", "/lib32", "/lib64")):
         bind += ["--symlink", os.readlink(path), str(path)] if path.is_symlink() else _bound(str(path))
-    if os.path.realpath(sys.base_prefix) not in ("/usr", "/usr/local"):  # somebody's home, of which nothing else shows
+
+    # 2. Python and packages.
+    if os.path.realpath(sys.base_prefix) not in ("/usr", "/usr/local"):  # perhaps in a home folder
         bind += ["--ro-bind", sys.base_prefix, "/python", "--setenv", "LD_LIBRARY_PATH", "/python/lib"]
         python = f"/python/{os.path.relpath(python, os.path.realpath(sys.base_prefix))}"
     else:
         bind += _bound(python)
     for name in PACKAGES:
         spec = importlib.util.find_spec(name)
-        bind += ["--ro-bind", os.path.dirname(spec.origin), f"/packages/{name}"] if spec else []
+        bind += ["--ro-bind", os.path.dirname(spec.origin), f"/packages/{name}"] if spec and spec.origin else []
+
+    # 3. Devices and rights.
     devices = [
         item
         for name in ("null", "zero", "random", "urandom")

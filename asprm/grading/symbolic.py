@@ -1,9 +1,9 @@
 r"""Two single expressions, compared by math-verify in a process of its own.
 
-sympy evaluates what it reads, so `9**9**9` would fill the memory of whoever asks. Here it fills the worker's, up to a
-limit: each comparison may use `CPU_SECONDS` of processor time, which does not depend on how busy the machine is, and
-the worker may hold `MEMORY` bytes. A worker that is killed by either is replaced, and the verdict is "different".
-As no signal handler of the calling process is involved, any thread may call.
+sympy evaluates what it reads, so `9**9**9` would fill the memory. Here it fills the memory of a worker, up to `MEMORY`
+bytes. Each comparison may use `CPU_SECONDS` of processor time, which does not depend on how busy the machine is. When
+a limit kills the worker, another takes its place and the verdict is "different". No signal handlers are used in the
+calling process, so any thread may call.
 """
 
 import atexit
@@ -17,15 +17,19 @@ import threading
 from functools import lru_cache
 from itertools import accumulate
 from queue import Empty, LifoQueue
+from typing import TYPE_CHECKING, cast
+
+if TYPE_CHECKING:
+    from sympy import Symbol
 
 CPU_SECONDS = 3
-WALL_SECONDS = 60.0  # only for a worker that hangs without working; a busy machine must not change verdicts
+WALL_SECONDS = 60.0  # ends only a worker that hangs: a busy machine must not change verdicts
 MEMORY = 2 << 30
-DEEPEST = 40  # open brackets; the parser's time grows fast with them
+DEEPEST = 40  # brackets open at the same time: the parser's time grows fast with them
 
 
 def same_expression(answer: str, gold: str) -> tuple[bool, str]:
-    """Whether two tidied expressions have one value, and why."""
+    """Whether two tidied expressions have the same value, and why."""
     if max(_depth(answer), _depth(gold)) > DEEPEST:
         return False, "nested too deeply"
     with _running:
@@ -43,12 +47,12 @@ def same_expression(answer: str, gold: str) -> tuple[bool, str]:
 
 
 def _depth(text: str) -> int:
-    """How many brackets are open at most."""
+    """The greatest number of brackets open at the same time."""
     return max(accumulate((c in "([{") - (c in ")]}") for c in text), default=0)
 
 
 class _Worker:
-    """`python -m asprm.grading.symbolic SECONDS BYTES` behind a pair of pipes: one JSON line asks, one answers."""
+    """The process `python -m asprm.grading.symbolic SECONDS BYTES`: one JSON line asks, one answers."""
 
     def __init__(self) -> None:
         root = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
@@ -60,34 +64,38 @@ class _Worker:
             stderr=subprocess.DEVNULL,
             env=environment,
         )
-        self._read()  # it says hello once math-verify is imported; that time is nobody's
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
+        self.questions, self.replies = self.process.stdin, self.process.stdout
+        self._read()  # its first line says that math-verify is imported: that time counts for no comparison
 
     def ask(self, answer: str, gold: str) -> dict | None:
         """The worker's reply; None when it died or hung."""
         try:
-            self.process.stdin.write(json.dumps([answer, gold]).encode() + b"\n")
-            self.process.stdin.flush()
+            self.questions.write(json.dumps([answer, gold]).encode() + b"\n")
+            self.questions.flush()
         except BrokenPipeError:
             return None
         return self._read()
 
     def _read(self) -> dict | None:
         with selectors.DefaultSelector() as selector:
-            selector.register(self.process.stdout, selectors.EVENT_READ)
+            selector.register(self.replies, selectors.EVENT_READ)
             if not selector.select(WALL_SECONDS):
                 return None
-        line = self.process.stdout.readline()
+        line = self.replies.readline()
         return json.loads(line) if line.endswith(b"\n") else None
 
     def stop(self) -> None:
+        """End the process."""
         self.process.kill()
         self.process.wait()
-        self.process.stdin.close()
-        self.process.stdout.close()
+        self.questions.close()
+        self.replies.close()
 
 
 _idle: LifoQueue = LifoQueue()
-_running = threading.BoundedSemaphore(max(2, os.cpu_count() or 1))  # workers at a time
+_running = threading.BoundedSemaphore(max(2, os.cpu_count() or 1))  # limits how many work at a time
 
 
 def _take() -> _Worker:
@@ -98,7 +106,7 @@ def _take() -> _Worker:
 
 
 def _forget() -> None:
-    """After a fork the pipes belong to the parent."""
+    """For a forked child: the workers and their pipes belong to its parent."""
     global _idle, _running
     _idle = LifoQueue()
     _running = threading.BoundedSemaphore(max(2, os.cpu_count() or 1))
@@ -113,17 +121,18 @@ os.register_at_fork(after_in_child=_forget)
 atexit.register(_close)
 
 
-# In the worker
+# --- in the worker ----------------------------------------------------------------------------------------------------
 
 
 def _serve(cpu_seconds: int, memory: int) -> None:
+    """Answer one line after the other, within the limits."""
     import resource
 
     resource.setrlimit(resource.RLIMIT_AS, (memory, memory))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     out = os.fdopen(os.dup(1), "w")
-    os.dup2(2, 1)  # whatever a library prints is no reply
-    _same_value("x", "1")
+    os.dup2(2, 1)  # so that what a library prints is no reply
+    _same_value("x", "1")  # imports all that comparisons need
     print("{}", file=out, flush=True)
     for line in sys.stdin:
         used = resource.getrusage(resource.RUSAGE_SELF)
@@ -143,23 +152,24 @@ def _same_value(answer: str, gold: str) -> bool:
     right, left = _parse(gold), _parse(answer)
     if not (left and right):
         return False
-    here, there = _value_at_a_point(answer), _value_at_a_point(gold)
-    if here is not None and there is not None and abs(here - there) > 1e-9 * max(1.0, abs(here), abs(there)):
-        return False  # spares the search for a simplification that does not exist
+    a, b = _value_at_a_point(answer), _value_at_a_point(gold)
+    if a is not None and b is not None and abs(a - b) > 1e-9 * max(1.0, abs(a), abs(b)):
+        return False  # without a search for a simplification, which would be slow and find none
     return math_verify.verify(right, left, numeric_precision=50, timeout_seconds=None)
 
 
 @lru_cache(maxsize=1 << 12)
 def _value_at_a_point(text: str) -> complex | None:
-    """The expression's value where each variable has some fixed positive one; None where it has no such value."""
+    """The expression's value when each variable has a fixed positive value; None where there is no such value."""
     from sympy import Expr, Rational
 
     (expression, *_) = _parse(text)
     if not isinstance(expression, Expr):
         return None
     try:
-        # By name, so that one variable has one value on both sides.
-        point = {symbol: Rational(sum(symbol.name.encode()) % 97 + 31, 61) for symbol in expression.free_symbols}
+        # By name, so that a variable has the same value on both sides.
+        symbols = cast("set[Symbol]", expression.free_symbols)
+        point: dict = {symbol: Rational(sum(symbol.name.encode()) % 97 + 31, 61) for symbol in symbols}
         value = complex(expression.subs(point).evalf(25))
     except Exception:
         return None
@@ -168,21 +178,23 @@ def _value_at_a_point(text: str) -> complex | None:
 
 @lru_cache(maxsize=1 << 12)
 def _parse(text: str) -> list:
-    """math-verify's reading of one expression, empty where it has none. Units were dealt with before."""
+    """math-verify's parse of one expression; empty where it cannot read it. Units are gone by now."""
     import math_verify
+    from math_verify.parser import NormalizationConfig
 
-    normal = math_verify.parser.NormalizationConfig(
+    normal = NormalizationConfig(
         basic_latex=True, units=False, malformed_operators=True, nits=False, boxed="none", equations=False
     )
     config = [math_verify.LatexExtractionConfig(normalization_config=normal)]
-    return math_verify.parse(f"${to_latex(text)}$", config, parsing_timeout=None, extraction_mode="first_match")
+    no_timeout = cast("int", None)  # which the library allows, although it is annotated as int
+    return math_verify.parse(f"${to_latex(text)}$", config, parsing_timeout=no_timeout, extraction_mode="first_match")
 
 
 _PLAIN_NAMES = re.compile(r"(?<![\\a-zA-Z])(pi|sqrt|sin|cos|tan|cot|sec|csc|log|ln|theta|alpha|beta)(?![a-zA-Z])")
 
 
 def to_latex(text: str) -> str:
-    """Plain notation as LaTeX and decimals as exact fractions: one grammar reads both sides, without floats."""
+    """The expression as LaTeX, with decimals as exact fractions: both sides are read alike and without floats."""
     text = text.replace("π", "\\pi ").replace("√", "\\sqrt ").replace("**", "^").replace("°", "^\\circ")
     text = _PLAIN_NAMES.sub(r"\\\1 ", text)
     text = re.sub(r"\\sqrt ?\(([^()]*)\)", r"\\sqrt{\1}", text)

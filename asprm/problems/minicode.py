@@ -223,7 +223,7 @@ def make_test(task: Task, rng: random.Random, wrong: dict[Misreading, str]) -> t
 
 
 def _draw_case(task: Task, rng: random.Random, number: int) -> Case:
-    """Case number 0 has no items, number 1 has one item or so."""
+    """A random case. Case number 0 has no items, number 1 about one, all others several."""
     size = number if number < 2 else rng.randint(2, 7)
     arguments = task.source.draw(rng, task.values, size)
     if len(task.arguments) > len(task.source.arguments):

@@ -215,7 +215,7 @@ class _Parts:
         """wrong: the misconceptions that the programmer falls for, by piece."""
 
         def reading(piece: Source | Piece | Change) -> Reading:
-            return next(reading for reading in piece.readings if reading.kind == wrong.get(piece.name, ""))
+            return next(option for option in piece.readings if option.kind == wrong.get(piece.name, ""))
 
         return cls(
             items=reading(task.source).code + (reading(task.slice).code if task.slice else ""),
