@@ -1,6 +1,7 @@
-"""The command line on policy M's own solutions of a few MiniGSM problems: each command's rows feed the next one."""
+"""The command line on policy M's own solutions of a few MiniGSM problems: each command reads what another wrote."""
 
 import json
+import re
 import subprocess
 import sys
 
@@ -18,7 +19,7 @@ SMALL = ["--max-new-tokens", "120"]
 
 
 def asprm(*arguments, rows=None, status=0):
-    """The rows that a command writes and what it says; `rows` reach it through a pipe."""
+    """The rows that a command writes, and its standard error; it reads `rows` from a pipe."""
     given = None if rows is None else "".join(json.dumps(row) + "\n" for row in rows)
     result = CliRunner().invoke(app, [str(x) for x in arguments], input=given)
     assert result.exit_code == status, result.output + repr(result.exception)
@@ -68,7 +69,7 @@ def prm(labelled, tmp_path_factory):
     return folder, history
 
 
-def test_split_finds_the_tokens_at_which_sampling_hesitated(samples, steps):
+def test_split_finds_the_tokens_with_low_confidence_when_sampled(samples, steps):
     rows, said = steps
     tau = rows[0]["tau"]
     below = total = 0
@@ -240,19 +241,21 @@ def test_rows_that_fail_do_not_stop_the_rest(samples, steps):
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["split", "--model", M, "--tau", "0.5", "--share", "0.02"], "not both"),
+        (["split", "--model", M, "--tau", "0.5", "--share", "0.02"], "--share and --tau: expected one of them"),
+        (["split", "--model", M, "--tau", "2"], "--tau 2.0: expected a probability"),
         (["split", "--model", M, "--share", "2"], "share is 2"),
-        (["split", "--model", M, "nowhere.jsonl"], "No such file"),
+        (["split", "--model", M, "nowhere.jsonl"], "nowhere.jsonl: no such file; expected a file of JSON Lines"),
         (["grade", "--rename", "question"], "expected THEIRS=OURS"),
-        (["train", "--base", M, "--prm", str(REPOSITORY)], "is there already"),
+        (["train", "--base", M, "--prm", str(REPOSITORY)], "already exists; expected a new folder"),
         (["plan", "--profile", "tinny"], "did you mean 'tiny'"),
-        (["split", "--model", M, "--device", "gpu"], "--device gpu: there is none here; expected cpu"),
+        (["split", "--model", M, "--device", "gpu"], "--device gpu: this machine has no such device; expected cpu"),
     ],
 )
-def test_what_cannot_be_done_is_one_line(arguments, words, samples):
+def test_an_error_is_a_short_message_without_traceback(arguments, words, samples):
     _, said = asprm(*arguments, rows=samples[0], status=2)
     assert words in said
     assert "Traceback" not in said
+    assert len(said.splitlines()) <= 2
 
 
 def test_a_model_without_a_template_is_given_one(tmp_path, samples):
@@ -269,15 +272,18 @@ def test_a_model_without_a_template_is_given_one(tmp_path, samples):
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-def test_help_has_an_example_that_parses(command):
+def test_help_has_an_example_and_says_every_default(command):
     result = CliRunner().invoke(app, [command, "--help"])
     assert result.exit_code == 0
+    options = re.split(r"\n  (?=-)", result.stdout.partition("Options:")[2])[1:]
+    shown = [" ".join(option.split()) for option in options if "--help" not in option]
+    assert [option for option in shown if "[default: " not in option and "[required]" not in option] == []
     assert f"Example: asprm {command}" in result.stdout or f"| asprm {command}" in result.stdout
     assert {"Adds:", "Writes:"} & set(result.stdout.split())
 
 
 def test_pipes_between_processes(samples):
-    """What stands in `asprm … | asprm …`: bytes through real pipes, bars and counts apart from rows."""
+    """`asprm … | asprm …` between real processes: rows go through pipes, counts and bars to standard error."""
     asprm_ = [sys.executable, "-m", "asprm"]
     rows = "".join(json.dumps(row) + "\n" for row in [*samples[0], {"problem": "?"}]).encode()
     first = subprocess.Popen([*asprm_, "grade", "-"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=REPOSITORY)

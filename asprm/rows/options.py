@@ -1,0 +1,164 @@
+"""What the commands of `asprm` share: options, errors as one line, and the opening of files. No models, no rows."""
+
+from __future__ import annotations
+
+import functools
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import typer
+
+from asprm.rows.jsonl import PIPE, Failed, Lines
+
+# --- options of several commands --------------------------------------------------------------------------------------
+
+Source = Annotated[
+    str, typer.Argument(metavar="[ROWS.jsonl]", help="Input file, one row per line (JSON Lines); '-': standard input.")
+]
+Target = Annotated[str, typer.Option("--output", "-o", help="Output file (JSON Lines); '-': standard output.")]
+Strict = Annotated[
+    bool, typer.Option("--strict", help="Stop at the first row that fails. [default: report it and go on]")
+]
+Rename = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--rename",
+        metavar="THEIRS=OURS",
+        help="A field's name in the file, and the name that the command expects. Repeatable. [default: none]",
+    ),
+]
+Template = Annotated[
+    str | None,
+    typer.Option(
+        metavar="TEXT|FILE",
+        help="Prompt with {problem} in it. [default: the row's field 'template', else the model's chat template]",
+    ),
+]
+Model = Annotated[str, typer.Option(metavar="FOLDER|NAME", help="Language model: Hugging Face folder or hub name.")]
+Device = Annotated[str | None, typer.Option(help="Device: cpu or cuda. [default: cuda if there is a GPU, else cpu]")]
+Prm = Annotated[
+    str, typer.Option(metavar="FOLDER|NAME", help="Reward model: a folder that `asprm train` wrote, or a hub name.")
+]
+Convention = Annotated[
+    str | None,
+    typer.Option(
+        metavar="WORD",
+        help="How a published reward model is read, such as math-shepherd. [default: as is known of its hub name]",
+    ),
+]
+MaxNewTokens = Annotated[int, typer.Option(min=1, help="Most tokens of a text; a longer one is cut and not finished.")]
+Seed = Annotated[int, typer.Option(help="Random seed.")]
+
+# --- asprm split ------------------------------------------------------------------------------------------------------
+
+Share = Annotated[
+    float | None, typer.Option(help="Share of all tokens below the threshold, which is fitted to it. [default: 0.02]")
+]
+Tau = Annotated[
+    float | None,
+    typer.Option(help="The threshold: a probability, such as an earlier run printed. [default: fitted to --share]"),
+]
+
+# --- asprm label ------------------------------------------------------------------------------------------------------
+
+Rollouts = Annotated[int, typer.Option(min=1, help="J, continuations from the end of each step.")]
+Estimate = Annotated[
+    Literal["hard", "soft", "entropy"],
+    typer.Option(
+        help="Label of a step. hard: 1 if any of J is right; soft: the share that is right; "
+        "entropy: (1/eta) log mean exp(eta·right)."
+    ),
+]
+Eta = Annotated[float, typer.Option(min=1e-6, help="Sharpness of the estimate 'entropy'.")]
+Temperature = Annotated[float, typer.Option(min=0, help="Sampling temperature of the continuations.")]
+
+# --- asprm train ------------------------------------------------------------------------------------------------------
+
+Base = Annotated[
+    str, typer.Option(metavar="FOLDER|NAME", help="Language model to start from: Hugging Face folder or hub name.")
+]
+NewPrm = Annotated[Path, typer.Option(metavar="FOLDER", help="New folder for the reward model.")]
+Epochs = Annotated[int, typer.Option(min=1, help="Passes over the labelled solutions.")]
+LearningRate = Annotated[float, typer.Option(help="Peak learning rate (AdamW).")]
+BatchTokens = Annotated[int, typer.Option(min=1, help="Tokens per optimiser step, prompts included.")]
+Warmup = Annotated[
+    float, typer.Option(min=0, max=0.99, help="Share of the optimiser steps over which the learning rate rises.")
+]
+WeightDecay = Annotated[float, typer.Option(min=0, help="Weight decay (AdamW).")]
+Validation = Annotated[float, typer.Option(min=0, max=0.9, help="Share of the problems held out.")]
+Checkpointing = Annotated[
+    bool, typer.Option("--gradient-checkpointing", help="A third more work for far less memory. [default: off]")
+]
+
+# --- asprm score, decode, export, plan --------------------------------------------------------------------------------
+
+Aggregate = Annotated[
+    Literal["min", "mean", "last", "product", "max"],
+    typer.Option(help="How the step scores become the score of the solution."),
+]
+Trigger = Annotated[
+    float, typer.Option(min=0, max=1, help="Ask the reward model where the top-1 probability is lower; 0: never.")
+]
+Candidates = Annotated[int, typer.Option(min=1, help="M, tokens that the reward model scores at a decision.")]
+Format = Annotated[Literal["trl", "prm800k"], typer.Option(help="Format of the output, see above.")]
+Threshold = Annotated[float, typer.Option(min=0, max=1, help="Steps with a greater label count as right.")]
+Profile = Annotated[str, typer.Option(metavar="NAME|FILE", help="Name of a profile, or a .yml file of your own.")]
+Machine = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME",
+        help="Machine: h100, h200, a100 or cpu. [default: h100; cpu for models below 100 million parameters]",
+    ),
+]
+Json = Annotated[bool, typer.Option("--json", help="Rows as JSON Lines, without the assumptions. [default: a table]")]
+
+# --- how a command runs -----------------------------------------------------------------------------------------------
+
+
+def one_line_errors(function: Callable[..., None]) -> Callable[..., None]:
+    """The command, with errors as one message on standard error.
+
+    Exit status: 1 if rows failed or the reader of the output has stopped, 2 if the command could not do its work.
+    """
+
+    @functools.wraps(function)
+    def command(**options: Any) -> None:
+        try:
+            if options.get("device") is not None:
+                _check_device(options["device"])
+            function(**options)
+        except BrokenPipeError:  # as when the output goes to `head`
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            raise typer.Exit(1) from None
+        except (Failed, ValueError, OSError, ImportError) as error:
+            typer.echo(f"asprm {function.__name__}: {error}", err=True)
+            raise typer.Exit(1 if isinstance(error, Failed) else 2) from None
+
+    return command
+
+
+def open_lines(source: str, output: str, strict: bool, rename: list[str] | None = None) -> Lines:
+    """The rows of `source`, and `output` to write to. ValueError: no such file, or a pair that is not THEIRS=OURS."""
+    names = {}
+    for pair in rename or ():
+        theirs, _, ours = pair.partition("=")
+        if not (theirs and ours):
+            raise ValueError(f"--rename {pair}: expected THEIRS=OURS, such as question=problem")
+        names[theirs] = ours
+    if source != PIPE and not Path(source).exists():
+        raise ValueError(f"{source}: no such file; expected a file of JSON Lines, or '-' for standard input")
+    return Lines(source, output, strict=strict, rename=names)
+
+
+def _check_device(device: str) -> None:
+    """ValueError: this machine has no such device."""
+    import torch
+
+    try:
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError):
+        expected = "cpu or cuda" if torch.cuda.is_available() else "cpu"
+        raise ValueError(f"--device {device}: this machine has no such device; expected {expected}") from None
