@@ -1,4 +1,5 @@
-# Two commands matter: `make study` and `make test`. Each makes the virtual environment .venv first, once.
+# Two commands matter: `make study` and `make test`. Each makes the virtual environment .venv first, once. CONTRIBUTING.md
+# says when the others are of use.
 #   PROFILE=smoke make study       another profile, or the path of a .yml file
 #   PYTHON=python3.12 make study   another Python than the one that is there
 PROFILE ?= tiny
@@ -20,14 +21,26 @@ book: $(INSTALLED)  ## build the site again from what has been run
 test: $(INSTALLED)  ## all tests, the smoke study and its site among them
 	$(BIN)/python -m pytest
 
+fast: $(INSTALLED)  ## the tests that take seconds: under 90 seconds on two cores
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist worksteal -m "not study and not browser and not slow"
+
+coverage: $(INSTALLED)  ## all tests, with the lines and branches that none of them runs
+	$(BIN)/python -m pytest --cov=asprm --cov-branch --cov-report=term-missing
+
 bench: $(INSTALLED)  ## one table per promise
 	@set -e; for script in benchmarks/*.py; do echo "$$script"; $(BIN)/python "$$script"; done
 
-lint: $(INSTALLED)  ## style of the code, formatting included
-	$(BIN)/ruff check . && $(BIN)/ruff format --check .
+lint: $(INSTALLED)  ## style, format, types and spelling
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/pyright
+	$(BIN)/codespell
+
+clean-work:  ## remove the chunks that runs keep: results stay, and a stage that runs again computes everything
+	rm -rf data/runs/*/.work
 
 clean:  ## remove everything that can be made again: environment, runs, caches
-	rm -rf .venv .snakemake data/runs build *.egg-info .pytest_cache .hypothesis .ruff_cache
+	rm -rf .venv .snakemake data/runs build *.egg-info .pytest_cache .hypothesis .ruff_cache .coverage
 
 $(INSTALLED): pyproject.toml requirements.lock
 	@$(PYTHON) -c 'import sys; sys.version_info < (3, 11) and sys.exit("asprm needs Python 3.11 or newer, this is %d.%d: say PYTHON=python3.12 make study" % sys.version_info[:2])'
@@ -36,4 +49,4 @@ $(INSTALLED): pyproject.toml requirements.lock
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c requirements.lock -e '.[book,test]'
 	@touch $@
 
-.PHONY: study book test bench lint clean
+.PHONY: study book test fast coverage bench lint clean-work clean

@@ -11,6 +11,7 @@ import torch
 pytest.register_assert_rewrite("plots")  # so that a figure that fails shows its values
 
 REPOSITORY = Path(__file__).resolve().parent.parent
+COSTLY = {"study": "study", "browser": "browser", "finished": "slow"}  # fixtures, and the marker of what needs them
 DEVICES = ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
 
 
@@ -19,6 +20,13 @@ def device(request):
     """Each device that is here, in turn, as the one where new tensors and models are made."""
     with torch.device(request.param):
         yield torch.device(request.param)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark tests by the costly fixtures that they need, so that `-m "not study"` leaves them out."""
+    for item in items:
+        for fixture in COSTLY.keys() & set(getattr(item, "fixturenames", ())):
+            item.add_marker(COSTLY[fixture])
 
 
 def snakemake(*arguments: str, source: Path = REPOSITORY, home: Path | None = None) -> subprocess.CompletedProcess:

@@ -28,6 +28,7 @@ def gpu():
     return benchmark("gpu")
 
 
+@pytest.mark.slow
 def test_growth_runs_every_stage(monkeypatch, tmp_path):
     monkeypatch.syspath_prepend(REPOSITORY / "benchmarks")
     growth = benchmark("growth")
@@ -62,6 +63,7 @@ def test_a_scripts_rows_take_the_place_of_all_that_it_wrote_before_on_such_a_mac
     ]
 
 
+@pytest.mark.slow
 def test_every_promise_gets_a_row_beside_its_limit(gpu):
     device, dtype = torch.device("cpu"), torch.float32
     ceiling = gpu.ceilings(device, dtype, size=256)

@@ -93,6 +93,7 @@ def test_a_threshold_that_is_given_cuts_as_the_one_that_was_fitted(samples, step
     assert "tau" not in said
 
 
+@pytest.mark.slow
 def test_labels_are_the_shares_of_right_continuations(steps, labelled):
     for before, row in zip(steps[0], labelled, strict=True):
         assert row | before == row
@@ -104,6 +105,7 @@ def test_labels_are_the_shares_of_right_continuations(steps, labelled):
     assert {label for row in labelled for label in row["labels"]} == {0.0, 1.0}
 
 
+@pytest.mark.slow
 def test_soft_labels_agree_with_hard_ones_and_do_not_depend_on_the_rows_beside(steps, labelled):
     some = [5, 2]
     soft, _ = asprm("label", "--model", M, "--rollouts", "2", "--estimate", "soft", *SMALL,
@@ -113,6 +115,7 @@ def test_soft_labels_agree_with_hard_ones_and_do_not_depend_on_the_rows_beside(s
         assert row["labels"] == [right / ran for right, ran in zip(row["right"], row["rollouts"], strict=True)]
 
 
+@pytest.mark.slow
 def test_train_writes_a_reward_model_and_its_history(prm):
     folder, history = prm
     assert [row["step"] for row in history] == list(range(1, len(history) + 1))
@@ -121,6 +124,7 @@ def test_train_writes_a_reward_model_and_its_history(prm):
     assert about["steps"] == len(history)
 
 
+@pytest.mark.slow
 def test_scores_are_those_of_the_package(steps, prm):
     from asprm.reward.score import Item, load_prm, score
     from asprm.rows.texts import Encoder
@@ -136,6 +140,7 @@ def test_scores_are_those_of_the_package(steps, prm):
     assert means[0]["score"] == pytest.approx(np.mean(rows[0]["scores"]))
 
 
+@pytest.mark.slow
 def test_decoded_problems_are_graded_and_split_again(prm):
     problems = [{"problem": p.prompt, "answer": p.answer} for p in load("minigsm", "test", 4)]
     options = ["--model", M, "--prm", prm[0], *SMALL]
@@ -172,6 +177,7 @@ def others(tmp_path_factory):
     return {"foreign": (str(foreign), None), "tagged": (str(tagged), "math-shepherd")}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["foreign", "tagged"])
 def test_reward_models_of_other_tokens_guide_and_score(others, steps, kind):
     from asprm.engines.guided import guided_decode
@@ -206,6 +212,7 @@ def test_reward_models_of_other_tokens_guide_and_score(others, steps, kind):
         assert row["scores"][-1] == pytest.approx(scores[-1], abs=1e-5)
 
 
+@pytest.mark.slow
 def test_a_tag_that_the_reward_model_lacks_is_refused(steps):
     for command in (["score"], ["decode", "--model", M]):
         _, said = asprm(*command, "--prm", M, "--convention", "math-shepherd", rows=steps[0], status=2)
@@ -214,6 +221,7 @@ def test_a_tag_that_the_reward_model_lacks_is_refused(steps):
     assert "no convention is called 'sheperd'; there are math-shepherd, " in said
 
 
+@pytest.mark.slow
 def test_exports(labelled):
     rows, _ = asprm("export", "--to", "trl", rows=labelled)
     assert [(row["completions"], row["labels"]) for row in rows] == [
@@ -223,6 +231,7 @@ def test_exports(labelled):
     assert [len(row["label"]["steps"]) for row in rows] == [len(row["steps"]) for row in labelled]
 
 
+@pytest.mark.slow
 def test_rows_that_fail_do_not_stop_the_rest(samples, steps):
     rows = [samples[0][0], {"problem": "no solution"}, {"problem": "x", "solution": "1 " * 1200}, samples[0][1]]
     found, said = asprm("split", "--model", M, "--tau", steps[0][0]["tau"], rows=rows, status=1)
@@ -258,6 +267,7 @@ def test_an_error_is_a_short_message_without_traceback(arguments, words, samples
     assert len(said.splitlines()) <= 2
 
 
+@pytest.mark.slow
 def test_a_model_without_a_template_is_given_one(tmp_path, samples):
     import shutil
 
@@ -282,6 +292,7 @@ def test_help_has_an_example_and_says_every_default(command):
     assert {"Adds:", "Writes:"} & set(result.stdout.split())
 
 
+@pytest.mark.slow
 def test_pipes_between_processes(samples):
     """`asprm … | asprm …` between real processes: rows go through pipes, counts and bars to standard error."""
     asprm_ = [sys.executable, "-m", "asprm"]
@@ -299,6 +310,7 @@ def test_pipes_between_processes(samples):
     assert (first.wait(), second.returncode) == (1, 0)
 
 
+@pytest.mark.slow
 def test_help_comes_without_the_heavy_libraries():
     program = (
         "import sys; from asprm.cli import app\ntry: app(['--help'])\nexcept SystemExit: pass\nprint(*sys.modules)"

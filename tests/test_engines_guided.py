@@ -79,7 +79,7 @@ def reference(model, prm, request, trigger, candidates, max_new_tokens):
 @pytest.mark.parametrize(
     ("kind", "trigger", "candidates", "count"),
     [
-        ("mistral", 0.35, 8, 220),
+        pytest.param("mistral", 0.35, 8, 220, marks=pytest.mark.slow),
         ("mistral", 0.15, 3, 30),
         ("mistral", 1.0, 2, 30),
         ("llama", 0.6, 8, 30),

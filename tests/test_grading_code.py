@@ -277,6 +277,7 @@ def leetcode() -> dict[int, CodeProblem]:
 EXPLAINED: dict[tuple[str, int], str] = {}
 
 
+@pytest.mark.slow
 @needs_bwrap
 @pytest.mark.parametrize(("model", "passed"), [("dpo_test", 45), ("sft_new_test", 41)])
 def test_verdicts_agree_with_the_authors(model, passed):
@@ -291,6 +292,7 @@ def test_verdicts_agree_with_the_authors(model, passed):
     assert differ <= set(EXPLAINED), {key: ours[key[1]] for key in differ}
 
 
+@pytest.mark.slow
 @needs_bwrap
 def test_all_reference_solutions_pass():
     pytest.importorskip("sortedcontainers")

@@ -238,6 +238,7 @@ HOSTILE = [
 ]
 
 
+@pytest.mark.slow
 def test_hostile_answers_get_a_verdict_in_threads_too(monkeypatch):
     monkeypatch.setattr(symbolic, "CPU_SECONDS", 1)
     monkeypatch.setattr(symbolic, "_idle", symbolic.LifoQueue())  # workers of our own, with that limit
@@ -252,7 +253,7 @@ def test_hostile_answers_get_a_verdict_in_threads_too(monkeypatch):
 # Real data
 
 
-@pytest.mark.parametrize(("split", "rows"), [("test", 1319), ("train", 7473)])
+@pytest.mark.parametrize(("split", "rows"), [("test", 1319), pytest.param("train", 7473, marks=pytest.mark.slow)])
 def test_gsm8k_solutions_are_right_and_verdicts_follow_the_value(split, rows):
     data = real_rows(f"gsm8k/{split}.jsonl")
     assert len(data) == rows

@@ -44,6 +44,7 @@ def assert_same_weights(a, b):
     assert all(torch.equal(a[name], b[name]) for name in a)
 
 
+@pytest.mark.slow
 def test_it_learns_what_can_be_learned(base, tmp_path):
     settings = replace(SETTINGS, epochs=12, learning_rate=1e-2, batch_tokens=200)
     history = train(base, some_examples(100), settings, tmp_path / "prm", validation=some_examples(40, seed=1), seed=0)
@@ -55,6 +56,7 @@ def test_it_learns_what_can_be_learned(base, tmp_path):
     assert ((scores > 0.5) == labels).mean() > 0.99
 
 
+@pytest.mark.slow
 def test_soft_labels_are_learned_as_probabilities(base, tmp_path):
     data = some_examples(60, label=lambda ids, end: 0.8 if ids[end - 1] % 2 else 0.3)
     train(base, data, replace(SETTINGS, epochs=15, learning_rate=1e-2), tmp_path / "prm", seed=0)
@@ -62,6 +64,7 @@ def test_soft_labels_are_learned_as_probabilities(base, tmp_path):
     np.testing.assert_allclose(scores, np.concatenate([x.labels for x in data]), atol=0.1)
 
 
+@pytest.mark.slow
 def test_training_is_that_of_a_plain_loop(base, tmp_path):
     """One sequence at a time, no packing, no Trainer: the same losses, the same weights."""
     data = some_examples(24)
@@ -112,6 +115,7 @@ def test_training_is_that_of_a_plain_loop(base, tmp_path):
         )
 
 
+@pytest.mark.slow
 def test_training_starts_at_the_base_rate(base, tmp_path):
     data = some_examples(label=lambda ids, end: float(end > 3))
     history = train(base, data, replace(SETTINGS, batch_tokens=10**6, epochs=1), tmp_path / "prm", seed=0)
@@ -119,6 +123,7 @@ def test_training_starts_at_the_base_rate(base, tmp_path):
     assert history["loss"][0] == pytest.approx(-rate * np.log(rate) - (1 - rate) * np.log(1 - rate), rel=1e-5)
 
 
+@pytest.mark.slow
 def test_the_result_does_not_depend_on_the_micro_batch(base, tmp_path):
     data, validation = some_examples(), some_examples(10, seed=1)
     histories = []
@@ -145,6 +150,7 @@ def test_bf16_stays_close_to_fp32(base, tmp_path):
     assert weights(tmp_path / "b")["score.weight"].dtype == torch.float32
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("steps", "precision"), [(3, "fp32"), (7, "bf16")])
 def test_a_killed_training_goes_on_to_the_same_bits(base, tmp_path, monkeypatch, steps, precision):
     data, validation = some_examples(), some_examples(10, seed=1)

@@ -59,6 +59,7 @@ def test_problems_are_the_same_for_ever_whatever_the_count(family):
     assert load(family, "test", 3, start=4) == load(family, "test", 7)[4:]
 
 
+@pytest.mark.slow
 def test_splits_share_no_problem():
     texts = {split: {p.prompt for family in FAMILIES for p in load(family, split, 300)} for split in SPLITS}
     assert not texts["train"] & texts["test"]

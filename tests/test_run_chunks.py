@@ -93,7 +93,7 @@ def test_setup_runs_once_and_only_if_needed(tmp_path):
     assert len(calls(log)) == 4
 
 
-@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize("workers", [1, pytest.param(2, marks=pytest.mark.slow)])
 def test_a_failure_names_the_chunk_and_keeps_the_others(tmp_path, workers):
     log = tmp_path / "log"
     with pytest.raises(ChunkError, match=r"test: chunk 2 \(items 6 to 8\) failed: ValueError\('seven'\)") as error:
@@ -116,6 +116,7 @@ def test_a_dead_worker_is_told(tmp_path):
         collect(tmp_path, die_at_seven, workers=2)
 
 
+@pytest.mark.slow
 def test_one_torch_thread_in_each_process(tmp_path):
     tables = map_chunks(threads, range(2), size=1, folder=tmp_path, key={}, workers=2)
     assert [table["threads"].to_pylist() for table in tables] == [[1], [1]]
@@ -150,6 +151,7 @@ OWN = """
 """
 
 
+@pytest.mark.slow
 def test_changed_code_is_another_result_and_the_one_before_is_kept(tmp_path):
     def numbers(factor: int, comment: str = "") -> str:
         (tmp_path / "own.py").write_text(comment + textwrap.dedent(NUMBERS.format(factor=factor)))
@@ -228,6 +230,7 @@ def square_slowly_at_the_end(items, state):
     return square(items, state)
 
 
+@pytest.mark.slow
 def test_an_interrupt_stops_the_workers_and_keeps_finished_chunks(tmp_path):
     script = tmp_path / "script.py"
     script.write_text(textwrap.dedent(INTERRUPTED))
@@ -278,6 +281,7 @@ def test_a_chunk_of_which_a_bit_has_changed_is_computed_again(tmp_path):
     assert collect(tmp_path) == whole
 
 
+@pytest.mark.slow
 def test_a_chunk_that_another_run_has_removed_is_computed_again(tmp_path):
     options = {"size": 2, "folder": tmp_path, "key": {}, "workers": 2}
     tables = map_chunks(square, range(8), **options)

@@ -216,6 +216,7 @@ def test_a_failed_build_leaves_the_old_site(small_book, monkeypatch):
     assert build_site("smoke", source=small_book).read_text() == "Third."
 
 
+@pytest.mark.slow
 def test_a_warning_of_jupyter_book_is_an_error_that_names_the_page(small_book):
     (small_book / "book" / "index.md").write_text("# Small\n\n{ref}`nowhere`\n")
     with pytest.raises(SiteError, match=r"index.md:3(.|\n)*nowhere(.|\n)*build.log"):

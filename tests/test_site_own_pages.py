@@ -47,11 +47,13 @@ def pages(tmp_path_factory):
     return own_pages(run)
 
 
+@pytest.mark.slow
 def test_the_page_includes_what_is_made_and_nothing_else(pages):
     page = (REPOSITORY / "book" / "your-own.md").read_text()
     assert set(re.findall(r"generated/(\w+)\.md", page)) == set(pages)
 
 
+@pytest.mark.slow
 def test_commands_are_shown_with_what_they_said_and_added(pages):
     for name, command, added in (
         ("own_split", "$ asprm split --model policy --share 0.03 solutions.jsonl", "char_ends"),
@@ -70,6 +72,7 @@ def test_commands_are_shown_with_what_they_said_and_added(pages):
     assert pages["own_help"].count("Example:") == pages["own_help"].count("{dropdown}") == 8
 
 
+@pytest.mark.slow
 def test_no_path_of_this_machine_is_shown(pages, tmp_path):
     text = "".join(pages.values())
     assert str(REPOSITORY) not in text

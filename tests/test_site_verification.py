@@ -128,11 +128,13 @@ def test_the_committed_figures_are_of_these_files():
     assert verified()["files"] == verification.digests(real_data())
 
 
+@pytest.mark.slow
 def test_figures_of_mathematics_can_be_made_again():
     made = verification.held_answers(real_data())
     assert in_json(made) == verified()["held"][: len(made)]
 
 
+@pytest.mark.slow
 def test_figures_of_the_marks_can_be_made_again():
     folder, found = real_data(), verified()
     assert in_json(verification.marks(folder)) == found["marks"]

@@ -406,6 +406,7 @@ def test_an_old_python_is_refused_clearly(tmp_path):
     assert not (tmp_path / ".venv").exists()
 
 
+@pytest.mark.slow
 def test_no_module_of_the_package_loads_torch_on_import():
     code = "import sys, asprm, asprm.run.open, asprm.run.chunks, asprm.workflow.notebook, asprm.run.code; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY).returncode == 0

@@ -83,6 +83,7 @@ def test_a_job_is_what_a_started_process_would_be(server, tmp_path):
     assert (forked.stderr, started.stderr) == ("True False\n", "False False\n")
 
 
+@pytest.mark.slow
 def test_jobs_share_no_randomness_and_no_variables(server, tmp_path):
     text = "import os, random, numpy, torch\nprint(random.random(), numpy.random.rand(), torch.get_num_threads())\n"
     module(tmp_path, text + "os.environ['ASPRM_LEFT'] = '1'; random.seed(0); torch.set_num_threads(5)")
@@ -170,6 +171,7 @@ def test_without_room_for_a_socket_there_is_no_server(tmp_path, monkeypatch):
     assert not list(deep.iterdir())
 
 
+@pytest.mark.slow
 def test_a_notebook_and_its_kernel_are_forks_with_the_same_copy(server, tmp_path):
     cells = [
         "share = 1",

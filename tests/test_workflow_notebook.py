@@ -35,6 +35,7 @@ def names(folder):
     return sorted(path.name for path in folder.iterdir())
 
 
+@pytest.mark.slow
 def test_an_executed_copy_has_the_parameters_and_nothing_that_varies(tmp_path, capfd):
     source = write(
         tmp_path / "01_toy.ipynb",
@@ -60,6 +61,7 @@ def test_an_executed_copy_has_the_parameters_and_nothing_that_varies(tmp_path, c
     assert "warning" not in printed
 
 
+@pytest.mark.slow
 def test_a_failed_notebook_is_never_promoted(tmp_path, capfd):
     out = tmp_path / "out" / "02.ipynb"
     execute(write(tmp_path / "02_toy.ipynb", "print('well')"), out, {})
