@@ -1,4 +1,4 @@
-"""The cost model: held against arithmetic by hand, real weights, counted FLOPs, and tokens of a finished run."""
+"""The cost model against arithmetic by hand, real weights, counted FLOPs, and the tokens of a finished run."""
 
 import json
 
@@ -16,6 +16,7 @@ from asprm.plan.lengths import LENGTHS, Lengths, lengths_of
 from asprm.plan.machines import ROWS, Device
 from asprm.plan.shapes import Shape, shape_of
 from asprm.run.profile import load_profile, packaged_profiles
+from asprm.run.sections import RewardModel
 
 TOY = Shape(layers=2, hidden=8, heads=2, kv_heads=1, head=4, feed_forward=16, vocabulary=10)
 
@@ -59,7 +60,7 @@ def test_published_shapes_have_their_published_sizes(name, billions):
     assert shape_of(name).parameters / 1e9 == pytest.approx(billions, abs=0.01)
 
 
-def test_unknown_names_are_told():
+def test_unknown_names_are_refused_with_the_nearest():
     with pytest.raises(ValueError, match="known: deepseek"):
         shape_of("nobody/knows-13b")
     with pytest.raises(ValueError, match="did you mean 'h100'"):
@@ -97,11 +98,10 @@ def toy_plan(monkeypatch, **changes):
         "prm": p.prm.model_copy(update={"epochs": 3}),
         "tvd": p.tvd.model_copy(update={"triggers": (0.5, 0.9), "candidates": 4}),
     }
-    if given := getattr(p, "reward_models", None):
-        only = {"M": ("ASPRM-M",)}
-        sections["reward_models"] = {"ASPRM-M": given["ASPRM-M"]}
-        sections["best_of_n"] = p.best_of_n.model_copy(update={"score": only})
-        sections["tvd"] = sections["tvd"].model_copy(update={"guide": only})
+    only = {"M": ("ASPRM-M",)}
+    sections["reward_models"] = {"ASPRM-M": p.reward_models["ASPRM-M"]}
+    sections["best_of_n"] = p.best_of_n.model_copy(update={"score": only})
+    sections["tvd"] = sections["tvd"].model_copy(update={"guide": only})
     monkeypatch.setitem(LENGTHS, "gsm8k", Lengths("math", 20, 50, "by hand"))
     monkeypatch.setattr(plan, "shape_of", lambda path, recipe=None: TOY)
     monkeypatch.setattr(plan, "SOLVED", {"math": 0.5, "code": 0.5})
@@ -127,10 +127,11 @@ def test_a_mixture_takes_as_much_of_each_table_as_the_smallest_has(monkeypatch):
     p = load_profile("smoke")
     stages = plan._Stages(p, dict.fromkeys(("M", "D"), TOY), Device("h100"))
     lengths = {"M": Lengths("math", 10, 20, ""), "D": Lengths("code", 30, 40, "")}
-    monkeypatch.setattr(stages, "sets", lambda policy, part: [plan._Set({"M": 6, "D": 2}[policy], lengths[policy])])
+    counts = {"M": 6, "D": 2}
+    monkeypatch.setattr(stages, "sets", lambda policy, _, each: [plan._Batch(counts[policy], lengths[policy], each)])
     each, epochs = min(p.rollout.solutions, p.sample.solutions), p.prm.epochs
     for equal, texts in ((False, 6 * 30 + 2 * 70), (True, 2 * 30 + 2 * 70)):
-        stages.models = {"M+C": ("M", ["M/adaptive", "D/adaptive"], 3, equal)}
+        stages.models = {"M+C": RewardModel(base="M", data=("M/adaptive", "D/adaptive"), seeds=3, equal=equal)}
         assert stages.prm("M+C").trained == pytest.approx(each * epochs * 3 * texts)
 
 
@@ -180,7 +181,7 @@ def test_the_plan_is_near_the_tokens_of_a_finished_run(name):
     rows = pq.read_table(table, columns=["ids", "count"]).to_pylist()
     real = sum(row["count"] * len(row["ids"]) for row in rows)
     stages = plan._Stages(p, {"M": shape_of("data/policies/M")}, Device("cpu"))
-    planned = sum(one.count * p.sample.solutions * one.lengths.solution for one in stages.sets("M", "train"))
+    planned = sum(b.solutions * b.lengths.solution for b in stages.sets("M", "train", p.sample.solutions))
     assert 0.5 < planned / real < 2
     rollout = run / "rollout" / "M" / f"{p.split.method}.parquet"
     if rollout.exists():

@@ -1,1 +1,1 @@
-"""What a profile would cost before it is run."""
+"""What a profile would cost, before it is run."""

@@ -5,13 +5,14 @@ feed-forward width f, vocabulary V:
 
     W = L (2 d h e + 2 d g e + 3 d f)                weights that a token is multiplied with, without the head
     forward(c) = 2 W + 4 L h e c  (+ 2 d V)          FLOPs of a token that sees c tokens (with the language-model head)
-    training(c) = 3 forward(c)                       the backward pass costs two forward ones
-    cache = 2 L g e b                                bytes of keys and values per token, b bytes a number
+    training(c) = 3 forward(c)                       the backward pass costs two forward passes
+    cache = 2 L g e b                                bytes of keys and values per token, b bytes per number
 
-Generated tokens are read from memory one step at a time, for B rows side by side: a step takes the longer of its
-arithmetic and of moving the weights and the rows' caches. All else is arithmetic. Rollouts stop early: with J
-continuations in waves of 1, 1, 2, 4, … and chances of success distributed over the prefixes as Beta(m, 1 − m), a prefix
-takes Σ wave · E[(1 − p)^done], which `expected_rollouts` computes. Whatever is assumed is printed with the result.
+Tokens are generated step by step, for B rows side by side. A step takes the time of its arithmetic, or that of moving
+the weights and the rows' caches, whichever is longer. Everything else takes the time of its arithmetic. Rollouts stop
+early: with J continuations in waves of 1, 1, 2, 4, … and a chance of success p that is distributed over the prefixes as
+Beta(m, 1 − m), a prefix takes Σ wave · E[(1 − p)^done] continuations (`expected_rollouts`). All assumptions are printed
+with the result.
 """
 
 from __future__ import annotations
@@ -23,23 +24,28 @@ from statistics import mean
 from typing import Any
 
 from asprm.plan.lengths import Lengths, lengths_of
-from asprm.plan.machines import ACTIVATIONS, MACHINES, MOVING, OPTIMIZER, READING, ROWS, TRAINING, Device
+from asprm.plan.machines import ACTIVATIONS, MACHINES, MOVING, OPTIMIZER, READING, ROWS, TRAINING, Device, Work
 from asprm.plan.shapes import Shape, shape_of
+from asprm.results.format import percent
+from asprm.run.names import LabelTable, Method
 from asprm.run.profile import Profile, load_profile
 from asprm.run.sections import nearest
 
 # Assumptions, with those of `asprm.plan.machines`. Each is printed by `Plan.text`.
 
-SMALL = 100_000_000  # parameters; below it the default machine is the CPU
-TOKEN_DISK = 10  # bytes of a kept token: its id, its confidence, its text
-COPIES = 2  # of what is generated and scored: a stage's table, and the chunks that it was made of
-SOLVED = {"math": 0.7, "code": 0.35}  # m: how probably a continuation of a step comes right
-DECISIONS = 0.04  # of the tokens lie below the trigger of guided decoding
+SMALL = 100_000_000  # parameters; for smaller policies the default machine is the CPU
+TOKEN_DISK = 10  # bytes of a stored token: its id, its confidence, its text
+COPIES = 2  # of what is generated and scored: a stage's table, and the chunks that it was made from
+SOLVED = {"math": 0.7, "code": 0.35}  # m, the share of right continuations
+DECISIONS = 0.04  # share of the tokens below the trigger of guided decoding
 LINE = {"math": 25, "code": 12}  # tokens per line
 
 
 def expected_rollouts(rollouts: int, solved: float, early: bool = True) -> float:
-    """Continuations of a prefix until one is right, in waves of 1, 1, 2, 4, …; all of them if not `early`."""
+    """The expected number of continuations of a prefix, of at most `rollouts`.
+
+    solved: the mean share of right continuations. early: they run in waves of 1, 1, 2, 4, … until one is right.
+    """
     if not early:
         return rollouts
     total, done, none_right = 0.0, 0, 1.0  # none_right: E[(1 - p)^done], p ~ Beta(solved, 1 - solved)
@@ -54,15 +60,15 @@ def expected_rollouts(rollouts: int, solved: float, early: bool = True) -> float
 
 @dataclass(frozen=True)
 class Cost:
-    """What one stage takes for one policy or reward model. Tokens and FLOPs, hours of `gpus` devices in all, GB."""
+    """What one stage costs for one policy or reward model."""
 
     stage: str
     name: str
-    generated: float = 0.0  # tokens
+    generated: float = 0.0  # tokens, as the next two
     read: float = 0.0
     trained: float = 0.0
     flops: float = 0.0
-    hours: float = 0.0  # device hours: those of all devices together
+    hours: float = 0.0  # device hours: of all devices together
     gpus: int = 1  # devices that the memory needs
     memory_gb: float = 0.0
     disk_gb: float = 0.0
@@ -73,22 +79,24 @@ class Cost:
 
 @dataclass(frozen=True)
 class Plan:
+    """The costs of a profile's stages on a machine, and what they assume."""
+
     rows: list[Cost]
     machine: str
     assumptions: list[str] = field(default_factory=list)
 
     def total(self) -> Cost:
-        """Sums; of memory and devices the most."""
+        """The sum of all rows; for memory and devices the largest row."""
         sums = {name: math.fsum(getattr(row, name) for row in self.rows)
                 for name in ("generated", "read", "trained", "flops", "hours", "disk_gb")}  # fmt: skip
-        most = {name: max(getattr(row, name) for row in self.rows) for name in ("gpus", "memory_gb")}
-        return Cost("total", "", **sums, **most)
+        largest = {name: max(getattr(row, name) for row in self.rows) for name in ("gpus", "memory_gb")}
+        return Cost("total", "", **sums, **largest)
 
     def text(self) -> str:
-        """The table and all assumptions."""
-        header = ["stage", "of", "generated", "read", "trained", "FLOPs", f"{self.machine} hours", "devices",
+        """The table and the assumptions."""
+        header = ["stage", "for", "generated", "read", "trained", "FLOPs", f"{self.machine} hours", "devices",
                   "memory GB", "disk GB"]  # fmt: skip
-        rows = [header, *([*_cells(row)] for row in [*self.rows, self.total()])]
+        rows = [header, *(_cells(row) for row in [*self.rows, self.total()])]
         widths = [max(len(row[i]) for row in rows) for i in range(len(header))]
         lines = [
             "  ".join(
@@ -100,18 +108,16 @@ class Plan:
         return "\n".join([*(line.rstrip() for line in lines), "", "Assumed:", *(f"- {x}" for x in self.assumptions)])
 
 
-def _cells(row: Cost) -> Iterator[str]:
-    yield from (row.stage, row.name)
-    for value in (row.generated, row.read, row.trained, row.flops):
-        yield _short(value)
-    hours = row.hours
-    yield "" if not hours else f"{hours:.4f}" if hours < 0.1 else f"{hours:,.1f}"
-    yield str(row.gpus) if row.flops else ""
-    for value in (row.memory_gb, row.disk_gb):
-        yield "" if not value else f"{value:.3f}" if value < 1 else f"{value:,.0f}"
+def _cells(row: Cost) -> list[str]:
+    """A row of the table; what is zero is left empty."""
+    tokens_and_flops = [_short(value) for value in (row.generated, row.read, row.trained, row.flops)]
+    hours = "" if not row.hours else f"{row.hours:.4f}" if row.hours < 0.1 else f"{row.hours:,.1f}"
+    sizes = ["" if not x else f"{x:.3f}" if x < 1 else f"{x:,.0f}" for x in (row.memory_gb, row.disk_gb)]
+    return [row.stage, row.name, *tokens_and_flops, hours, str(row.gpus) if row.flops else "", *sizes]
 
 
 def _short(value: float) -> str:
+    """A number with three digits and the letter of its size, such as "1.77 E"; empty for zero."""
     for size, letter in ((1e18, "E"), (1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")):
         if value >= size:
             return f"{value / size:.3g} {letter}"
@@ -119,235 +125,250 @@ def _short(value: float) -> str:
 
 
 def make_plan(profile: str | Profile, gpu: str | None = None) -> Plan:
-    """The plan of a profile, by name or path. ProfileError: no such profile. ValueError: an unknown machine, model or
-    problem set.
+    """The plan of a profile.
+
+    profile: by name, path of a file, or loaded. gpu: a machine's name; None: an H100, for small models the CPU.
+    ProfileError: no such profile. ValueError: an unknown machine, model or problem set.
     """
     p = load_profile(profile) if isinstance(profile, str) else profile
     shapes = {name: shape_of(source.path, p.recipe(name)) for name, source in p.policies.items()}
-    gpu = gpu.lower() if gpu else ("cpu" if max(shape.parameters for shape in shapes.values()) < SMALL else "h100")
-    if gpu not in MACHINES:
-        raise ValueError(f"plan: unknown machine '{gpu}': {nearest(gpu, MACHINES)}")
-    device = Device(gpu)
-    made = _Stages(p, shapes, device)
-    rows = [row for policy in p.policies for row in made.before_rewards(policy)]
-    rows += [made.prm(name) for name in made.models]
-    rows += [row for policy in p.policies for row in made.uses(policy)]
+    machine = gpu.lower() if gpu else ("cpu" if max(x.parameters for x in shapes.values()) < SMALL else "h100")
+    if machine not in MACHINES:
+        raise ValueError(f"plan: unknown machine '{machine}': {nearest(machine, MACHINES)}")
+    stages = _Stages(p, shapes, Device(machine))
+    rows = [row for policy in p.policies for row in stages.before_rewards(policy)]
+    rows += [stages.prm(name) for name in stages.models]
+    rows += [row for policy in p.policies for row in stages.uses(policy)]
     order = ["policy", "sample", "rollout", "prm", "best_of_n", "tvd"]
-    return Plan(sorted(rows, key=lambda row: order.index(row.stage)), gpu, made.assumptions())
+    return Plan(sorted(rows, key=lambda row: order.index(row.stage)), machine, stages.assumptions())
 
 
 @dataclass(frozen=True)
-class _Set:
-    """Problems of one family in one part of the profile."""
+class _Batch:
+    """Problems of one family, each with the same number of solutions."""
 
-    count: int
+    problems: int
     lengths: Lengths
+    each: float = 1  # solutions per problem
+
+    @property
+    def solutions(self) -> float:
+        return self.problems * self.each
+
+    @property
+    def text(self) -> float:
+        """Tokens of a prompt with its solution."""
+        return self.lengths.prompt + self.lengths.solution
+
+
+def _mean_text(batches: Sequence[_Batch]) -> float:
+    """Mean tokens of a prompt with its solution."""
+    return sum(b.solutions * b.text for b in batches) / max(sum(b.solutions for b in batches), 1)
 
 
 class _Stages:
+    """The costs of a profile's stages. shapes: of its policies, by name. models: the reward models trained here."""
+
     def __init__(self, profile: Profile, shapes: dict[str, Shape], device: Device) -> None:
         self.p, self.shapes, self.device = profile, shapes, device
-        self.known: dict[tuple[str, str], Lengths] = {}
-        # Of each reward model that is trained: the policy that it starts from, its tables of labels, the number of
-        # trainings, and whether it takes as many solutions from each table as from the smallest.
-        given = getattr(profile, "reward_models", None)
-        method = profile.split.method
-        self.published = {name: model.published for name, model in (given or {}).items() if model.published}
-        self.models: dict[str, tuple[str, Sequence[str], int, bool]] = (
-            {
-                name: (model.base, model.data, model.seeds, model.equal)
-                for name, model in given.items()
-                if not model.published
-            }
-            if given
-            else {f"ASPRM-{policy}": (policy, [f"{policy}/{method}"], 1, False) for policy in profile.policies}
-        )
+        self.models = {name: model for name, model in profile.reward_models.items() if not model.published}
+        self._lengths: dict[tuple[str, str], Lengths] = {}  # by family and policy
 
     def rater(self, name: str) -> Shape:
         """The shape of a reward model."""
-        return self.shapes[self.models[name][0]] if name in self.models else shape_of(self.published[name])
+        model = self.p.reward_models[name]
+        return shape_of(model.published) if model.published else self.shapes[self.p.base_of(name)]
 
-    def sets(self, policy: str, part: str) -> list[_Set]:
-        """Those of the policy's domain."""
+    def sets(self, policy: str, part: str, each: float = 1) -> list[_Batch]:
+        """The problems of the policy's domain. part: "train", "validation" or "test". each: solutions per problem."""
         source = self.p.policies[policy]
-        found = []
+        batches = []
         for family, count in getattr(self.p.problems, part).items():
-            if (family, policy) not in self.known:
-                self.known[family, policy] = lengths_of(family, source.path)
-            lengths = self.known[family, policy]
+            if (family, policy) not in self._lengths:
+                self._lengths[family, policy] = lengths_of(family, source.path)
+            lengths = self._lengths[family, policy]
             if lengths.domain == source.domain:
-                found.append(_Set(count, lengths))
-        return found
+                batches.append(_Batch(count, lengths, each))
+        return batches
 
     def before_rewards(self, policy: str) -> Iterator[Cost]:
+        """The stages of a policy up to its labels."""
         if self.p.policy.retrain:
             yield self.policy(policy)
         yield self.sample(policy)
-        tables = [table.partition("/") for _, data, *_ in self.models.values() for table in data]
-        for method in dict.fromkeys([self.p.split.method, *(way for owner, _, way in tables if owner == policy)]):
+        for method in self.p.methods(policy):
             yield self.rollout(policy, method)
 
     def policy(self, policy: str) -> Cost:
-        """From random weights; the texts that it learns from are as long as the training problems' are."""
+        """Training from random weights; the texts are as long as the training problems with their solutions."""
         recipe, shape = self.p.recipe(policy), self.shapes[policy]
-        length = mean(one.lengths.prompt + one.lengths.solution for one in self.sets(policy, "train"))
-        flops, seconds = self.device.train(shape, recipe.tokens, length, head=True)
-        memory = self.device.training_memory(shape)
-        return self._cost("policy", policy, flops, seconds, memory, 2 * shape.parameters, trained=recipe.tokens)
+        length = mean(batch.text for batch in self.sets(policy, "train"))
+        work = self.device.train(shape, recipe.tokens, length, head=True)
+        memory, disk = self.device.training_memory(shape), 2 * shape.parameters
+        return self._cost("policy", policy, work, memory, disk, trained=recipe.tokens)
 
     def sample(self, policy: str) -> Cost:
-        """Solutions of training problems, candidates and one greedy solution of the others; prompts are read once."""
-        some = [(one, self.p.sample.solutions) for one in self.sets(policy, "train")]
-        some += [(one, self.p.sample.candidates + 1) for x in ("validation", "test") for one in self.sets(policy, x)]
-        generated = sum(one.count * each * one.lengths.solution for one, each in some)
-        read = sum(one.count * one.lengths.prompt for one, _ in some)
-        context = sum(one.count * each * one.lengths.solution * (one.lengths.prompt + one.lengths.solution / 2)
-                      for one, each in some) / max(generated, 1)  # fmt: skip
+        """Solutions of training problems; candidates and a greedy solution of the others. Prompts are read once."""
+        batches = self.sets(policy, "train", self.p.sample.solutions)
+        for part in ("validation", "test"):
+            batches += self.sets(policy, part, self.p.sample.candidates + 1)
+        generated = sum(b.solutions * b.lengths.solution for b in batches)
+        read = sum(b.problems * b.lengths.prompt for b in batches)
+        # A token sees the prompt and on average half of the solution.
+        seen = sum(b.solutions * b.lengths.solution * (b.lengths.prompt + b.lengths.solution / 2) for b in batches)
+        context = seen / max(generated, 1)
         return self._decoded("sample", policy, self.shapes[policy], generated, read, context, TOKEN_DISK * generated)
 
     def rollout(self, policy: str, method: str) -> Cost:
         """Continuations from all step ends but the last; each solution is read once with its prompt."""
-        way, _, rest = method.partition("-")
-        entropy = "entropy" in rest
-        estimate = "entropy" if entropy else self.p.rollout.estimate
-        rollouts = getattr(self.p.rollout, "entropy_rollouts", 16) if entropy else self.p.rollout.rollouts
-        solutions = min(self.p.rollout.solutions, self.p.sample.solutions)
-        generated = read = weighted = prefixes = 0.0
-        for one in self.sets(policy, "train"):
-            prompt, solution = one.lengths.prompt, one.lengths.solution
-            labelled = one.count * solutions
-            inner = labelled * self._inner_steps(way, rest, one.lengths)
-            runs = expected_rollouts(rollouts, SOLVED[one.lengths.domain], early=estimate == "hard")
-            tokens = inner * runs * solution / 2  # decision tokens are spread evenly: half of the solution is left
+        way = Method.parse(method)
+        estimate = way.estimate or self.p.rollout.estimate
+        rollouts = self.p.rollout.entropy_rollouts if way.estimate == "entropy" else self.p.rollout.rollouts
+        generated = read = seen = prefixes = 0.0
+        for batch in self.sets(policy, "train", self._labelled):
+            prompt, solution = batch.lengths.prompt, batch.lengths.solution
+            inner = batch.solutions * self._inner_steps(way, batch.lengths)
+            runs = expected_rollouts(rollouts, SOLVED[batch.lengths.domain], early=estimate == "hard")
+            tokens = inner * runs * solution / 2  # steps end anywhere: on average half of the solution is left
             prefixes += inner
             generated += tokens
-            weighted += tokens * (prompt + 3 / 4 * solution)
-            read += labelled * (prompt + solution)
-        context = weighted / max(generated, 1)
-        name = policy if method == self.p.split.method else f"{policy}/{method}"
+            seen += tokens * (prompt + 3 / 4 * solution)
+            read += batch.solutions * batch.text
+        context = seen / max(generated, 1)
+        name = policy if method == self.p.split.method else str(LabelTable(policy, way))
         return self._decoded("rollout", name, self.shapes[policy], generated, read, context, 40 * prefixes)
 
-    def _inner_steps(self, way: str, rest: str, lengths: Lengths) -> float:
-        """Steps of a solution that end before it does."""
-        if way == "adaptive":
-            share = float(rest) if rest.replace(".", "").isdigit() else self.p.threshold.share
-            return share * (lengths.solution - 1)
-        if way == "line":
+    @property
+    def _labelled(self) -> int:
+        """Solutions per training problem that are labelled."""
+        return min(self.p.rollout.solutions, self.p.sample.solutions)
+
+    def _inner_steps(self, method: Method, lengths: Lengths) -> float:
+        """Steps of a solution that end before the solution does."""
+        if method.kind == "adaptive":
+            return (method.share or self.p.threshold.share) * (lengths.solution - 1)
+        if method.kind == "line":
             return lengths.solution / LINE[lengths.domain] - 1
-        if way == "fixed":
+        if method.kind == "fixed":
             return lengths.solution / self.p.split.length - 1
-        return self.p.split.count - 1 if way == "random" else 0.0  # "whole": one step
+        return self.p.split.count - 1 if method.kind == "random" else 0.0  # "whole": one step
 
     def prm(self, name: str) -> Cost:
-        base, tables, seeds, equal = self.models[name]
-        shape, each = self.shapes[base], min(self.p.rollout.solutions, self.p.sample.solutions)
-        sets = [self.sets(table.partition("/")[0], "train") for table in tables]
-        sizes = [each * sum(one.count for one in some) for some in sets]
-        taken = [min(sizes) / size if equal else 1.0 for size in sizes]
-        texts = sum(share * size for share, size in zip(taken, sizes, strict=True))
-        tokens = sum(
-            share * each * one.count * (one.lengths.prompt + one.lengths.solution)
-            for share, some in zip(taken, sets, strict=True)
-            for one in some
-        )
-        trained = tokens * self.p.prm.epochs * seeds
-        flops, seconds = self.device.train(shape, trained, tokens / max(texts, 1), head=False)
-        # The saved weights, and while it trains a checkpoint with the optimiser's state.
-        disk = shape.parameters * (4 * seeds + 12)
-        shown = name if seeds == 1 else f"{name} ×{seeds}"
-        # Its weights are links to what the training left, not copies.
-        return self._cost("prm", shown, flops, seconds, self.device.training_memory(shape), disk, trained=trained)
+        """All trainings of a reward model on its tables of labels."""
+        model = self.models[name]
+        shape = self.shapes[str(model.base)]
+        # 1. How many solutions of each table, and how many tokens.
+        tables = [self.sets(table.policy, "train", self._labelled) for table in model.tables]
+        sizes = [sum(batch.solutions for batch in batches) for batches in tables]
+        shares = [min(sizes) / size if model.equal else 1.0 for size in sizes]
+        texts = sum(share * size for share, size in zip(shares, sizes, strict=True))
+        lengths = [sum(batch.solutions * batch.text for batch in batches) for batches in tables]
+        tokens = sum(share * length for share, length in zip(shares, lengths, strict=True))
+        # 2. Their cost, for all trainings.
+        trained = tokens * self.p.prm.epochs * model.seeds
+        work = self.device.train(shape, trained, tokens / max(texts, 1), head=False)
+        # The saved weights; while it trains also a checkpoint with the optimiser's state, which shares the weights.
+        disk = shape.parameters * (4 * model.seeds + 12)
+        shown = name if model.seeds == 1 else f"{name} ×{model.seeds}"
+        return self._cost("prm", shown, work, self.device.training_memory(shape), disk, trained=trained)
 
     def uses(self, policy: str) -> Iterator[Cost]:
-        scoring = getattr(self.p.best_of_n, "score", None)
-        guiding = getattr(self.p.tvd, "guide", None)
-        own = [name for name, (base, *_) in self.models.items() if base == policy]
-        for name in scoring.get(policy, ()) if scoring else own:
+        """The stages that use reward models on the policy's problems."""
+        for name in self.p.best_of_n.score.get(policy, ()):
             yield self.best_of_n(policy, name)
-        for number, name in enumerate(guiding.get(policy, ()) if guiding else own):
+        for number, name in enumerate(self.p.tvd.guide.get(policy, ())):
             yield self.tvd(policy, name, everywhere=number == 0)
 
     def best_of_n(self, policy: str, name: str) -> Cost:
         """Every candidate of validation and test is read once; further rating positions cost nothing."""
-        shape = self.rater(name)
-        some = [one for part in ("validation", "test") for one in self.sets(policy, part)]
-        texts = sum(one.count for one in some) * self.p.sample.candidates
-        read = sum(one.count * (one.lengths.prompt + self.p.sample.candidates * one.lengths.solution) for one in some)
-        length = sum(one.count * (one.lengths.prompt + one.lengths.solution) for one in some) / max(
-            sum(one.count for one in some), 1
-        )
-        flops, seconds = self.device.read(shape, read, length)
+        shape, candidates = self.rater(name), self.p.sample.candidates
+        batches = self.sets(policy, "validation") + self.sets(policy, "test")
+        texts = sum(b.problems for b in batches) * candidates
+        read = sum(b.problems * (b.lengths.prompt + candidates * b.lengths.solution) for b in batches)
+        work = self.device.read(shape, read, _mean_text(batches))
         memory = self.device.reading_memory(shape)
-        return self._cost("best_of_n", f"{policy} by {name}", flops, seconds, memory, COPIES * 40 * texts, read=read)
+        return self._cost("best_of_n", f"{policy} by {name}", work, memory, COPIES * 40 * texts, read=read)
 
     def tvd(self, policy: str, name: str, everywhere: bool) -> Cost:
-        """Validation at every trigger, tests at one, or at all (the first reward model): the policy writes, the PRM
-        reads everything once and M candidates at each decision. At most this: decodings that agree are computed once,
-        and how far they agree is not known before.
+        """Guided decoding at every trigger on validation problems, and at one on test problems (everywhere: at all).
+
+        The policy generates. The reward model reads everything once, and M candidates at each decision. This is an
+        upper bound: what decodings at two triggers have in common is computed once, but nobody knows how much that is.
         """
         writer, rater = self.shapes[policy], self.rater(name)
         triggers = len(self.p.tvd.triggers)
-        some = [(one, triggers) for one in self.sets(policy, "validation")]
-        some += [(one, triggers if everywhere else 1) for one in self.sets(policy, "test")]
-        generated = sum(one.count * times * one.lengths.solution for one, times in some)
-        prompts = sum(one.count * times * one.lengths.prompt for one, times in some)
-        length = sum(one.count * times * (one.lengths.prompt + one.lengths.solution) for one, times in some) / max(
-            sum(one.count * times for one, times in some), 1
-        )
-        branches = DECISIONS * self.p.tvd.candidates * generated
-        longest = length - generated / max(sum(one.count * t for one, t in some), 1) + self.p.sample.max_new_tokens
-        wrote = self.device.generate(writer, generated, length / 2, longest)
-        read_prompts = self.device.read(writer, prompts, length)
-        rated = self.device.read(rater, prompts + generated + branches, length)
-        flops, seconds = (sum(x) for x in zip(wrote, read_prompts, rated, strict=True))
+        # 1. Tokens.
+        batches = self.sets(policy, "validation", triggers) + self.sets(policy, "test", triggers if everywhere else 1)
+        generated = sum(b.solutions * b.lengths.solution for b in batches)
+        prompts = sum(b.solutions * b.lengths.prompt for b in batches)
+        candidates = DECISIONS * self.p.tvd.candidates * generated
+        read = 2 * prompts + generated + candidates
+        # 2. Their lengths. The longest text has the mean prompt and as many new tokens as are allowed.
+        length = _mean_text(batches)
+        prompt = length - generated / max(sum(b.solutions for b in batches), 1)
+        longest = prompt + self.p.sample.max_new_tokens
+        # 3. Their cost.
+        work = self.device.generate(writer, generated, length / 2, longest)
+        work += self.device.read(writer, prompts, length)
+        work += self.device.read(rater, prompts + generated + candidates, length)
         memory = self.device.decoding_memory(writer, longest) + self.device.decoding_memory(rater, longest)
-        read = 2 * prompts + generated + branches
         disk = COPIES * 4 * generated
-        return self._cost("tvd", f"{policy} by {name}", flops, seconds, memory, disk, generated=generated, read=read)
+        return self._cost("tvd", f"{policy} by {name}", work, memory, disk, generated=generated, read=read)
 
     def _decoded(
         self, stage: str, name: str, shape: Shape, generated: float, read: float, context: float, disk: float
     ) -> Cost:
-        """Reading, then generating from what was read."""
-        longest = context + self.p.sample.max_new_tokens
-        wrote, looked = self.device.generate(shape, generated, context, longest), self.device.read(shape, read, context)
-        flops, seconds = wrote[0] + looked[0], wrote[1] + looked[1]
-        memory = self.device.decoding_memory(shape, longest)
-        return self._cost(stage, name, flops, seconds, memory, COPIES * disk, generated=generated, read=read)
+        """A stage that reads texts and generates from them.
 
-    def _cost(
-        self, stage: str, name: str, flops: float, seconds: float, memory: float, disk: float, **tokens: float
-    ) -> Cost:
-        gpus = max(1, math.ceil(memory / self.device.machine.memory))
-        return Cost(stage, name, flops=flops, hours=seconds / 3600, gpus=gpus, memory_gb=memory / 1e9,
-                    disk_gb=disk / 1e9, **tokens)  # fmt: skip
+        generated, read: tokens. context: tokens that a generated one sees, on average. disk: bytes of the table.
+        """
+        longest = context + self.p.sample.max_new_tokens
+        work = self.device.generate(shape, generated, context, longest) + self.device.read(shape, read, context)
+        memory = self.device.decoding_memory(shape, longest)
+        return self._cost(stage, name, work, memory, COPIES * disk, generated=generated, read=read)
+
+    def _cost(self, stage: str, name: str, work: Work, memory: float, disk: float, **tokens: float) -> Cost:
+        """memory, disk: bytes. tokens: `generated`, `read`, `trained`."""
+        return Cost(
+            stage,
+            name,
+            flops=work.flops,
+            hours=work.seconds / 3600,
+            gpus=max(1, math.ceil(memory / self.device.machine.memory)),
+            memory_gb=memory / 1e9,
+            disk_gb=disk / 1e9,
+            **tokens,
+        )
 
     def assumptions(self) -> list[str]:
-        """In words, with their numbers."""
+        """The assumptions in words, with their numbers."""
         m, name = self.device.machine, self.device.name
-        shares = f"{READING:.0%} of its FLOPs in reading and writing, {TRAINING:.0%} in training, {MOVING:.0%}"
-        said = [
-            f"{name}: {_short(m.flops)}FLOP/s, {_short(m.bandwidth)}B/s, {m.memory / 1e9:.0f} GB, {m.number} bytes a "
-            f"number; {shares} of its bandwidth are reached",
-            f"up to {ROWS} texts are written side by side, fewer where the caches do not fit",
-            f"training takes {OPTIMIZER} bytes a parameter (fp32, AdamW), {ACTIVATIONS} bytes a token, layer and unit "
-            f"of width, of {self.device.pack} tokens at a time; activations are made again where they do not fit",
-            "where one device has too little memory, several are taken to share it without loss; a stage of this study "
-            "uses one, so take a larger one, or train elsewhere and name the model as published",
-            "grading, threshold and splitting are left out: they need no model",
-            "nothing is saved by equal solutions, by prefixes that are equal or end steps of several methods, or by "
+        sentences = [
+            f"{name}: {_short(m.flops)}FLOP/s, {_short(m.bandwidth)}B/s, {m.memory / 1e9:.0f} GB, {m.number} bytes per "
+            f"number; {percent(READING, 0)} of its FLOP/s are reached when reading and generating, "
+            f"{percent(TRAINING, 0)} when training, and {percent(MOVING, 0)} of its bandwidth",
+            f"up to {ROWS} texts are generated side by side, fewer if their caches do not fit",
+            f"training takes {OPTIMIZER} bytes per parameter (fp32, AdamW), and {ACTIVATIONS} bytes of activations "
+            f"per token, layer and unit of width, for {self.device.pack} tokens at a time; activations that do not fit are "
+            "recomputed",
+            "if one device has too little memory, several share it without loss; a stage of this study uses one "
+            "device, so take a larger one, or train elsewhere and name the model as published",
+            "grading, thresholds and splitting cost nothing: they need no model",
+            "nothing is saved by equal solutions, by equal prefixes, by step ends that several methods share, or by "
             "guided decodings that agree",
-            f"{SOLVED['math']:.0%} (mathematics) and {SOLVED['code']:.0%} (code) of all continuations come right, "
-            "spread over the prefixes as Beta(m, 1 − m); hard labels stop at the first right one, the others never",
-            "steps end anywhere in a solution alike: half of it is left to write; a line has "
-            f"{LINE['math']} tokens in mathematics, {LINE['code']} in code",
-            f"{DECISIONS:.0%} of the tokens fall below the trigger of guided decoding",
-            f"a kept token takes {TOKEN_DISK} bytes, {COPIES} times: in a table and in the chunks that it was made of",
+            f"{percent(SOLVED['math'], 0)} (mathematics) and {percent(SOLVED['code'], 0)} (code) of the continuations "
+            "are right, distributed over the prefixes as Beta(m, 1 − m); hard labels stop at the first right one, "
+            "other labels run all",
+            "steps end anywhere in a solution with equal probability, so that half of it is left to write; a line has "
+            f"{LINE['math']} tokens in mathematics and {LINE['code']} in code",
+            f"{percent(DECISIONS, 0)} of the tokens fall below the trigger of guided decoding",
+            f"a stored token takes {TOKEN_DISK} bytes, {COPIES} times: in a table, and in the chunks it was made from",
         ]
         for policy, shape in self.shapes.items():
-            said.append(f"policy {policy} ({self.p.policies[policy].path}): {_short(shape.parameters)} parameters")
-        for (family, policy), one in self.known.items():
-            if one.domain == self.p.policies[policy].domain:
-                sizes = f"{one.prompt:.0f} tokens of prompt, {one.solution:.0f} of solution"
-                said.append(f"{family} for {policy}: {sizes} ({one.source})")
-        return said
+            path = self.p.policies[policy].path
+            sentences.append(f"policy {policy} ({path}): {_short(shape.parameters)} parameters")
+        for (family, policy), lengths in self._lengths.items():
+            if lengths.domain == self.p.policies[policy].domain:
+                sizes = f"prompts of {lengths.prompt:.0f} tokens, solutions of {lengths.solution:.0f}"
+                sentences.append(f"{family} for {policy}: {sizes} ({lengths.source})")
+        return sentences

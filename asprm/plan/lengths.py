@@ -1,4 +1,4 @@
-"""Lengths: how many tokens the prompts and solutions of a problem family have, from a table or counted."""
+"""Lengths: how many tokens prompts and solutions have. A table for published sets, a count for families."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from statistics import mean
 
 from asprm import REPOSITORY
 from asprm.problems.families import FAMILIES
-from asprm.problems.load import load
+from asprm.problems.load import domain_of, load
 from asprm.run.sections import nearest
 
 
 @dataclass(frozen=True)
 class Lengths:
-    """Mean tokens of a prompt and of a solution, and where that is known from."""
+    """Mean tokens of a prompt and of a solution, and the source of these numbers, in words."""
 
     domain: str
     prompt: float
@@ -28,7 +28,7 @@ _GSM = (
 _MATH = "MATH500 problems have 196 characters, solutions 531; MetaMath's instruction adds 50 tokens"
 _CODE = "LeetCodeDataset test prompts have 630 characters, real completions 2600"
 _GUESS = "a guess"
-LENGTHS = {
+LENGTHS = {  # of published sets
     "gsm8k": Lengths("math", 110, 116, _GSM),
     "gsm-symbolic": Lengths("math", 120, 125, _GUESS),
     "gsm-symbolic-p1": Lengths("math", 150, 155, _GUESS),
@@ -43,27 +43,33 @@ LENGTHS = {
 }
 
 
-def lengths_of(family: str, path: str) -> Lengths:
-    """Of a published set from the table; of a family made here by counting, where the policy's tokenizer is at hand.
+_COUNTED = 40  # problems of a family made here
 
+
+def lengths_of(family: str, path: str) -> Lengths:
+    """The lengths of a published set or a family made here, in tokens of the policy at `path`.
+
+    A family is counted with the policy's tokenizer if that is on this machine, else at three characters per token.
     ValueError: an unknown set.
     """
     if family in LENGTHS:
         return LENGTHS[family]
     if family not in FAMILIES:
-        raise ValueError(f"plan: no lengths are known of the problems '{family}': {nearest(family, LENGTHS)}")
-    domain = "code" if "code" in family else "math"
-    count = 40
-    problems = load(family, "test", count)
+        raise ValueError(f"plan: unknown problems '{family}': {nearest(family, [*LENGTHS, *FAMILIES])}")
+    problems = load(family, "test", _COUNTED)
     texts = [(problem.prompt + "\n", problem.solution or "") for problem in problems]
+    source = f"{_COUNTED} problems, true solutions in place of the policy's"
     file = next((f for root in (Path(), REPOSITORY) if (f := root / path / "tokenizer.json").is_file()), None)
     if file is None:
-        sizes = [[len(text) / 3 for text in pair] for pair in texts]
-        source = f"{count} of its problems, true solutions for the policy's, three characters a token"
+        sizes = [(len(prompt) / 3, len(solution) / 3) for prompt, solution in texts]
+        source += ", three characters per token"
     else:
         from tokenizers import Tokenizer
 
-        tokenizer = Tokenizer.from_file(str(file))
-        sizes = [[len(tokenizer.encode(text, add_special_tokens=False).ids) + 1 for text in pair] for pair in texts]
-        source = f"{count} of its problems, true solutions for the policy's, counted with its tokenizer"
-    return Lengths(domain, mean(p for p, _ in sizes), mean(s for _, s in sizes), source)
+        encode = Tokenizer.from_file(str(file)).encode
+        sizes = [
+            tuple(len(encode(text, add_special_tokens=False).ids) + 1 for text in pair)  # with a special token
+            for pair in texts
+        ]
+        source += ", counted with its tokenizer"
+    return Lengths(domain_of(family), mean(p for p, _ in sizes), mean(s for _, s in sizes), source)

@@ -1,4 +1,4 @@
-"""Machines: how fast a device computes, what fits into it, and so how long it takes to write, read and train."""
+"""Machines: how long a device takes to generate, read and train, and how much of its memory that needs."""
 
 from __future__ import annotations
 
@@ -25,52 +25,70 @@ MACHINES = {
     "h200": Machine(989e12, 4.80e12, 141e9, 2),
     "cpu": Machine(180e9, 20e9, 16e9, 4),  # two cores at 90 GFLOP/s in fp32
 }
-READING, TRAINING, MOVING = 0.5, 0.4, 0.6  # shares of the machine's FLOPs, FLOPs and bandwidth that are reached
-ROWS = 256  # decoded side by side
-PACK = {"cpu": 2048}  # tokens read in one forward; elsewhere:
+READING, TRAINING, MOVING = 0.5, 0.4, 0.6  # shares that are reached: of FLOP/s, of FLOP/s, of bandwidth
+ROWS = 256  # texts that are generated side by side, at most
+PACK = {"cpu": 2048}  # tokens read in one forward; on every other machine:
 PACK_GPU = 16384
 OPTIMIZER = 16  # bytes per parameter: weights, gradients and AdamW's two moments, in fp32
 ACTIVATIONS = 34  # bytes per token, layer and unit of width that the backward pass needs
 
 
+@dataclass(frozen=True)
+class Work:
+    """What a device has to compute, and the seconds it takes."""
+
+    flops: float
+    seconds: float
+
+    def __add__(self, other: Work) -> Work:
+        return Work(self.flops + other.flops, self.seconds + other.seconds)
+
+
 class Device:
-    """A machine and how long it takes."""
+    """A machine by its name in `MACHINES`. All methods take the shape of a model; tokens may be fractions (means)."""
 
     def __init__(self, name: str) -> None:
         self.name, self.machine = name, MACHINES[name]
         self.pack = PACK.get(name, PACK_GPU)
 
     def rows(self, shape: Shape, longest: float) -> int:
-        """Sequences of the longest length that fit beside the weights."""
+        """How many texts of `longest` tokens are generated side by side: as many as fit beside the weights."""
         room = self.machine.memory * 0.9 - shape.parameters * self.machine.number
         return int(max(1, min(ROWS, room // (longest * shape.cache(self.machine.number)))))
 
-    def generate(self, shape: Shape, tokens: float, context: float, longest: float) -> tuple[float, float]:
-        """FLOPs and seconds of generating `tokens` that see `context` tokens on average."""
+    def generate(self, shape: Shape, tokens: float, context: float, longest: float) -> Work:
+        """Generate `tokens` that see `context` tokens on average, in texts of at most `longest` tokens."""
         rows = self.rows(shape, longest)
         flops = shape.forward(context)
         moved = shape.parameters * self.machine.number + rows * context * shape.cache(self.machine.number)
+        # A step writes one token of each row. It computes and moves memory at once, and takes the longer of the two.
         step = max(rows * flops / (self.machine.flops * READING), moved / (self.machine.bandwidth * MOVING))
-        return tokens * flops, tokens / rows * step
+        return Work(tokens * flops, tokens / rows * step)
 
-    def read(self, shape: Shape, tokens: float, length: float) -> tuple[float, float]:
-        """FLOPs and seconds of reading texts of `length`: a token sees half of its text."""
+    def read(self, shape: Shape, tokens: float, length: float) -> Work:
+        """Read `tokens` in texts of `length` tokens: on average a token sees half of its text."""
         flops = tokens * shape.forward(length / 2, head=False)
-        return flops, flops / (self.machine.flops * READING)
+        return Work(flops, flops / (self.machine.flops * READING))
 
-    def train(self, shape: Shape, tokens: float, length: float, head: bool) -> tuple[float, float]:
+    def train(self, shape: Shape, tokens: float, length: float, head: bool) -> Work:
+        """Train on `tokens` in texts of `length` tokens. head: with the language-model head."""
         flops = 3 * tokens * shape.forward(length / 2, head)
-        return flops, flops / (self.machine.flops * TRAINING)
+        return Work(flops, flops / (self.machine.flops * TRAINING))
 
     def decoding_memory(self, shape: Shape, longest: float) -> float:
+        """Bytes of the weights and of the caches of all rows."""
         number = self.machine.number
         return shape.parameters * number + self.rows(shape, longest) * longest * shape.cache(number)
 
     def reading_memory(self, shape: Shape) -> float:
+        """Bytes of the weights and of the activations of one layer."""
         return self.machine.number * (shape.parameters + self.pack * (3 * shape.feed_forward + 4 * shape.hidden))
 
     def training_memory(self, shape: Shape) -> float:
-        """With activations of every layer; where that is too much, of one, and the others made again."""
+        """Bytes of weights, gradients, moments and the activations of all layers.
+
+        If these do not fit, activations are recomputed: those of one layer, and the states between layers.
+        """
         states, layer = OPTIMIZER * shape.parameters, ACTIVATIONS * self.pack * shape.hidden
         if states + layer * shape.layers <= self.machine.memory:
             return states + layer * shape.layers

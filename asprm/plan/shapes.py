@@ -1,4 +1,4 @@
-"""Shapes: the sizes of a language model that its cost depends on, from its configuration or known by its name."""
+"""Shapes: the sizes of a language model that its cost depends on, from its configuration or by its name."""
 
 from __future__ import annotations
 
@@ -8,46 +8,48 @@ from pathlib import Path
 from typing import Any
 
 from asprm import REPOSITORY
+from asprm.run.sections import Policy
 
 
 @dataclass(frozen=True)
 class Shape:
-    """A Llama- or Mistral-like model, from its configuration."""
+    """A Llama- or Mistral-like model."""
 
     layers: int
-    hidden: int
+    hidden: int  # width
     heads: int
     kv_heads: int
-    head: int
+    head: int  # size of a head
     feed_forward: int
     vocabulary: int
-    tied: bool = False
+    tied: bool = False  # whether embeddings and head are the same weights
 
     @property
     def matrices(self) -> int:
-        """W: weights that each token is multiplied with, without embeddings and head."""
+        """W: the weights of the matrices that each token is multiplied with, without embeddings and head."""
         attention = 2 * self.hidden * self.head * (self.heads + self.kv_heads)
         return self.layers * (attention + 3 * self.hidden * self.feed_forward)
 
     @property
     def parameters(self) -> int:
+        """All weights, embeddings and head included."""
         norms = (2 * self.layers + 1) * self.hidden
         return self.matrices + norms + self.hidden * self.vocabulary * (1 if self.tied else 2)
 
     def forward(self, context: float, head: bool = True) -> float:
-        """FLOPs of one token that sees `context` tokens, itself included."""
+        """FLOPs of one token that sees `context` tokens, itself included. head: with the language-model head."""
         attention = 4 * self.layers * self.heads * self.head * context
         return 2 * self.matrices + attention + (2 * self.hidden * self.vocabulary if head else 0)
 
     def cache(self, number: int) -> int:
-        """Bytes of keys and values per token."""
+        """Bytes of keys and values per token. number: bytes of a number."""
         return 2 * self.layers * self.kv_heads * self.head * number
 
 
 _MISTRAL_7B = Shape(32, 4096, 32, 8, 128, 14336, 32000)
 _LLAMA_8B = Shape(32, 4096, 32, 8, 128, 14336, 128256)
 _DEEPSEEK_CODER_6_7B = Shape(32, 4096, 32, 32, 128, 11008, 32256)
-KNOWN = {  # by what a hub name holds; nothing is downloaded to make a plan
+KNOWN = {  # by a part of the hub name, so that nothing is downloaded for a plan
     "deepseek-coder-6.7b": _DEEPSEEK_CODER_6_7B,
     "lcd-ds": _DEEPSEEK_CODER_6_7B,
     "asprm-d": _DEEPSEEK_CODER_6_7B,
@@ -62,8 +64,12 @@ KNOWN = {  # by what a hub name holds; nothing is downloaded to make a plan
 }
 
 
-def shape_of(path: str, recipe: Any = None) -> Shape:
-    """From the folder's config.json, a recipe that is yet to be followed, or a known hub name. ValueError: none."""
+def shape_of(path: str, recipe: Policy | None = None) -> Shape:
+    """The shape of the model at `path`, a folder or a hub name.
+
+    It is read from the folder's config.json; else it is that of the recipe, if the model is yet to be trained here;
+    else that of `KNOWN`. ValueError: none of these.
+    """
     for root in (Path(), REPOSITORY):
         file = root / path / "config.json"
         if file.is_file():
@@ -76,8 +82,8 @@ def shape_of(path: str, recipe: Any = None) -> Shape:
         if name in path.lower().replace("_", "-"):
             return shape
     raise ValueError(
-        f"plan: the shape of the model '{path}' is not known; known: {', '.join(KNOWN)}\n"
-        "  or give the path of a folder with its config.json"
+        f"plan: the size of the model '{path}' is not known; known: {', '.join(KNOWN)}\n"
+        "  or give the path of a folder with the model's config.json"
     )
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 PERCENT = "{:.1%}"  # for a pandas Styler
 
 
-def percent(share: float) -> str:
+def percent(share: float, digits: int = 1) -> str:
     """A share in [0, 1] as "82.2 %"."""
-    return f"{100 * share:.1f} %"
+    return f"{100 * share:.{digits}f} %"
 
 
 def points(difference: float) -> str:
