@@ -16,10 +16,7 @@ GREEDY = "-greedy"  # ends the name of a set's greedy solutions
 # --- where steps end --------------------------------------------------------------------------------------------------
 
 METHODS: dict[str, str | None] = {"adaptive": "tau", "line": None, "fixed": "length", "random": "count", "whole": None}
-"""The ways to split a solution, each with the parameter that it needs."""
-
-METHOD = r"(adaptive(?:-(0\.\d+))?|line|fixed|random|whole)(?:-(hard|soft|entropy))?"
-"""A method's name: where steps end and, where that is not the profile's way, how they are labelled."""
+"""The ways to split a solution, each with the parameter that it needs. `asprm.split` has a function for each."""
 
 
 @dataclass(frozen=True)
@@ -37,10 +34,11 @@ class Method:
     @classmethod
     def parse(cls, name: str) -> Self:
         """ValueError: not the name of a method."""
-        found = re.fullmatch(METHOD, name)
-        if not found:
+        parts = re.fullmatch(rf"({'|'.join(METHODS)})((?<=adaptive)-0\.\d+)?(?:-(hard|soft|entropy))?", name)
+        if not parts:
             raise ValueError(f"unknown split method {name!r}; known: {', '.join(METHODS)}, or one like adaptive-0.01")
-        return cls(found[1].partition("-")[0], float(found[2]) if found[2] else None, found[3])
+        kind, share, estimate = parts.groups()
+        return cls(kind, float(share.removeprefix("-")) if share else None, estimate)
 
     @property
     def split(self) -> str:
