@@ -136,7 +136,7 @@ def test_every_reward_model_is_described_in_words():
     page = reward_models(open_run("tiny", stage="claims", quiet=True))
     assert "| ER-PRM-L | L | L, line breaks, entropy labels | line breaks |" in page
     assert "| C+M | D | D, decision tokens; M, decision tokens, as many solutions of each | decision tokens |" in page
-    assert set(ENDS) == set(METHODS)
+    assert set(ENDS) <= set(METHODS)
 
 
 def test_the_overview_has_every_policy_and_test_set(study, monkeypatch):

@@ -44,7 +44,7 @@ def settings(run: Run) -> str:
     return table(["setting", "value", "meaning"], rows)
 
 
-ENDS = {
+ENDS = {  # of steps, by the kind of method; others go by their name
     "adaptive": "decision tokens",
     "line": "line breaks",
     "fixed": "a fixed number of tokens",
@@ -60,7 +60,7 @@ def reward_models(run: Run) -> str:
         base = f"`{model.published}`" if model.published else model.base
         data = "; ".join(_learned(*source.split("/", 1)) for source in model.data) or "published, not trained here"
         equal = ", as many solutions of each" if model.equal else ""
-        rows.append((name, base, data + equal, ENDS[model.rates.kind]))
+        rows.append((name, base, data + equal, ENDS.get(model.rates.kind, model.rates.kind)))
     return table(["reward model", "starts from", "learns from solutions of, cut at", "rates at"], rows)
 
 
@@ -68,7 +68,7 @@ def _learned(policy: str, method: str) -> str:
     parts = Method.parse(method)
     share = f" (share {parts.share:g})" if parts.share else ""
     estimate = f", {parts.estimate} labels" if parts.estimate else ""
-    return f"{policy}, {ENDS[parts.kind]}{share}{estimate}"
+    return f"{policy}, {ENDS.get(parts.kind, parts.kind)}{share}{estimate}"
 
 
 def _plain(value: Any) -> str:
