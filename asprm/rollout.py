@@ -1,29 +1,30 @@
 """Rollout: labels of steps, from continuations of their prefixes (stage 5; paper §2, step 2).
 
-From the end of each step the policy continues J times, each continuation is graded, and a label says how many came
-right: hard (at least one; Math-Shepherd, ASPRM), soft (the share), or entropy-regularised (ER-PRM).
+From the end of each step the policy continues J times, each continuation is graded, and the step's label says how many
+came right: hard (at least one; Math-Shepherd, ASPRM), soft (the share), or entropy-regularised (ER-PRM).
 
-Hard labels stop early: a step's rollouts run in waves of 1, 1, 2, 4, … and end with the first wave that holds a right
-one. A rollout's seed depends on the prefix and its number alone, so the label is the one that all J would give, and
-solutions that begin alike share their labels and their cost.
+Hard labels stop early: a step's rollouts run in waves of 1, 1, 2, 4, … up to the first wave that holds a right one. The
+label is the one that all J would give. Rollout j of a prefix depends on (seed, problem, prefix, j) alone, so stopping
+leaves rollouts out and changes none. If a wave holds a right one, the label is 1, whatever the others would be; if no
+wave does, all J have run. For the same reason solutions that begin alike share their labels and their cost.
 
-An engine that computes rollouts of one prefix together until they part (`LocalEngine.share`) is faster at all J of a
-step at once than at waves one after the other. It gets them at once, but for the steps of a right solution: most of
-these are settled by two. Labels and counts are those of the waves all the same.
+An engine that computes rollouts of one prefix together until they part (`Engine.share`) is faster at all J of a step at
+once than at waves one after the other. It is asked for all at once, except at steps of a right solution: most of these
+are settled by two. Outcomes are counted wave by wave in either case, so labels and counts are the same.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from itertools import islice
-from typing import NamedTuple
+from itertools import accumulate, islice
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
+from numpy.typing import ArrayLike, NDArray
 
 from asprm.engines.load import load_engine
 from asprm.engines.protocol import Completion, Engine, Request, Sampling, request_seed
@@ -31,9 +32,11 @@ from asprm.grading.grade import grade
 from asprm.models.prompts import encode_prompts
 from asprm.problems.problem import Problem
 from asprm.problems.sets import origins, problem_set
+from asprm.run import names
 from asprm.run.chunks import map_chunks
 from asprm.run.names import Method
 from asprm.run.open import Run
+from asprm.run.sections import Rollout
 
 SCHEMA = pa.schema(
     {
@@ -51,8 +54,8 @@ SCHEMA = pa.schema(
 _CHUNK = 128  # solutions
 
 
-def label(right, rollouts, estimate: str, eta: float = 1.0) -> np.ndarray:
-    """Labels in [0, 1], float64, from counts of right continuations among those that were run.
+def label(right: ArrayLike, rollouts: ArrayLike, estimate: str, eta: float = 1.0) -> NDArray[np.float64]:
+    """Labels in [0, 1], from counts of right continuations among those that were run.
 
     estimate: "hard" 1 if any is right; "soft" right / rollouts; "entropy" (1/η) log mean exp(η · correct) (ER-PRM),
     which is 1 where all are right. ValueError: unknown estimate.
@@ -68,66 +71,90 @@ def label(right, rollouts, estimate: str, eta: float = 1.0) -> np.ndarray:
     raise ValueError(f"unknown estimate {estimate!r}; known: hard, soft, entropy")
 
 
+# --- the rollouts of steps --------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, eq=False)
+class Labelling:
+    """Solutions of one problem whose steps are to be labelled."""
+
+    problem: Problem  # decides whether a continuation is right
+    prompt: np.ndarray  # (L,) ids of the problem
+    ids: Sequence[np.ndarray]  # (T,) of each solution
+    ends: Sequence[np.ndarray]  # (K,) of each solution: the number of tokens up to each step's end
+    correct: Sequence[bool]  # of each solution
+    rollouts: int  # J
+    estimate: str  # see `label`
+
+
 @dataclass(frozen=True)
-class _Item:
-    """A problem, and its solutions whose steps are to be labelled."""
+class Outcome:
+    """What came of one rollout. tokens: its length."""
 
-    problem: Problem
-    solutions: tuple[int, ...]
-    ids: tuple[np.ndarray, ...]
-    ends: dict[str, tuple[np.ndarray, ...]]  # by method, one array of step ends per solution
-    char_ends: dict[str, tuple[np.ndarray, ...]]
-    correct: tuple[bool, ...]
-
-    def all_ends(self, methods: Sequence[str]) -> list[np.ndarray]:
-        """Per solution, where a step ends by any of the methods."""
-        found = (np.concatenate(ends) for ends in zip(*(self.ends[method] for method in methods), strict=True))
-        return [np.unique(ends) for ends in found]
+    right: bool
+    tokens: int
 
 
-class Labelling(NamedTuple):
-    """Solutions of one problem whose steps are to be labelled, and how: ids and, in `ends`, the number of tokens up to
-    each step's end, an array per solution; whether each is right; J; the estimate (`label`).
+@dataclass(eq=False)
+class Step:
+    """One prefix and its rollouts, which are asked for in waves.
+
+    right, done, tokens: the right rollouts, the rollouts and their tokens, in the waves that count (`count`).
     """
 
     problem: Problem
-    ids: Sequence[np.ndarray]
-    ends: Sequence[np.ndarray]
-    correct: Sequence[bool]
-    rollouts: int
-    estimate: str
-
-
-@dataclass
-class _Step:
-    """The rollouts of one prefix so far."""
-
-    context: np.ndarray
-    start: int
-    prompt: int  # tokens of the context that are the problem's
-    problem: Problem
-    rollouts: int
-    early: bool  # a right one ends them
-    likely: bool = False  # a right solution begins like this
+    context: np.ndarray  # ids of the problem, then of a solution that begins with the prefix
+    prompt: int  # ids of the problem
+    start: int  # where the rollouts begin: ids of the problem and of the prefix
+    rollouts: int  # J
+    early: bool  # a right rollout settles the label
+    likely: bool = False  # a right solution begins with the prefix
+    outcomes: list[Outcome | None] = field(default_factory=list)  # of those asked for, by number; None: still running
     right: int = 0
     done: int = 0
     tokens: int = 0
-    outcomes: list[tuple[int, int] | None] = field(default_factory=list)  # by number: right or not, tokens
-    waits: int = 0  # of those asked for
+
+    @property
+    def prefix(self) -> np.ndarray:
+        return self.context[self.prompt : self.start]
+
+    @property
+    def running(self) -> bool:
+        return None in self.outcomes
+
+    @property
+    def settled(self) -> bool:
+        """Whether no further rollout can change the label."""
+        return self.early and any(outcome and outcome.right for outcome in self.outcomes)
 
     def waves(self) -> list[int]:
-        """Sizes of the waves that the rollouts are counted in."""
+        """Sizes of the waves in which the rollouts are counted."""
         return list(waves(self.rollouts)) if self.early else [self.rollouts]
+
+    def next_numbers(self, together: bool) -> range:
+        """The numbers of the rollouts to ask for next; none where all J have been.
+
+        together: the engine is faster at many rollouts at once than at one wave after the other.
+        """
+        sizes = self.waves()
+        if together:  # at least the first two waves
+            first = sum(sizes[:2]) if self.likely else self.rollouts
+            sizes = [first, self.rollouts - first]
+        asked = len(self.outcomes)
+        return range(asked, next((end for end in accumulate(sizes) if end > asked), asked))
 
     def count(self) -> None:
         """Sum up the outcomes wave by wave; early: up to the first wave that holds a right one."""
         for size in self.waves():
-            wave = self.outcomes[self.done : self.done + size]
-            self.right += sum(right for right, _ in wave)
-            self.tokens += sum(tokens for _, tokens in wave)
+            wave = [outcome for outcome in self.outcomes[self.done : self.done + size] if outcome]
+            self.right += sum(outcome.right for outcome in wave)
+            self.tokens += sum(outcome.tokens for outcome in wave)
             self.done += size
             if self.early and self.right:
                 return
+
+
+Steps = dict[tuple[int, int], Step]  # by (place of the solution in its labelling, number of the step)
 
 
 def waves(rollouts: int) -> Iterator[int]:
@@ -140,74 +167,162 @@ def waves(rollouts: int) -> Iterator[int]:
         size = done
 
 
-def label_all(run: Run) -> dict[str, int]:
-    """Label the training solutions by every method that the study or a reward model asks for; tokens by method.
+def roll_out(labellings: Sequence[Labelling], engine: Engine, sampling: Sampling, seed: int) -> list[Steps]:
+    """The steps of each labelling with their counts, without the last step of each solution: it needs no rollout.
 
-    Writes `rollout/<policy>/<method>`. A prefix at which steps of several methods end is continued once for all of
-    them; the tokens of each table are those that its method alone would cost.
+    Equal prefixes of a labelling are one `Step`.
     """
-    methods = run.profile.methods(run.policy)
+    by_labelling = [_steps_of(labelling) for labelling in labellings]
+    steps = list(dict.fromkeys(step for of_labelling in by_labelling for step in of_labelling.values()))
+    asking = _Asking(engine, seed)
+    first = (request for step in steps for request in asking.next_wave(step))
+    for _ in engine.stream(first, sampling, asking.follow):
+        pass
+    for step in steps:
+        step.count()
+    return by_labelling
+
+
+def _steps_of(labelling: Labelling) -> Steps:
+    known: dict[bytes, Step] = {}
+    steps = {}
+    problem, prompt, early = labelling.problem, labelling.prompt, labelling.estimate == "hard"
+    solutions = zip(labelling.ids, labelling.ends, labelling.correct, strict=True)
+    for place, (ids, ends, correct) in enumerate(solutions):
+        context = np.concatenate([prompt, ids]).astype(np.int32)
+        for number, end in enumerate(ends[:-1].tolist()):
+            new = Step(problem, context, len(prompt), len(prompt) + end, labelling.rollouts, early)
+            step = known.setdefault(ids[:end].tobytes(), new)
+            step.likely |= bool(correct)
+            steps[place, number] = step
+    return steps
+
+
+class _Asking:
+    """Asks an engine for rollouts: the first wave of each step, and the next one when a wave has left it open."""
+
+    def __init__(self, engine: Engine, seed: int):
+        self.engine, self.seed = engine, seed
+
+    def next_wave(self, step: Step) -> list[Request]:
+        numbers = step.next_numbers(self.engine.share)
+        step.outcomes += [None] * len(numbers)
+        prefix = request_seed(self.seed, step.problem.id, step.prefix.tobytes().hex())
+        return [Request(step.context, step.start, request_seed(prefix, j), (step, j)) for j in numbers]
+
+    def follow(self, request: Request, completion: Completion) -> list[Request]:
+        """Grade a rollout. Returns the requests of the next wave once this one is complete, if the label is open."""
+        step, number = request.key
+        ids = np.concatenate([step.prefix, completion.ids])
+        text = self.engine.tokenizer.decode(ids, skip_special_tokens=True)
+        right = completion.finished and grade(step.problem, text).correct
+        step.outcomes[number] = Outcome(right, len(completion.ids))
+        return [] if step.running or step.settled else self.next_wave(step)
+
+
+# --- the stage --------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, eq=False)
+class _Solution:
+    number: int
+    ids: np.ndarray  # (T,)
+    correct: bool
+    ends: dict[str, np.ndarray]  # by method, (K,): tokens up to each step's end
+    char_ends: dict[str, np.ndarray]  # the same in characters
+
+    def all_ends(self, methods: Sequence[str]) -> np.ndarray:
+        """Where a step ends by any of the methods, sorted."""
+        return np.unique(np.concatenate([self.ends[method] for method in methods]))
+
+
+@dataclass(frozen=True, eq=False)
+class _Item:
+    """A problem, and its solutions whose steps are to be labelled."""
+
+    problem: Problem
+    solutions: tuple[_Solution, ...]
+
+
+def run_rollout(run: Run) -> list[str]:
+    """Label the training solutions by every method that the study or a reward model asks for.
+
+    Writes the table `rollout/<policy>/<method>` (`SCHEMA`) of each method; returns the tables' names. A prefix at which
+    steps of several methods end is continued once for all of them; the tokens of each table are those that its method
+    alone would cost.
+    """
+    methods, settings = run.profile.methods(run.policy), run.profile.rollout
     with run.noting() as inputs:
         items = list(_items(run, methods))
         path = run.policy_path()
         run.inputs.update(origins(run.profile, run.domain))
     limit = run.profile.sample.max_new_tokens
-    settings = run.settings.model_dump(mode="json")
+    dumped = settings.model_dump(mode="json")
     chunks = partial(
         map_chunks,
-        partial(_label_chunk, methods=methods, settings=run.settings, limit=limit, seed=run.seed),
+        partial(_label_chunk, methods=methods, settings=settings, limit=limit, seed=run.seed),
         items,
-        size=max(1, _CHUNK // run.settings.solutions),
+        size=max(1, _CHUNK // settings.solutions),
         folder=run.work(f"rollout/{run.policy}"),
-        key={"settings": settings, "limit": limit, "seed": run.seed, "inputs": inputs, "methods": methods},
+        key={"settings": dumped, "limit": limit, "seed": run.seed, "inputs": inputs, "methods": methods},
         setup=partial(load_engine, path),
         workers=run.workers,
         label=f"rollout {run.policy}",
     )
-    tokens = dict.fromkeys(methods, 0)
-    for method in methods:  # the first time chunks are computed, then they are there
-
-        def counted(method: str = method) -> Iterator[pa.Table]:
-            for table in chunks(kept=run.kept if method == methods[0] else None):
-                table = table.filter(pc.equal(table["method"], method)).drop_columns("method")
-                tokens[method] += pc.sum(table["tokens"]).as_py() or 0
-                yield table
-
-        run.write(f"rollout/{run.policy}/{method}", counted())
-    return tokens
+    for method in methods:  # the first pass computes the chunks of all methods, the others read them
+        tables = chunks(kept=run.kept if method == methods[0] else None)
+        run.write(names.labels(run.policy, method), map(partial(_of_method, method=method), tables))
+    return [names.labels(run.policy, method) for method in methods]
 
 
-def label_some(run: Run, engine: Engine, problems: int) -> pd.DataFrame:
-    """Label the steps of the first so many problems with all J rollouts of each; columns of `SCHEMA`, nothing saved."""
+def label_fully(run: Run, engine: Engine, problems: int) -> pd.DataFrame:
+    """The steps of the first problems, labelled softly, with all J rollouts of each: columns of `SCHEMA`, not saved."""
     items = list(islice(_items(run, [run.method]), problems))
-    settings = run.settings.model_copy(update={"estimate": "soft"})
+    settings = run.profile.rollout.model_copy(update={"estimate": "soft"})
     limit = run.profile.sample.max_new_tokens
-    options = {"methods": [run.method], "settings": settings, "limit": limit, "seed": run.seed}
-    return _label_chunk(items, engine, **options).drop_columns("method").to_pandas()
+    table = _label_chunk(items, engine, methods=[run.method], settings=settings, limit=limit, seed=run.seed)
+    return _of_method(table, run.method).to_pandas()
+
+
+def _of_method(table: pa.Table, method: str) -> pa.Table:
+    rows = pc.equal(table["method"], method)  # pyright: ignore[reportAttributeAccessIssue]
+    return table.filter(rows).drop_columns("method")
 
 
 def _items(run: Run, methods: Sequence[str]) -> Iterator[_Item]:
     """Problems with the first `settings.solutions` of their solutions, in the order of the samples."""
+    splits = {method: Method.parse(method).split for method in methods}
+    samples = _rows(run, names.samples(run.policy, "train"), ["problem", "solution", "ids", "correct"])
+    tables = {
+        split: _rows(run, names.step_ends(run.policy, split), ["problem", "solution", "ends", "char_ends"])
+        for split in splits.values()
+    }
+    by_problem: dict[str, list[_Solution]] = {}
+    for (problem, number, ids, correct), *split_rows in zip(samples, *tables.values(), strict=True):
+        rows = dict(zip(tables, split_rows, strict=True))
+        for split, row in rows.items():
+            _check_same(run, split, row[:2], (problem, number))
+        solutions = by_problem.setdefault(problem, [])
+        if len(solutions) < run.profile.rollout.solutions:
+            ends, char_ends = (
+                {method: np.asarray(rows[split][column], np.int32) for method, split in splits.items()}
+                for column in (2, 3)
+            )
+            solutions.append(_Solution(number, np.asarray(ids, np.int32), correct, ends, char_ends))
     problems = {problem.id: problem for problem in problem_set(run.profile, "train", run.domain)}
-    samples = _rows(run, f"sample/{run.policy}/train", ["problem", "solution", "ids", "correct"])
-    names = [Method.parse(method).split for method in methods]
-    splits = [_rows(run, f"split/{run.policy}/{name}", ["problem", "solution", "ends", "char_ends"]) for name in names]
-    rows: dict[str, list[tuple]] = {}
-    for (problem, solution, ids, correct), *cuts in zip(samples, *splits, strict=True):
-        for name, (*same, _, _) in zip(names, cuts, strict=True):
-            if same != [problem, solution]:
-                raise ValueError(
-                    f"rollout: the split's row of {same} stands beside the sample's row of {[problem, solution]}\n"
-                    f"  the split is of other samples; make it anew:  rm data/runs/*/split/{run.policy}/{name}.parquet"
-                )
-        some = rows.setdefault(problem, [])
-        if len(some) < run.settings.solutions:
-            ends, char_ends = ([np.asarray(cut[k], np.int32) for cut in cuts] for k in (2, 3))
-            some.append((solution, np.asarray(ids, np.int32), correct, ends, char_ends))
-    for name, some in rows.items():
-        solutions, ids, correct, ends, char_ends = zip(*some, strict=True)
-        by_method = [dict(zip(methods, zip(*cuts, strict=True), strict=True)) for cuts in (ends, char_ends)]
-        yield _Item(problems[name], solutions, ids, *by_method, correct)
+    for name, solutions in by_problem.items():
+        yield _Item(problems[name], tuple(solutions))
+
+
+def _check_same(run: Run, split: str, of_split: tuple, of_samples: tuple) -> None:
+    """ValueError: a row of step ends is not of the solution beside it."""
+    if of_split != of_samples:
+        name = names.step_ends(run.policy, split)
+        raise ValueError(
+            f"rollout: {name} has problem {of_split[0]}, solution {of_split[1]} where the samples have problem "
+            f"{of_samples[0]}, solution {of_samples[1]}: it was made from other samples\n"
+            f"  delete it and make it anew:  rm data/runs/*/{name}.parquet"
+        )
 
 
 def _rows(run: Run, name: str, columns: list[str]) -> Iterator[tuple]:
@@ -215,119 +330,67 @@ def _rows(run: Run, name: str, columns: list[str]) -> Iterator[tuple]:
         yield from zip(*(batch[column].to_pylist() for column in columns), strict=True)
 
 
-def _label_chunk(items: Sequence[_Item], engine: Engine, *, methods, settings, limit, seed) -> pa.Table:
-    """One row of `SCHEMA`, with the method's name in front, per step of the items' solutions: method by method."""
+def _label_chunk(
+    items: Sequence[_Item], engine: Engine, *, methods: Sequence[str], settings: Rollout, limit: int, seed: int
+) -> pa.Table:
+    """One row per step of the items' solutions, method by method: the method's name, then the columns of `SCHEMA`."""
+    # 1. Steps that are labelled alike are rolled out together. Those of one problem stand beside each other, so that
+    # the engine reads each of its solutions once.
+    estimates = {method: Method.parse(method).estimate or settings.estimate for method in methods}
+    asked: dict[tuple[int, str], Labelling] = {}  # by the item's place and the estimate
     prompts = encode_prompts(engine.tokenizer, [item.problem.prompt for item in items])
+    for place, (item, prompt) in enumerate(zip(items, prompts, strict=True)):
+        for estimate in dict.fromkeys(estimates.values()):
+            alike = [method for method in methods if estimates[method] == estimate]
+            asked[place, estimate] = Labelling(
+                item.problem,
+                prompt,
+                ids=[solution.ids for solution in item.solutions],
+                ends=[solution.all_ends(alike) for solution in item.solutions],
+                correct=[solution.correct for solution in item.solutions],
+                rollouts=_rollouts(settings, estimate),
+                estimate=estimate,
+            )
+
+    # 2. The rollouts.
     sampling = Sampling(temperature=settings.temperature, max_new_tokens=limit)
-    by_estimate: dict[str, list[str]] = {}
-    for method in methods:
-        by_estimate.setdefault(Method.parse(method).estimate or settings.estimate, []).append(method)
-    # Those of one problem by all estimates stand beside each other, so that a solution is read once.
-    asked = [
-        Labelling(item.problem, item.ids, item.all_ends(some), item.correct, _rollouts(settings, estimate), estimate)
-        for item in items
-        for estimate, some in by_estimate.items()
-    ]
-    each = len(by_estimate)
-    found = run_rollouts(asked, [prompt for prompt in prompts for _ in range(each)], engine, sampling, seed)
-    tables = {}
-    for place, (estimate, some) in enumerate(by_estimate.items()):
-        for method in some:
-            rows = [
-                row
-                for item, one, steps in zip(items, asked[place::each], found[place::each], strict=True)
-                for row in _label_item(item, method, one.ends, steps)
-            ]
-            columns = dict(zip(SCHEMA.names, zip(*rows, strict=True), strict=False))
-            columns["label"] = label(columns["right"], columns["rollouts"], estimate, settings.eta)
-            table = pa.table({name: list(columns[name]) for name in SCHEMA.names}, schema=SCHEMA)
-            tables[method] = table.add_column(0, "method", pa.array([method] * len(table)))
-    return pa.concat_tables(tables[method] for method in methods)
+    steps = dict(zip(asked, roll_out(list(asked.values()), engine, sampling, seed), strict=True))
+
+    # 3. The rows of each method, from the steps that are its own.
+    tables = []
+    for method, estimate in estimates.items():
+        rows = [
+            row
+            for place, item in enumerate(items)
+            for row in _rows_of(item, method, asked[place, estimate].ends, steps[place, estimate])
+        ]
+        columns = dict(zip(SCHEMA.names[:-1], zip(*rows, strict=True), strict=True))
+        columns["label"] = tuple(label(columns["right"], columns["rollouts"], estimate, settings.eta))
+        table = pa.table({name: list(columns[name]) for name in SCHEMA.names}, schema=SCHEMA)
+        tables.append(table.add_column(0, "method", pa.array([method] * len(table))))
+    return pa.concat_tables(tables)
 
 
-def _rollouts(settings, estimate: str) -> int:
-    """J. ER-PRM's is another, but where the run itself labels as ER-PRM does."""
+def _rollouts(settings: Rollout, estimate: str) -> int:
+    """J: ER-PRM has its own, unless the run itself labels as ER-PRM does."""
     er_prm = estimate == "entropy" and settings.estimate != "entropy"
     return settings.entropy_rollouts if er_prm else settings.rollouts
 
 
-def _label_item(
-    item: _Item, method: str, all_ends: Sequence[np.ndarray], steps: Mapping[tuple[int, int], _Step]
-) -> Iterator[tuple]:
-    """The item's rows by one method, without their labels. Of equal prefixes the first bears the tokens."""
-    counted = set()
-    for place, solution in enumerate(item.solutions):
-        ends, char_ends = item.ends[method][place], item.char_ends[method][place]
-        for step, (end, char_end) in enumerate(zip(ends.tolist(), char_ends.tolist(), strict=True)):
-            if step == len(ends) - 1:  # nothing is left to continue: the solution is its own rollout
-                right, run, tokens = int(item.correct[place]), 1, 0
-            else:
-                found = steps[place, int(np.searchsorted(all_ends[place], end))]
-                right, run = found.right, found.done
-                tokens = 0 if id(found) in counted else found.tokens
-                counted.add(id(found))
-            yield item.problem.id, solution, step, end, char_end, right, run, tokens
+def _rows_of(item: _Item, method: str, all_ends: Sequence[np.ndarray], steps: Steps) -> Iterator[tuple]:
+    """The item's rows by one method, without their labels. Of equal prefixes the first row bears the tokens.
 
-
-def run_rollouts(
-    items: Sequence[Labelling], prompts: Sequence[np.ndarray], engine: Engine, sampling: Sampling, seed: int
-) -> list[dict[tuple[int, int], _Step]]:
-    """For each item a mapping (solution's place, step) -> its `_Step` with all counts; equal prefixes share one.
-
-    prompts: ids of each item's problem, (L,).
+    all_ends: of each solution, the ends of `steps`, among them the method's own.
     """
-    found = [_steps_of(item, prompt) for item, prompt in zip(items, prompts, strict=True)]
-    distinct = {id(step): step for steps in found for step in steps.values()}
-    share = getattr(engine, "share", False)
-
-    def plan(step: _Step) -> list[int]:
-        """Sizes asked for one after the other."""
-        sizes = step.waves()
-        if not share:
-            return sizes
-        first = sum(sizes[:2]) if step.likely else step.rollouts
-        return [first, step.rollouts - first]
-
-    def wave(step: _Step) -> list[Request]:
-        asked = len(step.outcomes)
-        if asked == step.rollouts:
-            return []
-        sizes = plan(step)
-        size = sizes[sum(asked >= total for total in np.cumsum(sizes))]
-        step.outcomes += [None] * size
-        step.waits = size
-        prefix = request_seed(seed, step.problem.id, step.context[step.prompt : step.start].tobytes().hex())
-        numbers = range(asked, asked + size)
-        return [Request(step.context, step.start, request_seed(prefix, j), (step, j)) for j in numbers]
-
-    def follow(request: Request, completion: Completion) -> list[Request]:
-        step, number = request.key
-        ids = np.concatenate([step.context[step.prompt : step.start], completion.ids])
-        text = engine.tokenizer.decode(ids, skip_special_tokens=True)
-        right = completion.finished and grade(step.problem, text).correct
-        step.outcomes[number] = int(right), len(completion.ids)
-        step.waits -= 1
-        settled = step.early and any(outcome and outcome[0] for outcome in step.outcomes)
-        return [] if step.waits or settled else wave(step)
-
-    first = (request for step in distinct.values() for request in wave(step))
-    for _ in engine.stream(first, sampling, follow):
-        pass
-    for step in distinct.values():
-        step.count()
-    return found
-
-
-def _steps_of(item: Labelling, prompt: np.ndarray) -> dict[tuple[int, int], _Step]:
-    """The prefixes of the item's steps, the last of each solution left out; equal ones are one."""
-    known: dict[bytes, _Step] = {}
-    steps = {}
-    for place, (ids, ends, correct) in enumerate(zip(item.ids, item.ends, item.correct, strict=True)):
-        context = np.concatenate([prompt, ids]).astype(np.int32)
-        for number, end in enumerate(ends[:-1].tolist()):
-            prefix = ids[:end].tobytes()
-            asked = item.problem, item.rollouts, item.estimate == "hard"
-            step = known.setdefault(prefix, _Step(context, len(prompt) + end, len(prompt), *asked))
-            step.likely |= bool(correct)
-            steps[place, number] = step
-    return steps
+    counted: set[Step] = set()
+    for place, solution in enumerate(item.solutions):
+        ends, char_ends = solution.ends[method].tolist(), solution.char_ends[method].tolist()
+        for number, (end, char_end) in enumerate(zip(ends, char_ends, strict=True)):
+            if number == len(ends) - 1:  # nothing is left to continue: the solution is its own rollout
+                right, done, tokens = int(solution.correct), 1, 0
+            else:
+                step = steps[place, int(np.searchsorted(all_ends[place], end))]
+                right, done = step.right, step.done
+                tokens = 0 if step in counted else step.tokens
+                counted.add(step)
+            yield item.problem.id, solution.number, number, end, char_end, right, done, tokens

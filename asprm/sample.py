@@ -1,8 +1,8 @@
 """Sample: solutions of problems, with the confidence of every token (stage 2; paper §2, step 1).
 
-A *set* is a named list of problems: `train`, `validation`, or a test family (`minigsm`, …). Its solutions are sampled
-and kept with token ids, confidences and verdicts; `<set>-greedy` holds the greedy ones. Training solutions that are
-equal token for token are merged; candidates of Best-of-N are not.
+A *set* is a named list of problems: `train`, `validation` or a test set (`minigsm`, …). The table `<set>` holds sampled
+solutions with token ids, confidences and verdicts, the table `<set>-greedy` the greedy ones. Training solutions that
+are equal token for token are merged; candidates of Best-of-N are not.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ from itertools import groupby
 import pyarrow as pa
 
 from asprm.engines.load import load_engine
-from asprm.engines.protocol import Engine, Request, Sampling, request_seed
+from asprm.engines.protocol import Completion, Engine, Request, Sampling, request_seed
 from asprm.grading.grade import grade
 from asprm.models.prompts import encode_prompts
 from asprm.problems.problem import Problem
 from asprm.problems.sets import origins, problem_set, test_sets
+from asprm.run import names
 from asprm.run.chunks import map_chunks
-from asprm.run.names import GREEDY
 from asprm.run.open import Run
 
 SCHEMA = pa.schema(
@@ -31,8 +31,8 @@ SCHEMA = pa.schema(
         "ids": pa.list_(pa.int32()),
         "confidences": pa.list_(pa.float32()),
         "finished": pa.bool_(),
-        "text": pa.string(),  # what the ids spell, special tokens left out
-        "answer": pa.string(),  # as extracted from the text; null where there is none
+        "text": pa.string(),  # decoded ids, without special tokens
+        "answer": pa.string(),  # extracted from the text; null where there is none
         "correct": pa.bool_(),
         "count": pa.int32(),  # equal samples merged into this one
     }
@@ -42,23 +42,23 @@ _CHUNK = 64  # problems
 
 @dataclass(frozen=True)
 class _Item:
-    """One problem of one set, and how many solutions it gets."""
+    """One problem, and how many solutions it gets in one table."""
 
-    set: str
+    table: str  # the artifact's name
     problem: Problem
     solutions: int
-    merge: bool
+    merge: bool = False  # solutions that are equal token for token
+    greedy: bool = False
 
 
-def sample_all(run: Run) -> dict[str, int]:
-    """Sample every set of the run and write its tables; tokens generated, by set."""
-    settings, profile = run.settings, run.profile
-    train = problem_set(profile, "train", run.domain)
-    items = [_Item("train", problem, settings.solutions, True) for problem in train]
-    for name in ("validation", *test_sets(profile, run.domain)):
-        problems = problem_set(profile, name, run.domain)
-        items += [_Item(name, problem, settings.candidates, False) for problem in problems]
-        items += [_Item(name + GREEDY, problem, 1, False) for problem in problems]
+def run_sample(run: Run) -> list[str]:
+    """Sample solutions of every set: the training problems, the validation problems and each test set of the domain.
+
+    Writes the tables `sample/<policy>/<set>` (`SCHEMA`) and, for all sets but `train`, `sample/<policy>/<set>-greedy`;
+    returns their names.
+    """
+    settings, profile = run.profile.sample, run.profile
+    items = list(_items(run))
     with run.noting() as inputs:
         path = run.policy_path()
         run.inputs.update(origins(profile, run.domain))
@@ -69,66 +69,63 @@ def sample_all(run: Run) -> dict[str, int]:
         items,
         size=_CHUNK,
         folder=run.work(f"sample/{run.policy}"),
-        key=key | {"problems": run.profile.problems.model_dump(), "candidates": settings.candidates},
+        key=key | {"problems": profile.problems.model_dump(), "candidates": settings.candidates},
         setup=partial(load_engine, path),
         workers=run.workers,
-        label="sample",
+        label=f"sample {run.policy}",
         kept=run.kept,
     )
-    tokens: dict[str, int] = {}
+    written = []
+    for name, parts in groupby(by_table(tables), key=lambda pair: pair[0]):
+        run.write(name, (part for _, part in parts))
+        written.append(name)
+    return written
 
-    def counted(name: str, parts: Iterator[tuple[str, pa.Table]]) -> Iterator[pa.Table]:
-        for _, part in parts:
-            tokens[name] = tokens.get(name, 0) + len(part["ids"].combine_chunks().flatten())
-            yield part
 
-    for name, parts in groupby(by_set(tables), key=lambda pair: pair[0]):
-        run.write(f"sample/{run.policy}/{name}", counted(name, parts))
-    return tokens
+def _items(run: Run) -> Iterator[_Item]:
+    settings, policy = run.profile.sample, run.policy
+    for problem in problem_set(run.profile, "train", run.domain):
+        yield _Item(names.samples(policy, "train"), problem, settings.solutions, merge=True)
+    for name in ("validation", *test_sets(run.profile, run.domain)):
+        problems = problem_set(run.profile, name, run.domain)
+        for problem in problems:
+            yield _Item(names.samples(policy, name), problem, settings.candidates)
+        for problem in problems:
+            yield _Item(names.greedy_samples(policy, name), problem, 1, greedy=True)
 
 
 def greedy_verdicts(run: Run, name: str) -> dict[str, bool]:
-    """Which problems of a set greedy decoding has right."""
-    rows = run.read(f"sample/{run.policy}/{name}{GREEDY}", ["problem", "correct"]).to_pydict()
+    """Whether the greedy solution of each problem of a set is right, by problem id."""
+    rows = run.read(names.greedy_samples(run.policy, name), ["problem", "correct"]).to_pydict()
     return dict(zip(rows["problem"], rows["correct"], strict=True))
 
 
-def by_set(tables: Iterator[pa.Table]) -> Iterator[tuple[str, pa.Table]]:
-    """The tables cut where their column `set` changes, without that column; they come in the order of the sets."""
-    for table in tables:
+def by_table(chunks: Iterator[pa.Table]) -> Iterator[tuple[str, pa.Table]]:
+    """The chunks cut where their column `table` changes, without that column, each with the table's name."""
+    for chunk in chunks:
         start = 0
-        for name, group in groupby(table["set"].to_pylist()):
-            length = len(list(group))
-            yield name, table.slice(start, length).drop_columns("set")
+        for name, rows in groupby(chunk["table"].to_pylist()):
+            length = len(list(rows))
+            yield name, chunk.slice(start, length).drop_columns("table")
             start += length
 
 
 def _sample_chunk(items: Sequence[_Item], engine: Engine, *, sampling: Sampling, seed: int) -> pa.Table:
-    """Solutions of the items, in their order: `SCHEMA` with the name of the set in front."""
-    prompts = encode_prompts(engine.tokenizer, [item.problem.prompt for item in items])
-    completions: dict[tuple[int, int], object] = {}
-    for greedy in (False, True):
-        requests = [
-            Request(prompts[i], len(prompts[i]), request_seed(seed, item.problem.id, j), (i, j))
-            for i, item in enumerate(items)
-            if item.set.endswith(GREEDY) == greedy
-            for j in range(item.solutions)
-        ]
-        how = Sampling(temperature=0.0, max_new_tokens=sampling.max_new_tokens) if greedy else sampling
-        completions |= {request.key: completion for request, completion in engine.stream(requests, how)}
+    """Solutions of the items, in their order: the name of the table, then the columns of `SCHEMA`."""
+    completions = _complete(items, engine, sampling, seed)
     rows = []
     for i, item in enumerate(items):
-        kept: dict[bytes, dict] = {}
+        distinct: dict[object, dict] = {}  # rows by what must be equal to be merged
         for j in range(item.solutions):
             completion = completions[i, j]
-            same = completion.ids.tobytes() if item.merge else bytes(str(j), "ascii")
-            if same in kept:
-                kept[same]["count"] += 1
+            same = completion.ids.tobytes() if item.merge else j
+            if same in distinct:
+                distinct[same]["count"] += 1
                 continue
             text = engine.tokenizer.decode(completion.ids, skip_special_tokens=True)
             verdict = grade(item.problem, text)
-            kept[same] = {
-                "set": item.set,
+            distinct[same] = {
+                "table": item.table,
                 "problem": item.problem.id,
                 "solution": j,
                 "ids": completion.ids,
@@ -139,5 +136,23 @@ def _sample_chunk(items: Sequence[_Item], engine: Engine, *, sampling: Sampling,
                 "correct": verdict.correct and completion.finished,
                 "count": 1,
             }
-        rows += kept.values()
-    return pa.Table.from_pylist(rows, pa.schema([pa.field("set", pa.string()), *SCHEMA]))
+        rows += distinct.values()
+    return pa.Table.from_pylist(rows, pa.schema([pa.field("table", pa.string()), *SCHEMA]))
+
+
+def _complete(
+    items: Sequence[_Item], engine: Engine, sampling: Sampling, seed: int
+) -> dict[tuple[int, int], Completion]:
+    """Completions by the item's place and the solution's number; the greedy ones in a pass of their own."""
+    prompts = encode_prompts(engine.tokenizer, [item.problem.prompt for item in items])
+    completions: dict[tuple[int, int], Completion] = {}
+    for greedy in (False, True):
+        requests = [
+            Request(prompts[i], len(prompts[i]), request_seed(seed, item.problem.id, j), (i, j))
+            for i, item in enumerate(items)
+            if item.greedy == greedy
+            for j in range(item.solutions)
+        ]
+        drawing = Sampling(temperature=0.0, max_new_tokens=sampling.max_new_tokens) if greedy else sampling
+        completions |= {request.key: completion for request, completion in engine.stream(requests, drawing)}
+    return completions

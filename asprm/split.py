@@ -1,14 +1,15 @@
-"""Split: cut solutions into steps (paper §2, Figures 1 and 2).
+"""Split: cut solutions into steps (stage 4; paper §2, Figures 1 and 2).
 
 A *step end* is exclusive: the number of tokens up to and including the step's last one. The last end of a solution of T
 tokens is T, whatever the method. AdaptiveStep ends a step with each token below τ; the other methods are the baselines.
-Knows confidences, offsets and tables: no model.
+Needs confidences, offsets and the tokenizer, but no model.
 """
 
 from __future__ import annotations
 
 import zlib
 from collections.abc import Callable, Mapping, Sequence
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from asprm.models.align import Speller
 from asprm.models.load import load_tokenizer
+from asprm.run import names
 from asprm.run.names import METHODS, Method
 from asprm.run.open import Run
 from asprm.threshold import tau_of
@@ -67,12 +69,12 @@ def random(tokens: int, count: int, seed: int | Sequence[int]) -> Ends:
 def cut(whole: Sequence | NDArray, ends: ArrayLike) -> list:
     """The pieces of a sequence (ids with token ends, a text with character ends); joined they give it back.
 
-    ValueError: the ends do not cover the sequence, so that a piece would be lost.
+    ValueError: the last end is not the sequence's length, so that a piece would be lost.
     """
-    ends = np.asarray(ends).tolist()
-    if (ends[-1] if ends else 0) != len(whole):
-        raise ValueError(f"the last end is {ends[-1] if ends else None}, but the solution has length {len(whole)}")
-    return [whole[start:end] for start, end in zip([0, *ends], ends, strict=False)]
+    bounds = [0, *np.asarray(ends).tolist()]
+    if bounds[-1] != len(whole):
+        raise ValueError(f"the last end is {bounds[-1]}, but the solution has length {len(whole)}")
+    return [whole[start:end] for start, end in pairwise(bounds)]
 
 
 def read_marks(marked: str, mark: str = " ки ") -> tuple[str, Ends]:
@@ -83,18 +85,27 @@ def read_marks(marked: str, mark: str = " ки ") -> tuple[str, Ends]:
     return "".join(steps), np.cumsum([len(step) for step in steps[:-1]], dtype=np.int32)
 
 
-def split_samples(run: Run) -> list[str]:
-    """Cut the run's training samples by every method that it or a reward model asks for; the tables' names."""
-    fitted, settings = run.read_json(f"threshold/{run.policy}"), run.profile.split
+# --- the stage --------------------------------------------------------------------------------------------------------
+
+
+def run_split(run: Run) -> list[str]:
+    """Cut the run's training samples by every method that the study or a reward model asks for.
+
+    Writes the table `split/<policy>/<method>` (`SCHEMA`) for each; returns their names. Methods that differ in how
+    steps are labelled share a table.
+    """
+    fitted, settings = run.read_json(names.threshold(run.policy)), run.profile.split
     methods = {method.split: method for method in map(Method.parse, run.profile.methods(run.policy))}
     options = {"length": settings.length, "count": settings.count, "seed": run.seed}
     cutters = {
-        name: cutter(method.kind, tau=tau_of(fitted, method.share), **options) for name, method in methods.items()
+        split: cutter(method.kind, tau=tau_of(fitted, method.share), **options) for split, method in methods.items()
     }
-    tables = split_tables(run.read(f"sample/{run.policy}/train"), cutters, load_tokenizer(run.policy_path()))
-    for name, table in tables.items():
-        run.write(f"split/{run.policy}/{name}", table)
-    return list(methods)
+    samples = run.read(names.samples(run.policy, "train"))
+    written = []
+    for split, table in split_tables(samples, cutters, load_tokenizer(run.policy_path())).items():
+        written.append(names.step_ends(run.policy, split))
+        run.write(written[-1], table)
+    return written
 
 
 def split_table(samples: pa.Table, method: str, tokenizer: Any, **parameters: Any) -> pa.Table:
@@ -108,40 +119,45 @@ Cutter = Callable[[Mapping[str, Any], str, Ends], Ends]  # a solution's row, its
 def cutter(
     method: str, *, tau: float | None = None, length: int | None = None, count: int | None = None, seed: int = 0
 ) -> Cutter:
-    """What cuts a solution by a method: adaptive (needs tau), line, fixed (needs length), random (needs count; a
-    solution's ends depend on the seed, its problem and its number only) or whole (one step).
+    """The function that cuts a solution by one method.
+
+    method: adaptive, line, fixed, random or whole (one step).
+    tau: threshold of adaptive.
+    length: tokens per step of fixed.
+    count: steps of random.
+    seed: of random; a solution's ends depend on the seed, its problem and its number only.
 
     ValueError: unknown method, a missing parameter.
     """
     if method not in METHODS:
         raise ValueError(f"unknown split method {method!r}; known: {', '.join(METHODS)}")
-    given = {"tau": tau, "length": length, "count": count}
-    if METHODS[method] and given[METHODS[method]] is None:
+    parameters = {"tau": tau, "length": length, "count": count}
+    value: Any = parameters.get(METHODS[method] or "")
+    if METHODS[method] and value is None:
         raise ValueError(f"split method {method!r} needs {METHODS[method]}")
 
     def ends_of(row: Mapping[str, Any], text: str, char_ends: Ends) -> Ends:
         match method:
             case "adaptive":
-                return adaptive(row["confidences"], tau)
+                return adaptive(row["confidences"], value)
             case "line":
                 return line(text, char_ends)
             case "fixed":
-                return fixed(len(char_ends), length)
+                return fixed(len(char_ends), value)
             case "whole":
                 return _close(np.empty(0, np.int32), len(char_ends))
             case _:
-                return random(len(char_ends), count, [seed, zlib.crc32(row["problem"].encode()), row["solution"]])
+                return random(len(char_ends), value, [seed, zlib.crc32(row["problem"].encode()), row["solution"]])
 
     return ends_of
 
 
 def split_tables(samples: pa.Table, cutters: Mapping[str, Cutter], tokenizer: Any) -> dict[str, pa.Table]:
-    """For each cutter one row of step ends (tokens and characters) per row of `samples`, in its order; schema `SCHEMA`.
+    """A table of step ends (`SCHEMA`) for each cutter, with one row per row of `samples`, in their order.
 
-    samples: columns problem, solution, ids, confidences, text (what the ids spell).
-    Rows are independent, so that a big table may be split batch by batch. Each is spelled once for all cutters.
-    ValueError: ids and confidences of unequal length, an empty solution, a text that the tokenizer does not spell from
-    the ids.
+    samples: columns problem, solution, ids, confidences, text (spelled by the ids). Rows are independent, so that a big
+    table may be split batch by batch.
+    ValueError: ids and confidences of unequal length, an empty solution, a text that the ids do not spell.
     """
     spell = Speller(tokenizer)
     parts: dict[str, list[pa.RecordBatch]] = {name: [] for name in cutters}
@@ -149,17 +165,18 @@ def split_tables(samples: pa.Table, cutters: Mapping[str, Cutter], tokenizer: An
     for batch in chosen.to_batches(max_chunksize=1000):
         rows: dict[str, list[dict]] = {name: [] for name in cutters}
         for row in batch.to_pylist():
-            text, char_ends = _spelled(row, spell)
+            text, char_ends = _spelled(row, spell)  # once for all cutters
             for name, ends_of in cutters.items():
                 ends = ends_of(row, text, char_ends)
-                where = {"problem": row["problem"], "solution": row["solution"]}
-                rows[name].append(where | {"ends": ends, "char_ends": char_ends[ends - 1]})
-        for name, some in rows.items():
-            parts[name].append(pa.RecordBatch.from_pylist(some, SCHEMA))
+                solution = {"problem": row["problem"], "solution": row["solution"]}
+                rows[name].append(solution | {"ends": ends, "char_ends": char_ends[ends - 1]})
+        for name in cutters:
+            parts[name].append(pa.RecordBatch.from_pylist(rows[name], SCHEMA))
     return {name: pa.Table.from_batches(batches, SCHEMA) for name, batches in parts.items()}
 
 
 def _spelled(row: Mapping[str, Any], spell: Speller) -> tuple[str, Ends]:
+    """The text of a row and its tokens' character ends (T,), checked."""
     where = f"problem {row['problem']}, solution {row['solution']}"
     if not row["ids"] or len(row["ids"]) != len(row["confidences"]):
         raise ValueError(f"{where}: {len(row['ids'])} ids and {len(row['confidences'])} confidences; need one each")

@@ -23,7 +23,7 @@ from common import (
 from asprm.engines.protocol import Request, Sampling, request_seed
 from asprm.grading.grade import grade
 from asprm.grading.math import compare_answers
-from asprm.rollout import Labelling, run_rollouts
+from asprm.rollout import Labelling, roll_out
 from asprm.split import adaptive
 
 J, SOLUTIONS, SEED = 8, 4, 0
@@ -32,17 +32,17 @@ SAMPLING = Sampling(TEMPERATURE, max_new_tokens=MAX_NEW_TOKENS)
 
 def main() -> list:
     engine = policy()
-    items, prompts = sampled_items(engine)
+    items = sampled_items(engine)
     rollouts = [  # one wave of every step after the other, so that no reading is met again while it is remembered
         Request(context[:start].copy(), start, request_seed(prefix_seed, j), (item, context, len(prompt), start, step))
         for j in range(J)
-        for item, prompt, context, start, step, prefix_seed in steps_of(items, prompts)
+        for item, prompt, context, start, step, prefix_seed in steps_of(items)
     ]
     steps = len(rollouts) // J
     size = best_size(engine, sorted(rollouts[: 2 * steps], key=lambda request: request.start))
 
     def waves() -> np.ndarray:
-        found = run_rollouts(items, prompts, engine, SAMPLING, SEED)
+        found = roll_out(items, engine, SAMPLING, SEED)
         return np.array([step.right > 0 for steps in found for step in steps.values()])
 
     def all_of_them() -> np.ndarray:
@@ -82,8 +82,8 @@ def main() -> list:
     )
 
 
-def sampled_items(engine) -> tuple[list, list[np.ndarray]]:
-    """Problems with their solutions' ids, step ends and verdicts, and the prompts; τ is the solutions' 2 % quantile."""
+def sampled_items(engine) -> list[Labelling]:
+    """Problems with their solutions' ids, step ends and verdicts; τ is the solutions' 2 % quantile."""
     some = problems(64)
     asked = requests(engine, some, SOLUTIONS)
     done = engine.generate(asked, SAMPLING)
@@ -95,6 +95,7 @@ def sampled_items(engine) -> tuple[list, list[np.ndarray]]:
         items.append(
             Labelling(
                 problem,
+                asked[i * SOLUTIONS].context,
                 [x.ids for x in mine],
                 [adaptive(x.confidences, tau) for x in mine],
                 [x.finished and grade(problem, text).correct for x, text in zip(mine, texts, strict=True)],
@@ -102,17 +103,17 @@ def sampled_items(engine) -> tuple[list, list[np.ndarray]]:
                 estimate="hard",
             )
         )
-    return items, [asked[i * SOLUTIONS].context for i in range(len(some))]
+    return items
 
 
-def steps_of(items, prompts):
+def steps_of(items):
     """Every step that is rolled out: not the last of a solution, which is its own rollout."""
-    for i, (item, prompt) in enumerate(zip(items, prompts, strict=True)):
+    for i, item in enumerate(items):
         for place, (ids, ends) in enumerate(zip(item.ids, item.ends, strict=True)):
             for step, end in enumerate(ends[:-1].tolist()):
                 seed = request_seed(SEED, item.problem.id, ids[:end].tobytes().hex())
-                context = np.concatenate([prompt, ids]).astype(np.int32)
-                yield item, prompt, context, len(prompt) + end, (i, place, step), seed
+                context = np.concatenate([item.prompt, ids]).astype(np.int32)
+                yield item, item.prompt, context, len(item.prompt) + end, (i, place, step), seed
 
 
 def labels(engine, done) -> np.ndarray:

@@ -10,6 +10,7 @@ import yaml
 
 from asprm import policy
 from asprm.models import prompts
+from asprm.problems.corpus import batches, corpus
 from asprm.problems.load import load
 from asprm.problems.problem import Problem
 from asprm.run.open import open_run
@@ -28,7 +29,7 @@ def settings():
 
 @pytest.fixture(scope="module")
 def tokenizer():
-    return policy.train_tokenizer(["\n".join(pair) for pair in islice(policy.corpus({"minigsm": 1}, 0), 300)], 400)
+    return policy.train_tokenizer(["\n".join(pair) for pair in islice(corpus({"minigsm": 1}, 0), 300)], 400)
 
 
 @pytest.mark.parametrize("text", ["Anna has 12 plums.", "naïve 漢字 🍎 \\boxed{3/4}\n\tx^2 = -17", "", "  007"])
@@ -49,13 +50,13 @@ def test_prompts_follow_the_chat_template(tokenizer):
 
 
 def test_the_corpus_keeps_its_mixture():
-    some = [next(stream)[0] for stream in [policy.corpus({"minigsm": 0.5, "drills": 0.5}, 0)] for _ in range(400)]
+    some = [next(stream)[0] for stream in [corpus({"minigsm": 0.5, "drills": 0.5}, 0)] for _ in range(400)]
     assert 150 < sum(text == "Practise." for text in some) < 250
 
 
 def test_batches_hold_whole_examples_and_mask_the_problem(tokenizer):
     pairs = [("How many?", "12 + 5 = 17."), ("What is it, then?", "4.")] * 20
-    ids, mask = next(policy.batches(tokenizer, iter(pairs), 100, seed=0, pool=40))
+    ids, mask = next(batches(tokenizer, iter(pairs), 100, seed=0, pool=40))
     assert ids.numel() <= 100
     for row, bears in zip(ids, mask, strict=True):
         text = tokenizer.decode(row[bears])
@@ -73,6 +74,7 @@ def test_the_learning_rate_rises_and_falls_to_zero():
     assert all(a >= b for a, b in pairwise(rates[10:]))
 
 
+@pytest.mark.slow
 def test_training_learns_and_is_the_same_when_it_is_resumed(settings, tmp_path, monkeypatch):
     torch.manual_seed(1)
     whole = policy.train(settings, tmp_path / "whole", seed=0, report=lambda row: None)
@@ -118,13 +120,16 @@ def retrained(tmp_path, monkeypatch):
         trained.clear()
         recipe = SMALL | {"retrain": True, "tokens": 2000} | recipe
         (tmp_path / "own.yml").write_text(yaml.safe_dump(profile | {"policy": profile["policy"] | recipe}))
-        folder = policy.ensure_policies(open_run(str(tmp_path / "own.yml"), "policy", quiet=True))["M"]
+        run = open_run(str(tmp_path / "own.yml"), "policy", quiet=True)
+        assert policy.run_policy(run) == ["policy/M"]
+        folder = run.policy_path("M")
         assert policy.about(folder)["held_out"][0]["count"] == 2
         return (Path(folder) / "model.safetensors").read_bytes(), len(trained)
 
     return ensure
 
 
+@pytest.mark.slow
 def test_a_policy_is_trained_anew_for_another_recipe_only(retrained):
     first, count = retrained()
     assert count == 1
@@ -134,6 +139,7 @@ def test_a_policy_is_trained_anew_for_another_recipe_only(retrained):
     assert other != first
 
 
+@pytest.mark.slow
 def test_a_policy_whose_quality_was_not_measured_is_not_trained_again(retrained, monkeypatch):
     with monkeypatch.context() as patch, pytest.raises(MemoryError):
         patch.setattr(policy, "load_engine", lambda path: (_ for _ in ()).throw(MemoryError))
@@ -148,20 +154,20 @@ def test_copied_tells_a_foreign_name_from_one_of_the_problem():
 
 
 def test_drawing_is_seeded():
-    first, again, other = (next(policy.corpus({"minigsm": 1}, seed)) for seed in (5, 5, 6))
+    first, again, other = (next(corpus({"minigsm": 1}, seed)) for seed in (5, 5, 6))
     assert first == again
     assert first[1] != other[1] or first[0] == other[0]  # the same problems, other students
 
 
 def test_a_code_policy_reads_programs_and_is_graded_by_running_them(tokenizer):
-    _, program = next(policy.corpus({"minicode": 1.0}, 0))
+    _, program = next(corpus({"minicode": 1.0}, 0))
     assert program.startswith("```python\ndef ")
     assert program.endswith("```")
-    ids, mask = next(policy.batches(tokenizer, policy.corpus({"minicode": 1.0}, 0), 600, seed=0, pool=8))
+    ids, mask = next(batches(tokenizer, corpus({"minicode": 1.0}, 0), 600, seed=0, pool=8))
     assert "```python" in tokenizer.decode(ids[0][mask[0]])
     [problem] = load("minicode", "validation", 1)
     replies = {"greedy": [problem.solution], "drawn": [problem.solution, "```python\ndef f(\n```"] * 2}
-    quality = policy.held_out(Told(tokenizer, replies), {"minicode": [problem]}, SimpleNamespace(max_new_tokens=9),
+    quality = policy.held_out(Scripted(tokenizer, replies), {"minicode": [problem]}, SimpleNamespace(max_new_tokens=9),
                               seed=0, samples=4)  # fmt: skip
     [row] = quality.to_dict("records")
     assert row == {
@@ -174,8 +180,8 @@ def test_a_code_policy_reads_programs_and_is_graded_by_running_them(tokenizer):
     }
 
 
-class Told:
-    """An engine that says what it is told to."""
+class Scripted:
+    """An engine with fixed replies."""
 
     def __init__(self, tokenizer, replies):
         self.tokenizer, self.replies = tokenizer, replies

@@ -1,4 +1,4 @@
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
@@ -10,7 +10,8 @@ from asprm import rollout
 from asprm.engines.load import load_engine
 from asprm.engines.protocol import Completion, Sampling
 from asprm.problems.load import load
-from asprm.rollout import Labelling, _Item, label, run_rollouts, waves
+from asprm.problems.problem import Problem
+from asprm.rollout import Labelling, _Item, _Solution, label, roll_out, waves
 from asprm.run.profile import load_profile
 from asprm.statistics import expected_rollouts
 
@@ -45,6 +46,7 @@ class Coin:
     """An engine whose rollouts come right by the seed: a double small enough to count by hand."""
 
     right: float
+    share: bool = False
     calls: int = 0
 
     class tokenizer:
@@ -63,73 +65,70 @@ class Coin:
             yield request, completion
 
 
-def items(count):
-    from asprm.problems.problem import Problem
-
+def labellings(count):
     rng = np.random.default_rng(0)
-    prompt = np.array([1, 2, 3], np.int32)
-    some = [
+    return [
         Labelling(
             Problem(f"p{i}", "math", "?", "42"),
-            tuple(rng.integers(4, 9, 6).astype(np.int32) for _ in range(2)),
-            (np.array([2, 4, 6], np.int32),) * 2,
-            (False, True),
-            8,
-            "hard",
+            prompt=np.array([1, 2, 3], np.int32),
+            ids=tuple(rng.integers(4, 9, 6).astype(np.int32) for _ in range(2)),
+            ends=(np.array([2, 4, 6], np.int32),) * 2,
+            correct=(False, True),
+            rollouts=8,
+            estimate="hard",
         )
         for i in range(count)
     ]
-    return some, [prompt] * count
+
+
+def distinct(steps):
+    return {step for of_labelling in steps for step in of_labelling.values()}
 
 
 @pytest.mark.parametrize("p", [0.0, 0.1, 0.5, 1.0])
 def test_stopping_early_gives_the_labels_of_all_rollouts(p):
-    some, prompts = items(150)
+    hard = labellings(150)
     early, full = Coin(p), Coin(p)
-    stopped = run_rollouts(some, prompts, early, Sampling(), seed=3)
-    whole = run_rollouts([item._replace(estimate="soft") for item in some], prompts, full, Sampling(), seed=3)
+    stopped = roll_out(hard, early, Sampling(), seed=3)
+    whole = roll_out([replace(labelling, estimate="soft") for labelling in hard], full, Sampling(), seed=3)
     for a, b in zip(stopped, whole, strict=True):
         assert a.keys() == b.keys()
         for key in a:
             assert (a[key].right > 0) == (b[key].right > 0)
             assert a[key].done <= b[key].done == 8
-    distinct = len({id(step) for steps in whole for step in steps.values()})
-    assert full.calls == 8 * distinct
+    assert full.calls == 8 * len(distinct(whole))
     if p == 0:
         assert early.calls == full.calls
     else:  # waves cost at most twice what one at a time would
-        assert early.calls <= 2 * expected_rollouts(p, 8) * distinct
+        assert early.calls <= 2 * expected_rollouts(p, 8) * len(distinct(whole))
 
 
 def test_equal_prefixes_are_labelled_once():
-    [item], prompts = items(1)
+    [labelling] = labellings(1)
     ids = np.arange(4, 10, dtype=np.int32)
-    twins = item._replace(ids=(ids, np.append(ids[:4], [4, 4]).astype(np.int32)))
+    twins = replace(labelling, ids=(ids, np.append(ids[:4], [4, 4]).astype(np.int32)))
     engine = Coin(0.0)
-    [steps] = run_rollouts([twins], prompts, engine, Sampling(), seed=0)
+    [steps] = roll_out([twins], engine, Sampling(), seed=0)
     assert steps[0, 0] is steps[1, 0]
     assert steps[0, 1] is steps[1, 1]
     assert engine.calls == 16
 
 
 @pytest.mark.parametrize("p", [0.0, 0.2, 1.0])
-def test_what_an_engine_that_shares_is_asked_for_at_once_changes_no_count(p):
-    some, prompts = items(100)
-    waves_of, at_once = Coin(p), Coin(p)
-    at_once.share = True
-    a, b = (run_rollouts(some, prompts, engine, Sampling(), seed=3) for engine in (waves_of, at_once))
-    for one, other in zip(a, b, strict=True):
-        for key in one:
-            assert (one[key].right, one[key].done, one[key].tokens) == (
-                other[key].right,
-                other[key].done,
-                other[key].tokens,
+def test_asking_an_engine_that_shares_for_more_at_once_changes_no_count(p):
+    one_by_one, at_once = Coin(p), Coin(p, share=True)
+    a, b = (roll_out(labellings(100), engine, Sampling(), seed=3) for engine in (one_by_one, at_once))
+    for some, others in zip(a, b, strict=True):
+        assert some.keys() == others.keys()
+        for key, step in some.items():
+            assert (step.right, step.done, step.tokens) == tuple(
+                getattr(others[key], name) for name in ("right", "done", "tokens")
             )
-    steps = [step for found in b for step in {id(step): step for step in found.values()}.values()]
+    steps = distinct(b)
     likely = [step for step in steps if step.likely]
     assert 0 < len(likely) < len(steps)
     # A step of a right solution asks for two first, and for the rest if both went wrong; another for all.
-    asked = [8 if not any(right for right, _ in step.outcomes[:2]) else 2 for step in likely]
+    asked = [8 if not any(outcome.right for outcome in step.outcomes[:2]) else 2 for step in likely]
     assert at_once.calls == sum(asked) + 8 * (len(steps) - len(likely))
 
 
@@ -145,10 +144,12 @@ def real_items(engine, **cuts):
     for problem in load("minigsm", "train", 6):
         ids = np.array(engine.tokenizer(problem.solution, add_special_tokens=False)["input_ids"], np.int32)
         ends = {
-            name: (np.unique(np.append(rng.integers(1, len(ids), count), len(ids))).astype(np.int32),)
+            name: np.unique(np.append(rng.integers(1, len(ids), count), len(ids))).astype(np.int32)
             for name, count in cuts.items()
         }
-        some.append(_Item(problem, (0,), (ids,), ends, ends, (True,)))
+        if "line" in ends:
+            ends["line-entropy"] = ends["line"]
+        some.append(_Item(problem, (_Solution(0, ids, True, ends, ends),)))
     return some
 
 
@@ -157,6 +158,7 @@ def label_chunk(some, engine, methods, **changed):
     return rollout._label_chunk(some, engine, methods=methods, settings=settings, limit=120, seed=0).to_pandas()
 
 
+@pytest.mark.slow
 def test_a_real_policy_gives_the_same_hard_labels_early_and_late(engine):
     some = real_items(engine, adaptive=2)
     early = label_chunk(some, engine, ["adaptive"])
@@ -172,10 +174,9 @@ def test_a_real_policy_gives_the_same_hard_labels_early_and_late(engine):
         engine.share = True
 
 
+@pytest.mark.slow
 def test_methods_that_share_rollouts_have_the_labels_of_each_alone(engine):
     some = real_items(engine, adaptive=3, line=2, whole=0)
-    some = [item.__class__(**vars(item) | {"ends": item.ends | {"line-entropy": item.ends["line"]}}) for item in some]
-    some = [item.__class__(**vars(item) | {"char_ends": item.ends}) for item in some]
     methods = ["adaptive", "line", "whole", "line-entropy"]
     together = label_chunk(some, engine, methods, entropy_rollouts=3)
     assert list(together["method"].unique()) == methods

@@ -14,6 +14,8 @@ OPTIONS = {"rollouts": 4, "estimate": "hard", "eta": 1.0, "seed": 0}
 class Parrot:
     """An engine that goes on as the solution did: whatever is continued comes right if the solution is."""
 
+    share = False
+
     def __init__(self, tokenizer):
         self.tokenizer, self.asked = tokenizer, []
 

@@ -10,7 +10,7 @@ from asprm.problems.load import load
 from asprm.problems.sets import knows_truth, problem_set
 from asprm.run.open import open_run
 from asprm.run.profile import load_profile
-from asprm.sample import _Item, _sample_chunk, by_set
+from asprm.sample import _Item, _sample_chunk, by_table
 from asprm.threshold import fit_threshold
 
 
@@ -23,9 +23,7 @@ def test_problem_sets_are_the_profiles():
     profile = load_profile("smoke")
     counts = profile.problems
     assert len(problem_set(profile, "train")) == sum(counts.train.values())
-    assert problem_set(profile, "minigsm-greedy") == load(
-        "minigsm", "test", counts.test["minigsm"], start=counts.test_from
-    )
+    assert problem_set(profile, "minigsm") == load("minigsm", "test", counts.test["minigsm"], start=counts.test_from)
     with pytest.raises(KeyError):
         problem_set(profile, "gsm8k")
     later = profile.model_copy(update={"problems": counts.model_copy(update={"test_from": 3})})
@@ -36,31 +34,35 @@ def test_problem_sets_are_the_profiles():
 def test_a_solution_depends_on_its_problem_and_number_only(engine):
     problems = load("minigsm", "train", 3)
     sampling = Sampling(max_new_tokens=60)
-    alone = _sample_chunk([_Item("train", problems[1], 2, False)], engine, sampling=sampling, seed=0).to_pandas()
-    items = [_Item("train", problem, 4, False) for problem in problems]
+    alone = _sample_chunk([_Item("train", problems[1], 2)], engine, sampling=sampling, seed=0).to_pandas()
+    items = [_Item("train", problem, 4) for problem in problems]
     among = _sample_chunk(items, engine, sampling=sampling, seed=0).to_pandas()
     among = among[(among["problem"] == problems[1].id) & (among["solution"] < 2)].reset_index(drop=True)
     assert [row.tolist() for row in alone["ids"]] == [row.tolist() for row in among["ids"]]
-    other = _sample_chunk([_Item("train", problems[1], 2, False)], engine, sampling=sampling, seed=1).to_pandas()
+    other = _sample_chunk([_Item("train", problems[1], 2)], engine, sampling=sampling, seed=1).to_pandas()
     assert request_seed(0, problems[1].id, 0) != request_seed(1, problems[1].id, 0)
     assert alone["text"].tolist() != other["text"].tolist() or alone["confidences"].map(min).min() > 0.5
 
 
 def test_equal_samples_are_merged_and_counted(engine):
     [problem] = load("minimath", "train", 1)
-    table = _sample_chunk([_Item("train", problem, 32, True)], engine, sampling=Sampling(max_new_tokens=90), seed=0)
+    table = _sample_chunk(
+        [_Item("train", problem, 32, merge=True)], engine, sampling=Sampling(max_new_tokens=90), seed=0
+    )
     assert pc.sum(table["count"]).as_py() == 32
     texts = [tuple(ids) for ids in table["ids"].to_pylist()]
     assert len(texts) == len(set(texts)) < 32
-    greedy = _sample_chunk([_Item("x-greedy", problem, 1, False)], engine, sampling=Sampling(max_new_tokens=90), seed=0)
+    greedy = _sample_chunk(
+        [_Item("x-greedy", problem, 1, greedy=True)], engine, sampling=Sampling(max_new_tokens=90), seed=0
+    )
     assert greedy["count"].to_pylist() == [1]
     assert all(c > 1 / len(engine.tokenizer) for c in greedy["confidences"].to_pylist()[0])
 
 
-def test_tables_are_cut_where_the_set_changes():
-    first = pa.table({"set": ["a", "a", "b"], "x": [1, 2, 3]})
-    second = pa.table({"set": ["b", "c"], "x": [4, 5]})
-    parts = [(name, part["x"].to_pylist()) for name, part in by_set(iter([first, second]))]
+def test_chunks_are_cut_where_the_table_changes():
+    first = pa.table({"table": ["a", "a", "b"], "x": [1, 2, 3]})
+    second = pa.table({"table": ["b", "c"], "x": [4, 5]})
+    parts = [(name, part["x"].to_pylist()) for name, part in by_table(iter([first, second]))]
     assert parts == [("a", [1, 2]), ("b", [3]), ("b", [4]), ("c", [5])]
 
 

@@ -3,11 +3,13 @@
 from dataclasses import asdict
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from asprm.threshold import fit_threshold, sweep
+from asprm.run.open import open_run
+from asprm.threshold import fit_threshold, read_threshold, run_threshold, sweep, tau_of
 
 
 def solutions(distinct=False):
@@ -119,3 +121,22 @@ def test_problems_without_tokens_are_no_trouble():
 def test_wrong_input_is_named(conf, problem, share, message):
     with pytest.raises(ValueError, match=message):
         fit_threshold([np.array(c) for c in conf], problem, share)
+
+
+def test_the_stage_writes_one_threshold_for_each_share(tmp_path, monkeypatch):
+    monkeypatch.setenv("ASPRM_HOME", str(tmp_path))
+    rng = np.random.default_rng(4)
+    problem, conf = ["a", "a", "b", "c"], [rng.random(100).astype(np.float32) for _ in range(4)]
+    samples = pa.table({"problem": problem, "confidences": conf})
+    open_run("smoke", "sample", quiet=True).write("sample/M/train", samples)
+    run = open_run("smoke", "threshold", quiet=True)
+    assert run_threshold(run) == ["threshold/M"]
+    settings = run.profile.threshold
+    threshold, others = read_threshold(run)
+    assert threshold == fit_threshold(conf, problem, settings.share)
+    assert others == [fit_threshold(conf, problem, share) for share in settings.sweep]
+    written = run.read_json("threshold/M")
+    assert tau_of(written, None) == threshold.tau
+    assert [tau_of(written, other.share) for other in others] == [other.tau for other in others]
+    with pytest.raises(ValueError, match="no threshold was fitted for a share of 0"):
+        tau_of(written, 0.9)

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from real_data import real_rows
 
 from asprm.grading.code import extract_code
+from asprm.grading.fences import python_blocks
 from asprm.results.paper import table as paper_table
 from asprm.token_types import code as code_tokens
 from asprm.token_types.code import (
@@ -18,15 +19,14 @@ from asprm.token_types.code import (
     PLACES,
     TYPES,
     character_types,
-    lexemes,
     line_counts,
     plans_next_step,
-    python_blocks,
     token_comments,
     token_places,
     token_table,
     token_types,
 )
+from asprm.token_types.python import lexemes
 
 SOLUTION = '''We add both.
 ```python
@@ -168,30 +168,6 @@ def test_every_cut_of_a_solution_keeps_what_came_before():
         changed = np.flatnonzero(character_types(SOLUTION[:end])[:same] != whole[:same])
         # In the annotations of a function without a body, names that are no built-in types are just names.
         assert {SOLUTION[i] for i in changed} <= set("List")
-
-
-@pytest.mark.parametrize(
-    ("text", "blocks"),
-    [
-        ("a\n```python\nx\n```\nb", ["x\n"]),
-        ("```python\nx\n```\n```\ny\n```\n```py\nz", ["x\n", "z"]),
-        ("```python\nx\n```python\ny\n```", ["x\n", "y\n"]),
-        ("```cpp\nx\n```", []),
-        ("```python", [""]),
-        ("x = 1", []),
-    ],
-)
-def test_only_python_fences_are_code(text, blocks):
-    assert [text[a:b] for a, b in python_blocks(text)] == blocks
-
-
-@given(
-    st.text("`pytho\n x", max_size=60) | st.lists(st.sampled_from(["```python\n", "```\n", "x\n", " "])).map("".join)
-)
-def test_what_is_graded_is_one_of_the_blocks(text):
-    graded = extract_code(text)
-    blocks = [textwrap.dedent(text[a:b]) for a, b in python_blocks(text)]
-    assert graded is None or graded in blocks
 
 
 ANY = st.text(max_size=80) | st.text("'\"#\\\n ()[]:=if\tr\rf{}0é\x0c", max_size=80)
@@ -344,11 +320,11 @@ def test_real_completions_whole_and_cut():
     """What a real model wrote for LeetCode: the blocks are those that are graded, and no word of them is unknown."""
     for row in real_rows("leetcode/dpo_test.generations.jsonl")[::4]:
         text = row["completion"]
-        blocks = python_blocks(text)
-        assert textwrap.dedent(text[slice(*blocks[-1])]) == extract_code(text)
-        for start, end in blocks:
-            assert not any(this.kind == "ERRORTOKEN" for this in lexemes(text[start:end]))
-        half = blocks[0][0] + (blocks[0][1] - blocks[0][0]) // 2
+        blocks = list(python_blocks(text))
+        assert textwrap.dedent(text[blocks[-1].start : blocks[-1].end]) == extract_code(text)
+        for block in blocks:
+            assert not any(this.kind == "ERRORTOKEN" for this in lexemes(text[block.start : block.end]))
+        half = (blocks[0].start + blocks[0].end) // 2
         whole, part = code_tokens.character_types(text), code_tokens.character_types(text[:half])
         line = text.rfind("\n", 0, half)
         assert (whole[:line] == part[:line]).mean() > 0.97

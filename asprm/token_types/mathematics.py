@@ -1,6 +1,6 @@
-"""Tokens: at what kind of token does the policy hesitate? (paper Tables 7, 8 and 11, mathematics)
+"""Mathematics tokens: at what kind of token does the policy hesitate? (paper Tables 7, 8 and 11)
 
-Every token is read twice, by its character span, so that any tokenizer will do:
+Every token gets two classes from its characters, so that any tokenizer will do:
 - its *type* is the paper's: newline, punctuation, number in running text, formula, or a word by its part of speech;
 - its *role* is finer: operation, operand, equals sign, result, final answer, number in running text.
 Texts are read line by line: a formula does not cross a newline. Knows texts and offsets: no model, no tokenizer.
@@ -10,10 +10,11 @@ from __future__ import annotations
 
 import importlib.util
 import re
-from collections.abc import Callable, Hashable, Iterable
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -53,7 +54,7 @@ _PENN |= {"CC": _CONJUNCTION, "IN": _CONJUNCTION, "CD": _NUMBER}
 
 @dataclass(frozen=True)
 class Tagger:
-    """Gives each word of a line (numbers and punctuation included) the index in `TYPES` of its part of speech."""
+    """tag: gives each word of a line (numbers and punctuation included) its part of speech, an index in `TYPES`."""
 
     name: str
     tag: Callable[[list[str]], list[int]]
@@ -63,8 +64,8 @@ class Tagger:
 def load_tagger(which: str = "auto") -> Tagger:
     """A tagger by name: spacy, textblob, or auto for spaCy where its small English model is installed, else TextBlob.
 
-    TextBlob's pattern tagger has its lexicon in its package and gets words that are already cut: nothing is downloaded.
-    A page says which was used (`Tagger.name`). ValueError: unknown name. ModuleNotFoundError: spaCy's model is missing.
+    TextBlob's pattern tagger brings its lexicon with it: nothing is downloaded. Pages show `Tagger.name`.
+    ValueError: unknown name. ModuleNotFoundError: spaCy's model is not installed.
     """
     if which not in ("auto", "spacy", "textblob"):
         raise ValueError(f"unknown tagger {which!r}; known: auto, spacy, textblob")
@@ -72,7 +73,7 @@ def load_tagger(which: str = "auto") -> Tagger:
     if which == "spacy" and not installed:
         raise ModuleNotFoundError(f"spaCy's model is not installed: python -m spacy download {_SPACY_MODEL}")
     if which != "textblob" and installed:
-        import spacy
+        import spacy  # pyright: ignore[reportMissingImports]
 
         nlp = spacy.load(_SPACY_MODEL, disable=["parser", "ner", "lemmatizer"])
         return Tagger(f"spaCy {_SPACY_MODEL}", lambda words: _spacy_tags(nlp, words))
@@ -81,13 +82,13 @@ def load_tagger(which: str = "auto") -> Tagger:
     return Tagger("TextBlob PatternTagger", lambda words: _pattern_tags(parser, words))
 
 
-def _spacy_tags(nlp, words: list[str]) -> list[int]:
-    from spacy.tokens import Doc
+def _spacy_tags(nlp: Any, words: list[str]) -> list[int]:
+    from spacy.tokens import Doc  # pyright: ignore[reportMissingImports]
 
     return [_UNIVERSAL.get(token.pos_, _OTHER) for token in nlp(Doc(nlp.vocab, words=words))]
 
 
-def _pattern_tags(parser, words: list[str]) -> list[int]:
+def _pattern_tags(parser: Any, words: list[str]) -> list[int]:
     return [_PENN.get(tag[:2], _OTHER) for _, tag in parser.find_tags(words)]
 
 
@@ -107,7 +108,7 @@ _LEXEME = re.compile(
     re.VERBOSE,
 )
 _UNIT_WORDS = 4  # "2 bolts of blue fiber + 1 bolt": words that may stand between an operand and its operator
-_REACH = 16  # lexemes between an operator and its operand, however many brackets a broken text piles up
+_REACH = 16  # most lexemes between an operator and its operand: broken texts pile up brackets
 _DOLLAR_MATH = re.compile(r"(?<!\\)\$(?=[^$]*[=+*/^_<>\\])(?:\\[A-Za-z]+|\\.|[A-Za-z](?![A-Za-z])|[^A-Za-z$\\])+\$")
 _LATEX_SPAN = re.compile(r"\\\(.*?\\\)|\\\[.*?\\\]|\\[A-Za-z]+(?:\{(?:[^{}]|\{[^{}]*\})*\})+")
 _FINAL = re.compile(r"(?:\bthe (?:final )?answer is:?|####)(.*)|\\boxed\{((?:[^{}]|\{[^{}]*\})*)\}", re.IGNORECASE)
@@ -127,22 +128,23 @@ class _Lexeme:
 @lru_cache(maxsize=20_000)  # policies write the same lines again and again
 def _read(line: str) -> tuple[_Lexeme, ...]:
     """The lexemes of a line with `formula` and `role` set."""
-    found = _join_fractions([_Lexeme(m.start(), m.end(), m.lastgroup, m.group()) for m in _LEXEME.finditer(line)])
-    _mark_letters(found)
-    _mark_formulas(line, found)
-    _mark_roles(found)
-    _mark_answer(line, found)
-    return tuple(found)
+    matches = _LEXEME.finditer(line)
+    lexemes = _join_fractions([_Lexeme(m.start(), m.end(), m.lastgroup or "mark", m.group()) for m in matches])
+    _mark_letters(lexemes)
+    _mark_formulas(line, lexemes)
+    _mark_roles(lexemes)
+    _mark_answer(line, lexemes)
+    return tuple(lexemes)
 
 
-def _join_fractions(found: list[_Lexeme]) -> list[_Lexeme]:
+def _join_fractions(lexemes: list[_Lexeme]) -> list[_Lexeme]:
     """Make one number of a/b without spaces, unless a further operator shows that it is a division."""
     joined: list[_Lexeme] = []
-    for i, this in enumerate(found):
+    for i, this in enumerate(lexemes):
         if len(joined) > 1 and joined[-1].text == "/" and this.kind == joined[-2].kind == "number":
             a, bar = joined[-2:]
             tight = a.end == bar.start and bar.end == this.start
-            before, after = _next_kind(joined, len(joined) - 2, -1), _next_kind(found, i, +1)
+            before, after = _next_kind(joined, len(joined) - 2, -1), _next_kind(lexemes, i, +1)
             if tight and before != "operator" and after not in ("operator", "relation"):
                 joined[-2:] = [_Lexeme(a.start, this.end, "number", a.text + "/" + this.text)]
                 continue
@@ -150,20 +152,20 @@ def _join_fractions(found: list[_Lexeme]) -> list[_Lexeme]:
     return joined
 
 
-def _next_kind(found: list[_Lexeme], i: int, step: int) -> str:
+def _next_kind(lexemes: Sequence[_Lexeme], i: int, step: int) -> str:
     i += step
-    while 0 <= i < len(found) and found[i].kind in ("open", "close", "unit"):
+    while 0 <= i < len(lexemes) and lexemes[i].kind in ("open", "close", "unit"):
         i += step
-    return found[i].kind if 0 <= i < len(found) else "edge"
+    return lexemes[i].kind if 0 <= i < len(lexemes) else "edge"
 
 
-def _mark_letters(found: list[_Lexeme]) -> None:
+def _mark_letters(lexemes: list[_Lexeme]) -> None:
     """A single letter may be a variable; an x with spaces around it between two quantities multiplies them."""
-    for i, this in enumerate(found):
+    for i, this in enumerate(lexemes):
         if this.kind == "word" and len(this.text) == 1:
             this.kind = "letter"
-            if this.text in "xX" and 0 < i < len(found) - 1:
-                before, after = found[i - 1], found[i + 1]
+            if this.text in "xX" and 0 < i < len(lexemes) - 1:
+                before, after = lexemes[i - 1], lexemes[i + 1]
                 spaced = before.end < this.start and this.end < after.start
                 quantities = before.kind in ("number", "close", "unit", "word") and after.kind in (
                     "number",
@@ -173,41 +175,41 @@ def _mark_letters(found: list[_Lexeme]) -> None:
                 this.kind = "operator" if spaced and quantities else "letter"
 
 
-def _mark_formulas(line: str, found: list[_Lexeme]) -> None:
-    for i, this in enumerate(found):
+def _mark_formulas(line: str, lexemes: list[_Lexeme]) -> None:
+    for i, this in enumerate(lexemes):
         if this.kind not in ("operator", "relation"):
             continue
-        left, right = _operand(found, i, -1), _operand(found, i, +1)
+        left, right = _operand(lexemes, i, -1), _operand(lexemes, i, +1)
         if this.text in "-–−":  # a subtraction or a sign, but no hyphen and no dash
-            this.formula = right is not None and (left is not None or _is_sign(found, i))
+            this.formula = right is not None and (left is not None or _is_sign(lexemes, i))
         elif this.text == "/":  # "grams/day" is no division
-            rate = i > 0 and found[i - 1].kind == "word" and found[i - 1].end == this.start
+            rate = i > 0 and lexemes[i - 1].kind == "word" and lexemes[i - 1].end == this.start
             this.formula = left is not None and right is not None and not rate
         else:  # "total = 5"
             this.formula = left is not None or right is not None
         for j in (left, right):
             if this.formula and j is not None:
-                found[j].formula = True
-                for word in found[j + 1 : i]:
+                lexemes[j].formula = True
+                for word in lexemes[j + 1 : i]:
                     word.linked = True
-    for before, this in pairwise(found):
+    for before, this in pairwise(lexemes):
         if this.kind == "letter" and before.kind == "number" and before.end == this.start:
             this.formula = before.formula = this.formula or before.formula  # both of 4x
     spans = [m.span() for pattern in (_DOLLAR_MATH, _LATEX_SPAN) for m in pattern.finditer(line)]
-    for this in found:
+    for this in lexemes:
         if this.kind != "word" and any(a <= this.start and this.end <= b for a, b in spans):
             this.formula = True
-    for i, this in enumerate(found):  # what encloses or belongs to a part of a formula is a part of it
+    for i, this in enumerate(lexemes):  # what encloses or belongs to a part of a formula is a part of it
         if this.kind in ("open", "close", "unit"):
-            this.formula |= _owner(found, i).formula
+            this.formula |= _owner(lexemes, i).formula
 
 
-def _operand(found: list[_Lexeme], i: int, step: int) -> int | None:
+def _operand(lexemes: Sequence[_Lexeme], i: int, step: int) -> int | None:
     """Index of the quantity beside operator i: behind brackets, currency, a sign or, to its left, its unit."""
     words = 0
     j = i + step
-    while 0 <= j < len(found) and abs(j - i) <= _REACH:
-        this = found[j]
+    while 0 <= j < len(lexemes) and abs(j - i) <= _REACH:
+        this = lexemes[j]
         if this.kind in ("number", "latex") or (this.kind == "letter" and not words):
             return j
         words += this.kind in ("word", "letter")
@@ -218,25 +220,29 @@ def _operand(found: list[_Lexeme], i: int, step: int) -> int | None:
     return None
 
 
-def _is_sign(found: list[_Lexeme], i: int) -> bool:
-    if i + 1 == len(found) or found[i + 1].start > found[i].end:
+def _is_sign(lexemes: Sequence[_Lexeme], i: int) -> bool:
+    if i + 1 == len(lexemes) or lexemes[i + 1].start > lexemes[i].end:
         return False
-    return i == 0 or found[i - 1].kind in ("relation", "operator", "open", "unit") or found[i - 1].end < found[i].start
+    return (
+        i == 0
+        or lexemes[i - 1].kind in ("relation", "operator", "open", "unit")
+        or lexemes[i - 1].end < lexemes[i].start
+    )
 
 
-def _owner(found: list[_Lexeme], i: int) -> _Lexeme:
+def _owner(lexemes: Sequence[_Lexeme], i: int) -> _Lexeme:
     """What a bracket or unit belongs to: the lexeme inside the bracket, before a %, after a $."""
-    j = i - 1 if found[i].kind == "close" or found[i].text[-1] in "%°" else i + 1
-    return found[j] if 0 <= j < len(found) else found[i]
+    j = i - 1 if lexemes[i].kind == "close" or lexemes[i].text[-1] in "%°" else i + 1
+    return lexemes[j] if 0 <= j < len(lexemes) else lexemes[i]
 
 
-def _mark_roles(found: list[_Lexeme]) -> None:
+def _mark_roles(lexemes: list[_Lexeme]) -> None:
     """Quantities are operands, except a side of an equation right of a relation without an operation: a result."""
     side: list[_Lexeme] = []
     after_relation = operated = False
-    for i, this in enumerate(found):
+    for i, this in enumerate(lexemes):
         quantity = this.formula and this.kind in ("number", "letter", "latex", "unit")
-        sign = this.formula and this.text in "-–−" and _operand(found, i, -1) is None
+        sign = this.formula and this.text in "-–−" and _operand(lexemes, i, -1) is None
         if quantity or sign:
             side.append(this)
         elif this.formula and this.kind == "operator":
@@ -246,7 +252,7 @@ def _mark_roles(found: list[_Lexeme]) -> None:
             after_relation, operated, side = this.formula and this.kind == "relation", False, []
             if after_relation:
                 this.role = _EQUALS
-            elif this.kind == "number" or (this.kind == "unit" and _owner(found, i).kind == "number"):
+            elif this.kind == "number" or (this.kind == "unit" and _owner(lexemes, i).kind == "number"):
                 this.role = _IN_TEXT
     _close_side(side, after_relation and not operated)
 
@@ -256,10 +262,10 @@ def _close_side(side: list[_Lexeme], is_result: bool) -> None:
         lexeme.role = _RESULT if is_result else _OPERAND
 
 
-def _mark_answer(line: str, found: list[_Lexeme]) -> None:
+def _mark_answer(line: str, lexemes: list[_Lexeme]) -> None:
     for match in _FINAL.finditer(line):
         start, end = match.span(1) if match[1] is not None else match.span(2)
-        inside = [x for x in found if start <= x.start and x.end <= end]
+        inside = [x for x in lexemes if start <= x.start and x.end <= end]
         quantities = [x for x in inside if x.kind not in ("word", "clitic", "mark", "open", "close")]
         for lexeme in quantities or inside:  # an answer in words, where there is no number
             lexeme.role = _ANSWER
@@ -271,24 +277,25 @@ def _mark_answer(line: str, found: list[_Lexeme]) -> None:
 def token_types(text: str, char_ends: ArrayLike, tagger: Tagger | None = None) -> NDArray[np.int8]:
     """(T,) index in `TYPES` of every token. char_ends: (T,), see `asprm.models.align.Speller`.
 
-    A token is what its first visible character is; a newline in it decides; a space alone belongs to what follows it.
+    A token with a newline is a newline; any other has the type of its first visible character. A token of spaces alone
+    has the type of the next visible character in its line.
     """
     tagger = tagger or load_tagger()
     chars = [_line_types(line, tagger) for line in _lines(text)]
     types, inside = np.concatenate([np.zeros((2, 0), np.int8), *chars, [[_END], [0]]], axis=1)
     first, newline = first_characters(text, char_ends)
-    found = np.where(inside[first], _SPLIT, types[first])
-    found[newline] = _NEWLINE
-    return found.astype(np.int8)
+    of_tokens = np.where(inside[first], _SPLIT, types[first])
+    of_tokens[newline] = _NEWLINE
+    return of_tokens.astype(np.int8)
 
 
 def token_roles(text: str, char_ends: ArrayLike) -> NDArray[np.int8]:
     """(T,) index in `ROLES` of every token; every digit of a number has the number's role."""
     roles = np.concatenate([*(_line_roles(line) for line in _lines(text)), [_NO_ROLE]])
     first, newline = first_characters(text, char_ends)
-    found = roles[first]
-    found[newline] = _NO_ROLE
-    return found.astype(np.int8)
+    of_tokens = roles[first]
+    of_tokens[newline] = _NO_ROLE
+    return of_tokens.astype(np.int8)
 
 
 def _lines(text: str) -> list[str]:
@@ -297,14 +304,14 @@ def _lines(text: str) -> list[str]:
 
 @lru_cache(maxsize=20_000)
 def _line_types(line: str, tagger: Tagger) -> NDArray[np.int8]:
-    """(2, characters) types, and 1 inside a word."""
-    found = _read(line)
+    """(2, characters): the types, and 1 for characters inside a word, 0 for others."""
+    lexemes = _read(line)
     chars = np.zeros((2, len(line)), np.int8)
     chars[0] = -1
-    for i, (this, tag) in enumerate(zip(found, tagger.tag([x.text for x in found]), strict=True)):
+    for i, (this, tag) in enumerate(zip(lexemes, tagger.tag([x.text for x in lexemes]), strict=True)):
         if this.formula:
             of = _FORMULA
-        elif this.kind == "number" or (this.kind == "unit" and _owner(found, i).kind == "number"):
+        elif this.kind == "number" or (this.kind == "unit" and _owner(lexemes, i).kind == "number"):
             of = _NUMBER
         elif this.kind in ("word", "letter", "clitic"):
             of = _CONJUNCTION if _CONNECTIVES.fullmatch(this.text) else tag
@@ -317,7 +324,7 @@ def _line_types(line: str, tagger: Tagger) -> NDArray[np.int8]:
 
 @lru_cache(maxsize=20_000)
 def _line_roles(line: str) -> NDArray[np.int8]:
-    """(characters,)"""
+    """(characters,) index in `ROLES`."""
     chars = np.full(len(line), -1, np.int8)
     for this in _read(line):
         chars[this.start : this.end] = this.role
@@ -345,12 +352,20 @@ def token_table(
     resamples: int = 2000,
     seed: int = 0,
 ) -> pd.DataFrame:
-    """Which tokens are decision tokens (confidence < tau): one row per type, or per role with by="role".
+    """Which tokens are decision tokens (confidence < tau): one row per type or role.
 
-    texts, char_ends, confidences (T,), problem: one entry per solution; iterators will do. Columns: the type or role;
-    tokens, decision_tokens (counts); share and decision_share, of all tokens and of all decision tokens; rate, the part
-    of the type's tokens that are decision tokens. The shares and the rate come with 95 % intervals (…_low, …_high)
-    that resample problems, since solutions of one problem hesitate at the same places.
+    texts: one per solution, like all below; iterators will do.
+    char_ends: (T,) of the tokens, see `asprm.models.align.Speller`.
+    confidences: (T,).
+    problem: that each solution solves.
+    tau: the threshold.
+    by: "type" or "role".
+    tagger: of types; None for `load_tagger`'s own choice.
+    resamples, seed: of the intervals.
+
+    Columns: the type or role; tokens and decision_tokens (counts); share and decision_share (of all tokens and of all
+    decision tokens); rate (decision tokens among the tokens of the row). The last three come with 95 % intervals
+    (…_low, …_high) that resample problems, since solutions of one problem hesitate at the same places.
     ValueError: unknown `by`, offsets and confidences of unequal length, no tokens.
     """
     if by not in ("type", "role"):

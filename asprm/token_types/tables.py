@@ -8,11 +8,11 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
-from asprm import statistics as s
+from asprm.statistics import bootstrap_ratio
 
 
 def first_characters(text: str, char_ends: ArrayLike) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
-    """(T,) the first visible character of each token, its start where it has none; and whether it holds a newline."""
+    """For each token (T,): its first visible character, or its start if it has none; and whether it has a newline."""
     ends = np.asarray(char_ends, np.int64)
     if len(ends) and (ends[-1] != len(text) or (np.diff(ends, prepend=0) < 0).any()):
         raise ValueError(f"char_ends must rise to the length of the text, {len(text)}; they end at {ends[-1]}")
@@ -35,26 +35,34 @@ def samples_by_type(
     before: int = 40,
     after: int = 20,
 ) -> pd.DataFrame:
-    """One decision token (confidence < tau) of each type in its context, drawn by the seed (paper Tables 11 and 12).
+    """One decision token (confidence < tau) of each type in its context, drawn at random (paper Tables 11 and 12).
 
-    names: the types in the order of the classes that `classify` gives to a text's tokens. Columns: type, confidence,
-    and the text before, of and after the token. A type without a decision token has no row.
+    texts: one per solution.
+    char_ends: of each solution's tokens (T,).
+    confidences: of each solution's tokens (T,).
+    tau: the threshold.
+    names: of the types.
+    classify: text and char_ends -> (T,) index in `names`.
+    seed: of the order in which solutions are searched.
+    before, after: characters of context.
+
+    Columns: type, confidence, and the text before, token and after. A type without a decision token has no row.
     """
-    found: dict[int, tuple[float, str, str, str]] = {}
-    for i in np.random.default_rng(seed).permutation(len(texts)):
-        below = np.flatnonzero(np.asarray(confidences[i]) < tau)
+    drawn: dict[int, tuple[float, str, str, str]] = {}
+    for i in map(int, np.random.default_rng(seed).permutation(len(texts))):
+        text, ends, confidence = texts[i], np.asarray(char_ends[i]), np.asarray(confidences[i])
+        below = np.flatnonzero(confidence < tau)
         if not len(below):
             continue
-        text, ends = texts[i], np.asarray(char_ends[i])
         classes = classify(text, ends)
         for t in below:
             start = int(ends[t - 1]) if t else 0
-            if int(classes[t]) not in found and ends[t] > start:
+            if int(classes[t]) not in drawn and ends[t] > start:
                 context = text[max(0, start - before) : start], text[start : ends[t]], text[ends[t] :][:after]
-                found[int(classes[t])] = float(confidences[i][t]), *context
-        if len(found) == len(names):
+                drawn[int(classes[t])] = float(confidence[t]), *context
+        if len(drawn) == len(names):
             break
-    rows = [(name, *found[k]) for k, name in enumerate(names) if k in found]
+    rows = [(name, *drawn[k]) for k, name in enumerate(names) if k in drawn]
     return pd.DataFrame(rows, columns=["type", "confidence", "before", "token", "after"])
 
 
@@ -70,9 +78,13 @@ def tabulate(
     resamples: int = 2000,
     seed: int = 0,
 ) -> pd.DataFrame:
-    """The table of `token_table` from classes (T,), indices in `names`, of each solution's tokens.
+    """The table of `mathematics.token_table` from classes of tokens.
 
-    only: the names that have a row; the shares are of their tokens. By default all.
+    by: name of the first column.
+    names: of the classes.
+    classes: of each solution's tokens (T,), indices in `names`.
+    confidences, problem, tau, resamples, seed: as there.
+    only: the names that have a row; shares are of their tokens. None for all.
     """
     counts: dict[Hashable, NDArray[np.int64]] = {}
     for kinds, confidence, name in zip(classes, confidences, problem, strict=True):
@@ -93,6 +105,6 @@ def tabulate(
         "rate": (decisions, every),
     }
     for column, (top, bottom) in shares.items():
-        value, low, high = s.bootstrap_ratio(top, bottom, resamples=resamples, seed=seed)
+        value, low, high = bootstrap_ratio(top, bottom, resamples=resamples, seed=seed)
         columns |= {column: value, f"{column}_low": low, f"{column}_high": high}
     return pd.DataFrame(columns)
