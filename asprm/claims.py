@@ -1,42 +1,51 @@
-"""Ledger: each claim of the paper beside this run, with a verdict (stage 12).
+"""Ledger: each claim of the paper beside this run's evidence, with a verdict (stage 12).
 
-One row per number (its level), per arrow, per contrast that a table shows without an arrow, and per statement. Levels
-of 7B models on real problems cannot be met by small ones on synthetic problems; directions can. So a level is judged
-only where a run has the paper's own policies and test sets. A direction is reproduced only if the estimate lies on the
-paper's side *and* Holm's adjusted p of its family (a table, the figures, the prose) is below `alpha` *and* no two seeds
-of a reward model disagree in sign. A level is reproduced if its interval lies within `margin` of the paper's number.
-All else says so: opposite, inconclusive, not comparable at this scale, not run.
+One row for each number (its level), each arrow, each contrast that a table shows without an arrow, and each statement.
+Small models on synthetic problems cannot meet the levels of 7B models on real ones, but they can meet directions. So:
 
-Estimates, intervals and tests are those of `asprm.results.evidence`.
+- A level is judged only where a run has the paper's own policies and test sets. It is reproduced if its interval lies
+  within `margin` of the paper's number.
+- A direction is reproduced only if the estimate lies on the paper's side, Holm's adjusted p within its family (a table,
+  the figures, the prose) is below `alpha`, and all trainings of a reward model agree in sign.
+- All else has one of the other verdicts: opposite, inconclusive, not comparable at this scale, not run.
+
+Estimates, intervals and tests come from `asprm.results.evidence`.
 """
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import pandas as pd
 
 from asprm import REPOSITORY
 from asprm import statistics as s
-from asprm.results.evidence import ALIKE, INCOMPARABLE, Evidence, arrow, contrast, level, problems_gained, prose
-from asprm.results.outcomes import Measures, NotRun
-from asprm.results.paper import Number, Statement, claim, load_claims, paper, table
+from asprm.results import costs
+from asprm.results.evidence import ALIKE, INCOMPARABLE, Evidence, arrow, contrast, level, papers_discordance, prose
+from asprm.results.format import number as number_text
+from asprm.results.format import p_value
+from asprm.results.measures import Measures, NotRun
+from asprm.results.paper import All, Claim, Number, Statement, load_claims, number, paper, table
+from asprm.run import names
 from asprm.run.artifacts import manifest_path
 from asprm.run.open import Run
+from asprm.run.store import MissingArtifact
 
-VERDICTS = {  # in a word and a symbol
+VERDICTS = {  # each with its symbol
     "reproduced": "✓",
     "opposite": "✗",
     "inconclusive": "≈",
     INCOMPARABLE: "∦",
     "not run": "∅",
 }
+ASPECTS = ("arrow", "contrast", "prose", "level")
 UP, DOWN, SAME = "up", "down", "same"
 ARROWS = {UP: "↑", DOWN: "↓", SAME: "–"}  # as the paper prints them
 _NARROW = "\N{NARROW NO-BREAK SPACE}"
@@ -46,12 +55,30 @@ _NARROW = "\N{NARROW NO-BREAK SPACE}"
 class Row:
     """One line of the ledger before its verdict."""
 
-    id: str  # of the claim
-    aspect: str  # level, arrow, contrast or prose
+    claim: Claim
+    aspect: str  # one of ASPECTS
     family: str  # of Holm's correction
-    direction: str | None
-    over: float
-    found: Evidence | str  # or why there is none
+    direction: str  # UP, DOWN or SAME
+    over: float  # what the estimate is compared with: 0 for a difference
+    evidence: Evidence | str  # or why there is none
+
+
+class Verdict(NamedTuple):
+    verdict: str  # one of VERDICTS
+    why: str
+
+
+def run_claims(run: Run) -> list[str]:
+    """Judge every claim of the paper by this run's tables, and count what the labels cost.
+
+    Writes `claims/ledger` (see `ledger`), `claims/tally` (JSON, see `tally`) and `claims/costs`
+    (see `asprm.results.costs.cost_ledger`). Returns their names.
+    """
+    rows = ledger(run)
+    run.write(names.LEDGER, rows)
+    run.write_json(names.TALLY, tally(rows))
+    run.write(names.COSTS, costs.cost_ledger(run))
+    return [names.LEDGER, names.TALLY, names.COSTS]
 
 
 def ledger(run: Run) -> pd.DataFrame:
@@ -59,108 +86,139 @@ def ledger(run: Run) -> pd.DataFrame:
 
     Columns: id, aspect, source, where, says, paper, direction, here, low, high, unit, n, seeds, test, p, p_holm,
     verdict, why, smallest, paper_could, artifact, cell. `paper_could` says whether the paper's own number of problems
-    could have shown its own difference (exact McNemar). `cell` is where a page shows how the value was made.
+    could have shown its own difference (exact McNemar). `cell` is a link to where a page shows how the value was made.
     """
     measures = Measures(run)
     alpha, margin = run.profile.claims.alpha, 100 * run.profile.claims.margin
-    rows = [row for one in load_claims() for row in _rows(one, measures)]
+
+    # 1. Evidence, and p adjusted within each family.
+    rows = [row for claim in load_claims() for row in _rows(claim, measures)]
     adjusted = _holm(rows)
-    verdicts: dict[str, tuple[str, float, str]] = {}  # of each claim's direction, for the claims that rest on others
+
+    # 2. Verdicts from evidence.
     lines = []
     for row, p_holm in zip(rows, adjusted, strict=True):
-        verdict, why = _verdict(row, p_holm, alpha, margin)
-        if row.aspect != "level":
-            verdicts[row.id] = verdict, p_holm, why
-        lines.append(_line(row, verdict, why, p_holm, run))
-    for i, row in enumerate(rows):
-        if isinstance(one := claim(row.id), Statement) and getattr(one.compare, "kind", "") == "all":
-            lines[i] |= _all(one.compare.of, verdicts)
-            verdicts[row.id] = lines[i]["verdict"], lines[i]["p_holm"], lines[i]["why"]
-    frame = pd.DataFrame(lines)
-    assert frame["verdict"].isin(VERDICTS).all()
-    return frame.astype({"n": "Int64"})
+        lines.append(_line(row, _verdict(row, p_holm, alpha, margin), p_holm, run))
+
+    # 3. Verdicts of claims that hold only if others do: of these the directions count, not the levels.
+    judged = {line["id"]: line for line in lines if line["aspect"] != "level"}
+    for row, line in zip(rows, lines, strict=True):
+        if isinstance(row.claim, Statement) and isinstance(row.claim.compare, All):
+            line |= _all([judged[other] for other in row.claim.compare.of])
+    return pd.DataFrame(lines).astype({"n": "Int64"})
 
 
 def tally(frame: pd.DataFrame) -> dict[str, Any]:
-    """How many rows have which verdict, by aspect; what the release or this study says is counted apart."""
-    of_paper = frame[frame["source"] == "paper"]
-    counts = pd.crosstab(of_paper["verdict"], of_paper["aspect"])
-    aspects = ["arrow", "contrast", "prose", "level"]
-    counts = counts.reindex(index=list(VERDICTS), columns=aspects, fill_value=0)
+    """How many rows of a ledger have which verdict, by aspect. Claims of the release or of this study count apart.
+
+    Keys: verdicts (counts by verdict and aspect), claims (the paper's rows), others (counts by verdict),
+    own_sample_too_small (arrows of the paper that its own number of problems could not have shown).
+    """
+    of_paper, others = frame.loc[frame["source"] == "paper"], frame.loc[frame["source"] != "paper"]
+    counts = Counter(zip(of_paper["verdict"], of_paper["aspect"], strict=True))
     return {
-        "verdicts": {v: {a: int(counts.loc[v, a]) for a in aspects} for v in VERDICTS},
+        "verdicts": {v: {aspect: counts[v, aspect] for aspect in ASPECTS} for v in VERDICTS},
         "claims": len(of_paper),
-        "others": {v: int(n) for v, n in frame[frame["source"] != "paper"]["verdict"].value_counts().items()},
+        "others": dict(Counter(others["verdict"]).most_common()),
         "own_sample_too_small": int((of_paper["paper_could"] == "no").sum()),
     }
 
 
-def side_by_side(frame: pd.DataFrame, number: int, unit: str = "percent") -> pd.DataFrame:
+# --- what pages show --------------------------------------------------------------------------------------------------
+
+
+def tally_table(counts: dict[str, Any]) -> pd.DataFrame:
+    """A tally as a table: one row per verdict, with its symbol, one column per aspect."""
+    frame = pd.DataFrame(counts["verdicts"]).T
+    frame.index = [f"{VERDICTS[verdict]} {verdict}" for verdict in frame.index]
+    return frame.rename(columns={"prose": "statements", "arrow": "arrows", "contrast": "contrasts", "level": "levels"})
+
+
+def directions(counts: dict[str, Any]) -> dict[str, int]:
+    """How many arrows, contrasts and statements of the paper have which verdict."""
+    return {
+        verdict: sum(n for aspect, n in by.items() if aspect != "level") for verdict, by in counts["verdicts"].items()
+    }
+
+
+def surest_opposites(frame: pd.DataFrame, most: int = 5) -> pd.DataFrame:
+    """The rows of a ledger that contradict the paper with the smallest p."""
+    return frame.loc[frame["verdict"] == "opposite"].sort_values(by="p_holm").head(most)
+
+
+def sizes_of_arrows(frame: pd.DataFrame) -> pd.DataFrame:
+    """Quartiles, over a ledger's arrows, of the difference and of the smallest that could have been significant."""
+    arrows = frame.loc[frame["aspect"] == "arrow"]
+    sizes = {"difference found, in points": np.abs(arrows["here"]), "smallest that could be seen": arrows["smallest"]}
+    quartiles = (0.25, 0.5, 0.75)
+    rows = {name: [float(column.quantile(q)) for q in quartiles] for name, column in sizes.items()}
+    return pd.DataFrame(rows, [f"{q:.0%}" for q in quartiles])
+
+
+def side_by_side(frame: pd.DataFrame, table_number: int, unit: Literal["percent", "count"] = "percent") -> pd.DataFrame:
     """One of the paper's tables in its own shape, as text: below each of its columns, `paper` and `here`.
 
-    An arrow stands beside the paper's number as printed; beside this run's, the symbol of the verdict on that arrow or
-    contrast (VERDICTS). "–": the paper has no number there, or this run no value. KeyError as `asprm.results.paper.table`.
+    An arrow stands beside the paper's number, as printed; beside this run's number stands the symbol of the verdict on
+    that arrow or contrast (VERDICTS). "–": the paper has no number there, or this run no value.
+    KeyError: as `asprm.results.paper.table`.
     """
-    form = table(number, unit)
+    form = table(table_number, unit)
     shown = pd.DataFrame("–", form.index, pd.MultiIndex.from_product([form.columns, ["paper", "here"]]))
-    lines = frame.set_index(["id", "aspect"])
-    rows = list(form.index)
-    for one in load_claims():
-        if isinstance(one, Number) and (one.table, one.unit) == (number, unit):
-            row = rows.index(one.row if len(one.row) > 1 else one.row[0])
-            judged = [aspect for aspect in ("arrow", "contrast") if (one.id, aspect) in lines.index]
-            marks = [VERDICTS[lines.loc[(one.id, aspect), "verdict"]] for aspect in judged]
-            value = lines.loc[(one.id, "level"), "here"]
-            printed = [_number(one.value), *([ARROWS[one.arrow]] if one.arrow else [])]
-            column = list(form.columns).index(one.column)
-            shown.iat[row, 2 * column] = _NARROW.join(printed)
-            shown.iat[row, 2 * column + 1] = _NARROW.join([_number(value) if pd.notna(value) else "–", *marks])
+    lines = {(line["id"], line["aspect"]): line for line in frame.to_dict("records")}
+    rows, columns = list(form.index), list(form.columns)
+    for claim in load_claims():
+        if isinstance(claim, Number) and (claim.table, claim.unit) == (table_number, unit):
+            row = rows.index(claim.row if form.index.nlevels > 1 else claim.row[0])
+            column = 2 * columns.index(claim.column)
+            value = lines[claim.id, "level"]["here"]
+            judged = [lines[claim.id, aspect] for aspect in ("arrow", "contrast") if (claim.id, aspect) in lines]
+            marks = [VERDICTS[line["verdict"]] for line in judged]
+            printed = [number_text(claim.value), *([ARROWS[claim.arrow]] if claim.arrow else [])]
+            shown.iat[row, column] = _NARROW.join(printed)
+            shown.iat[row, column + 1] = _NARROW.join([number_text(value) if pd.notna(value) else "–", *marks])
     return shown
 
 
 def page(frame: pd.DataFrame, columns: Sequence[str]) -> Any:
-    """Rows of the ledger as a table for a page: a verdict is a symbol and a word, a cell a link."""
+    """Rows of the ledger as a styled table for a page: a verdict is a symbol and a word, a cell a link."""
     shown = frame[list(columns)].copy()
     if "verdict" in shown:
         shown["verdict"] = [f"{VERDICTS[verdict]} {verdict}" for verdict in shown["verdict"]]
     if "cell" in shown:
         shown["cell"] = [f'<a href="{link}">{link.partition(".")[0]}</a>' if link else "" for link in shown["cell"]]
-    numbers = [name for name in ("paper", "here", "low", "high", "smallest") if name in shown]
-    formats = dict.fromkeys(numbers, _number) | ({"p_holm": _p} if "p_holm" in shown else {})
-    words = [name for name in ("says", "why") if name in shown]  # a narrow column would make each row a dozen lines
+    formats = dict.fromkeys(["paper", "here", "low", "high", "smallest"], number_text)
+    formats |= {"p_holm": p_value, "n": "{:.0f}".format}
+    texts = [name for name in ("says", "why") if name in shown]  # a narrow column would make each row a dozen lines
     wide = {"min-width": "18em", "text-align": "left"}
-    return shown.style.format(formats, na_rep="–").set_properties(subset=words, **wide).hide(axis="index")
+    style: Any = shown.style.format({name: formats[name] for name in formats if name in shown}, na_rep="–")
+    return style.set_properties(subset=texts, **wide).hide(axis="index")
 
 
-def _number(value: float) -> str:
-    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.2f}"
+# --- rows and their evidence ------------------------------------------------------------------------------------------
 
 
-def _p(value: float) -> str:
-    return "< .001" if value < 0.001 else f"{value:.3f}".removeprefix("0")
-
-
-# --- what each claim asks for -----------------------------------------------------------------------------------------
-
-
-def _rows(one: Number | Statement, measures: Measures) -> list[Row]:
-    if isinstance(one, Statement):
-        over = one.compare.over if one.compare else 0.0
-        family = "figures" if one.section.startswith("Figure") else "prose"
-        return [Row(one.id, "prose", family, UP, over, _found(prose, one, measures))]
-    rows = [Row(one.id, "level", f"levels of table {one.table}", SAME, one.value, _found(level, one, measures))]
-    if one.arrow:
-        rows.append(Row(one.id, "arrow", f"table {one.table}", one.arrow, 0.0, _found(arrow, one, measures)))
-    if one.contrast:
-        difference = one.value - paper(one.contrast)
-        direction = UP if difference > 0 else DOWN
-        rows.append(Row(one.id, "contrast", f"table {one.table}", direction, 0.0, _found(contrast, one, measures)))
+def _rows(claim: Claim, measures: Measures) -> list[Row]:
+    """A statement has one row; a number has one for its level, and one for its arrow or contrast."""
+    if isinstance(claim, Statement):
+        over = claim.compare.over if claim.compare else 0.0
+        family = "figures" if claim.section.startswith("Figure") else "prose"
+        return [Row(claim, "prose", family, UP, over, _evidence(prose, claim, measures))]
+    levels, family = f"levels of table {claim.table}", f"table {claim.table}"
+    rows = [Row(claim, "level", levels, SAME, claim.value, _evidence(level, claim, measures))]
+    if claim.arrow:
+        rows.append(Row(claim, "arrow", family, claim.arrow, 0.0, _evidence(arrow, claim, measures)))
+    if claim.contrast:
+        direction = UP if claim.value > paper(claim.contrast) else DOWN
+        rows.append(Row(claim, "contrast", family, direction, 0.0, _evidence(contrast, claim, measures)))
     return rows
 
 
-def _found(get, one: Number | Statement, measures: Measures) -> Evidence | str:
+def _evidence(get: Callable[[Any, Measures], Evidence], claim: Claim, measures: Measures) -> Evidence | str:
+    """The evidence, or why the run has none."""
     try:
-        return get(one, measures)
+        return get(claim, measures)
+    except MissingArtifact as missing:
+        return f"no {missing.artifact}"
     except NotRun as reason:
         return str(reason)
 
@@ -170,7 +228,7 @@ def _found(get, one: Number | Statement, measures: Measures) -> Evidence | str:
 
 def _holm(rows: Sequence[Row]) -> list[float]:
     """Adjusted p by row, NaN where there was no test."""
-    p = np.array([row.found.p if isinstance(row.found, Evidence) else np.nan for row in rows])
+    p = np.array([row.evidence.p if isinstance(row.evidence, Evidence) else np.nan for row in rows])
     adjusted = np.full(len(rows), np.nan)
     families = np.array([row.family for row in rows])
     for family in set(families):
@@ -179,130 +237,130 @@ def _holm(rows: Sequence[Row]) -> list[float]:
     return adjusted.tolist()
 
 
-def _verdict(row: Row, p: float, alpha: float, margin: float) -> tuple[str, str]:
-    found = row.found
-    if isinstance(found, str):
-        return "not run", found
-    if found.verdict:
-        return found.verdict, found.why
-    if not found.agree:
-        return "inconclusive", "seeds disagree in sign"
-    if row.aspect == "arrow" and found.why == ALIKE:
-        return "inconclusive", ALIKE
+def _verdict(row: Row, p: float, alpha: float, margin: float) -> Verdict:
+    """p: Holm's. margin: in points."""
+    evidence = row.evidence
+    if isinstance(evidence, str):
+        return Verdict("not run", evidence)
+    if evidence.verdict:
+        return Verdict(evidence.verdict, evidence.why)
+    if not evidence.agree:
+        return Verdict("inconclusive", "seeds disagree in sign")
+    if row.aspect == "arrow" and evidence.why == ALIKE:
+        return Verdict("inconclusive", ALIKE)
     if row.direction == SAME:
         within = f"{margin:g} points"
-        if row.over - margin < found.low and found.high < row.over + margin:
-            return "reproduced", f"within {within}"
+        if row.over - margin < evidence.low and evidence.high < row.over + margin:
+            return Verdict("reproduced", f"within {within}")
         if not p < alpha:
-            return "inconclusive", f"may differ by more than {within}"
+            return Verdict("inconclusive", f"may differ by more than {within}")
     if not p < alpha:
-        return "inconclusive", found.why or "could be chance"
-    side = UP if found.value > row.over else DOWN
-    return ("reproduced" if side == row.direction else "opposite"), found.why
+        return Verdict("inconclusive", evidence.why or "could be chance")
+    side = UP if evidence.value > row.over else DOWN
+    return Verdict("reproduced" if side == row.direction else "opposite", evidence.why)
 
 
-def _all(of: Iterable[str], verdicts: dict[str, tuple[str, float, str]]) -> dict[str, Any]:
-    """The verdict of a claim that holds only if all of its parts do."""
-    parts = {other: verdicts[other] for other in of}
-    said = [verdict for verdict, _, _ in parts.values()]
-    for verdict in ("opposite", "not run", "inconclusive", INCOMPARABLE):
-        if verdict in said:
-            break
-    else:
-        verdict = "reproduced"
-    p = [p for _, p, _ in parts.values()]
+def _all(parts: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """What changes in the line of a claim that holds only if all its parts do. parts: the lines of the other claims.
+
+    Its verdict is the worst of theirs, in the order below.
+    """
+    said = [part["verdict"] for part in parts]
+    worst = ("opposite", "not run", "inconclusive", INCOMPARABLE)
+    verdict = next((verdict for verdict in worst if verdict in said), "reproduced")
+    p = [part["p_holm"] for part in parts]
     counts = ", ".join(f"{said.count(v)} {v}" for v in VERDICTS if v in said)
-    known = verdict == "reproduced" and not np.isnan(p).any()
     return {
         "here": 100 * said.count("reproduced") / len(said),
         "test": f"all of {len(said)} claims",
-        "p_holm": max(p) if known else np.nan,
+        "p_holm": max(p) if verdict == "reproduced" and not np.isnan(p).any() else np.nan,
         "verdict": verdict,
-        "why": f"{counts}: {', '.join(parts)}",
+        "why": f"{counts}: {', '.join(part['id'] for part in parts)}",
     }
 
 
-def _line(row: Row, verdict: str, why: str, p_holm: float, run: Run) -> dict[str, Any]:
-    one = claim(row.id)
-    found = Evidence(np.nan) if isinstance(row.found, str) else row.found
-    is_number = isinstance(one, Number)
+def _line(row: Row, verdict: Verdict, p_holm: float, run: Run) -> dict[str, Any]:
+    claim = row.claim
+    evidence = row.evidence if isinstance(row.evidence, Evidence) else Evidence(np.nan)
     return {
-        "id": row.id,
+        "id": claim.id,
         "aspect": row.aspect,
-        "source": "paper" if is_number else one.source,
-        "where": f"Table {one.table}" if is_number else one.section,
-        "says": _says(one, row),
-        "paper": _paper(one, row),
+        "source": "paper" if isinstance(claim, Number) else claim.source,
+        "where": f"Table {claim.table}" if isinstance(claim, Number) else claim.section,
+        "says": _says(row),
+        "paper": _paper(row),
         "direction": None if row.aspect == "level" else row.direction,
-        "here": found.value,
-        "low": found.low,
-        "high": found.high,
-        "unit": _unit(one, row),
-        "n": found.n,
-        "seeds": found.seeds,
-        "test": found.test,
-        "p": found.p,
+        "here": evidence.value,
+        "low": evidence.low,
+        "high": evidence.high,
+        "unit": _unit(row),
+        "n": evidence.n,
+        "seeds": evidence.seeds,
+        "test": evidence.test,
+        "p": evidence.p,
         "p_holm": p_holm,
-        "verdict": verdict,
-        "why": why,
-        "smallest": found.smallest,
-        "paper_could": _paper_could(one, row),
-        "artifact": found.artifact,
-        "cell": cell(run, found.artifact) if found.artifact else "",
+        "verdict": verdict.verdict,
+        "why": verdict.why,
+        "smallest": evidence.smallest,
+        "paper_could": _paper_could(row),
+        "artifact": evidence.artifact,
+        "cell": cell(run, evidence.artifact) if evidence.artifact else "",
     }
 
 
 _WORDS = {UP: "above", DOWN: "below", SAME: "equal to"}
 
 
-def _says(one: Number | Statement, row: Row) -> str:
-    if isinstance(one, Statement):
-        return one.says
-    label = f"{', '.join(x for x in one.row if x)}: {one.column}"
+def _says(row: Row) -> str:
+    """The claim as a sentence."""
+    claim = row.claim
+    if isinstance(claim, Statement):
+        return claim.says
+    label = f"{', '.join(x for x in claim.row if x)}: {claim.column}"
     if row.aspect == "level":
         return label
-    other = one.against_figure
-    if other is None:
-        rival = claim(one.against or one.contrast)
-        same = rival.row == one.row
-        other = rival.column if same else f"{', '.join(rival.row)}: {rival.column}"
+    other = claim.against_figure
+    if rival_id := claim.against or claim.contrast:
+        rival = number(rival_id)
+        other = rival.column if rival.row == claim.row else f"{', '.join(rival.row)}: {rival.column}"
     return f"{label} is {_WORDS[row.direction]} {other}"
 
 
-def _paper(one: Number | Statement, row: Row) -> float:
-    if isinstance(one, Statement) or row.aspect == "level":
-        return np.nan if one.value is None else one.value
-    other = one.against or one.contrast
-    return round(one.value - paper(other), 2) if other else np.nan
+def _paper(row: Row) -> float:
+    """The paper's number or difference; NaN where it prints none."""
+    claim = row.claim
+    if isinstance(claim, Statement) or row.aspect == "level":
+        return np.nan if claim.value is None else claim.value
+    other = claim.against or claim.contrast
+    return round(claim.value - paper(other), 2) if other else np.nan
 
 
-def _unit(one: Number | Statement, row: Row) -> str:
-    if isinstance(one, Number):
-        return one.unit if row.aspect == "level" else "points"
-    kind = one.compare.kind if one.compare else ""
-    return {"pool": "points", "best": "points", "confidence": "points", "harder": "rank correlation, %"}.get(
-        kind, "percent"
-    )
+def _unit(row: Row) -> str:
+    claim = row.claim
+    if isinstance(claim, Number):
+        return claim.unit if row.aspect == "level" else "points"
+    units = {"pool": "points", "best": "points", "confidence": "points", "harder": "rank correlation, %"}
+    return units.get(claim.compare.kind, "percent") if claim.compare else "percent"
 
 
-def _paper_could(one: Number | Statement, row: Row) -> str:
+def _paper_could(row: Row) -> str:
     """Whether the paper's own sample could have shown the difference, by exact McNemar; "" where it does not apply."""
-    if row.aspect != "arrow" or one.arrow == SAME:
+    claim = row.claim
+    if isinstance(claim, Statement) or row.aspect != "arrow" or claim.arrow == SAME:
         return ""
-    if not (one.against and one.n):
+    if not (claim.against and claim.n):
         return "unknown: the other number is not printed"
-    most = s.most_discordance(one.n, problems_gained(one))
-    return f"if they differ on at most {100 * most / one.n:.0f} % of its problems" if most else "no"
+    most = papers_discordance(claim)
+    return f"if they differ on at most {100 * most / claim.n:.0f} % of its problems" if most else "no"
 
 
-# --- where it was made ------------------------------------------------------------------------------------------------
+# --- where a value was made -------------------------------------------------------------------------------------------
 
 
 def cell(run: Run, artifact: str) -> str:
-    """Link to the part of the chapter that wrote an artifact: `08_tvd.html#decode`.
+    """Link to the part of a chapter that wrote an artifact, such as `08_tvd.html#decode`.
 
-    The artifact's manifest names the stage, the stage its notebook, and the last heading above the first cell that
-    mentions the artifact's kind the part.
+    The artifact's manifest names the stage and so the notebook. The part is that of the cell which runs the stage.
     """
     stage, policy = artifact.partition("/")[0], run.policy
     for folder in (run.folder, run.base):
@@ -314,22 +372,19 @@ def cell(run: Run, artifact: str) -> str:
     for notebook in sorted((REPOSITORY / "notebooks").glob(f"??_{stage}.ipynb")):
         # Of the first policy's copy the site makes the chapter, of the others' its sections.
         section = f"{notebook.stem}-{policy}"
-        others = (run.base / "notebooks" / f"{section}.ipynb").is_file() and policy != next(iter(run.profile.policies))
-        page = section if others else notebook.stem
-        return f"{page}.html{_anchor(notebook, artifact.partition('/')[0])}"
+        is_section = policy != next(iter(run.profile.policies)) and run.has(f"notebooks/{section}.ipynb")
+        return f"{section if is_section else notebook.stem}.html{_anchor(notebook, stage)}"
     return ""
 
 
-def _anchor(notebook: Path, kind: str) -> str:
+def _anchor(notebook: Path, stage: str) -> str:
+    """The last heading above the cell that calls `run_<stage>`, as a link within its page; "" if there is none."""
     heading = ""
-    writes = re.compile(rf"run\.write\w*\(\s*f?[\"']{kind}/|\b(sample_all|label_\w+|decode_\w+|score_all|split_\w+)\(")
-    for one in json.loads(notebook.read_text(encoding="utf-8"))["cells"]:
-        source = "".join(one["source"])
-        if one["cell_type"] == "markdown" and (found := re.findall(r"^##+ (.+)$", source, re.MULTILINE)):
-            heading = found[-1]
-        if one["cell_type"] == "code" and writes.search(source):
-            break
-    else:
-        return ""
-    slug = re.sub(r"[^a-z0-9]+", "-", heading.lower()).strip("-")
-    return f"#{slug}" if slug else ""
+    for part in json.loads(notebook.read_text(encoding="utf-8"))["cells"]:
+        source = "".join(part["source"])
+        if part["cell_type"] == "markdown":
+            heading = [heading, *re.findall(r"^##+ (.+)$", source, re.MULTILINE)][-1]
+        elif f"run_{stage}(" in source:
+            slug = re.sub(r"[^a-z0-9]+", "-", heading.lower()).strip("-")
+            return f"#{slug}" if slug else ""
+    return ""

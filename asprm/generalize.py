@@ -1,243 +1,313 @@
 """Generalize: how reward models do with data, policies, positions and problems that are not their own (stage 9).
 
 Paper §4.3 and Tables 2 to 6, the threshold sweep, and whether harder problems are split more. Reads tables of earlier
-stages, computes shares with intervals and paired differences. No model is run here. Several trainings of one reward
-model (seeds) count as one: a problem's outcome is the mean of theirs.
+stages and computes shares with intervals and paired differences; no model runs here. Several trainings of one reward
+model count as one: a problem's outcome is the mean over them.
 """
 
 from __future__ import annotations
+
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from asprm import statistics as s
 from asprm.best_of_n import chosen
+from asprm.problems.load import domain_of
 from asprm.problems.sets import templates, test_sets
-from asprm.results import selection
-from asprm.results.candidates import candidates
-from asprm.run.names import GREEDY, Method
+from asprm.results import outcomes
+from asprm.results.outcomes import OWN, POSITIONS, RANDOM, Outcomes
+from asprm.run import names
 from asprm.run.open import Run
 
-OWN = "own steps"  # in the way of the steps that a reward model learned from
-POSITIONS = {OWN: "", "confidence": "@confidence", "line break": "@line"}  # and "random", the mean over several seeds
 
+def run_generalize(run: Run) -> list[str]:
+    """Evaluate every reward model on every policy's test sets, at every rating position.
 
-def best_of_n(run: Run, prm: str, policy: str, name: str, position: str = OWN) -> pd.DataFrame:
-    """(P, trainings) the probability that Best-of-N is right, one row a problem, one column a training of `prm`.
-
-    N is `sample.candidates`. position: where candidates are rated, one of POSITIONS, or "random".
-    MissingArtifact: that reward model did not rate this policy's candidates there.
+    Writes `generalize/results` (see `results`). Returns its name.
     """
-    columns = {}
-    count = run.profile.best_of_n.random
-    suffixes = [f"@random{k}" for k in range(count)] if position == "random" else [POSITIONS[position]]
-    for artifact in run.profile.trainings(prm, policy):
-        found = []
-        for suffix in suffixes:
-            c = candidates(run.read(f"best_of_n/{artifact}/{policy}-{name}{suffix}"))
-            chosen = selection.best_of_n(c.scores(run.profile.best_of_n.aggregate), c.correct, c.correct.shape[1])
-            found.append(pd.Series(np.ravel(chosen), c.problems))
-        columns[artifact] = pd.concat(found, axis=1).mean(axis=1)
-    return pd.DataFrame(columns)
-
-
-def guided(run: Run, prm: str, policy: str, name: str) -> pd.Series:
-    """Which problems guided decoding solves, at the trigger that was chosen for `prm` on validation problems."""
-    trigger = run.read_json(f"tvd/{prm}/{policy}")["trigger"]
-    frame = run.read(f"tvd/{prm}/{policy}-{name}").to_pandas()
-    return frame[frame["trigger"] == trigger].set_index("problem")["correct"].astype(float)
-
-
-def greedy(run: Run, policy: str, name: str) -> pd.Series:
-    """Which problems greedy decoding solves."""
-    frame = run.read(f"sample/{policy}/{name}{GREEDY}", ["problem", "correct"]).to_pandas()
-    return frame.set_index("problem")["correct"].astype(float)
+    run.write(names.RESULTS, results(run))
+    return [names.RESULTS]
 
 
 def results(run: Run) -> pd.DataFrame:
     """Every reward model on every policy's test sets, at every rating position: one row each.
 
-    Columns: prm, policy, set, position, problems, trainings; bon with low and high (95 %, over problems) and with the
-    worst and best training; greedy; where the reward model also guided decoding: tvd, tvd_low, tvd_high, trigger.
-    Shares, not percent.
+    Columns: prm, policy, set, position (own steps, confidence, line break or random), problems, trainings; bon with low
+    and high (95 %, over problems) and with the worst and best training; greedy; where the reward model also guided
+    decoding: tvd, tvd_low, tvd_high, trigger. Shares, not percent.
     """
     rows = []
     for policy, source in run.profile.policies.items():
         tests = test_sets(run.profile, source.domain)
         for prm in run.profile.best_of_n.score.get(policy, ()):
-            own = run.profile.reward_models[prm].base == policy
-            places = [OWN, *(["confidence", "line break", "random"] if own else [])]
-            rows += [_result(run, prm, policy, name, place) for name in tests for place in places]
+            is_own = run.profile.reward_models[prm].base == policy
+            positions = [*POSITIONS, RANDOM] if is_own else [OWN]
+            rows += [_result(run, prm, policy, name, position) for name in tests for position in positions]
     return pd.DataFrame(rows)
 
 
-def _result(run: Run, prm: str, policy: str, name: str, position: str) -> dict[str, object]:
-    outcome = best_of_n(run, prm, policy, name, position)
-    over = _clusters(run, name, tuple(outcome.index))
-    bon = mean_of(outcome.mean(axis=1), over, run)
-    row = {"prm": prm, "policy": policy, "set": name, "position": position, "problems": len(outcome)}
-    row |= {"trainings": outcome.shape[1], "bon": bon.value, "low": bon.low, "high": bon.high}
-    row |= {"worst": outcome.mean().min(), "best": outcome.mean().max(), "greedy": greedy(run, policy, name).mean()}
+def _result(run: Run, prm: str, policy: str, name: str, position: str) -> dict[str, Any]:
+    outcome = outcomes.best_of_n(run, prm, policy, name, position)
+    bon, by_training = solved(run, outcome, name), outcome.values.mean(1)
+    row = {
+        "prm": prm,
+        "policy": policy,
+        "set": name,
+        "position": position,
+        "problems": len(outcome.problems),
+        "trainings": len(by_training),
+        "bon": bon.value,
+        "low": bon.low,
+        "high": bon.high,
+        "worst": by_training.min(),
+        "best": by_training.max(),
+        "greedy": outcomes.greedy(run, policy, name).values.mean(),
+    }
     if position == OWN and prm in run.profile.tvd.guide.get(policy, ()):
-        tvd = mean_of(guided(run, prm, policy, name), over, run)
+        tvd = solved(run, outcomes.guided(run, prm, policy, name), name)
         row |= {"tvd": tvd.value, "tvd_low": tvd.low, "tvd_high": tvd.high}
-        row["trigger"] = run.read_json(f"tvd/{prm}/{policy}")["trigger"]
+        row["trigger"] = outcomes.chosen_trigger(run, prm, policy)
     return row
 
 
-def mean_of(outcome: pd.Series, clusters: np.ndarray | None, run: Run) -> s.Interval:
-    """The share of problems solved, with its interval."""
-    return s.bootstrap_mean(
-        outcome.to_numpy(float), clusters, resamples=run.profile.generalize.resamples, seed=run.seed
-    )
+# --- intervals and differences ----------------------------------------------------------------------------------------
 
 
-def paired(run: Run, a: pd.Series, b: pd.Series, name: str) -> s.Comparison:
-    """Two ways on the same problems of the set `name`, paired. ValueError: not the same problems."""
-    if set(a.index) != set(b.index):
-        raise ValueError(f"generalize: {len(a)} and {len(b)} problems of {name}, and not the same ones")
-    over = _clusters(run, name, tuple(a.index))
-    options = {"resamples": run.profile.generalize.resamples, "seed": run.seed}
-    return s.compare(a.to_numpy(), b.loc[a.index].to_numpy(), over, **options)
+def solved(run: Run, outcome: Outcomes, name: str) -> s.Interval:
+    """The share of problems of the set `name` that are solved, with its interval."""
+    clusters = outcomes.clusters(templates(run.profile, name) or {}, outcome.problems)
+    return s.bootstrap_mean(outcome.mean.to_numpy(), clusters, **_resampling(run))
 
 
-def _clusters(run: Run, name: str, problems: tuple[str, ...]) -> np.ndarray | None:
-    """The templates of the problems of a set that is resampled by them."""
-    found = templates(run.profile, name)
-    return found and np.array([found[problem] for problem in problems])
+def paired(run: Run, a: Outcomes, b: Outcomes, name: str) -> s.Comparison:
+    """Two ways to solve the problems of the set `name`, paired. ValueError: they are of different problems."""
+    if set(a.problems) != set(b.problems):
+        raise ValueError(
+            f"generalize: {a.artifact} and {b.artifact} are of different problems of {name}; make them anew"
+        )
+    clusters = outcomes.clusters(templates(run.profile, name) or {}, a.problems)
+    return s.compare(a.mean, b.mean.loc[list(a.problems)], clusters, **_resampling(run))
 
 
-def transfer(run: Run, found: pd.DataFrame, other: str, own: str) -> pd.DataFrame:
-    """The reward model `other` against `own` wherever both rate a policy's candidates: differences, paired by problem.
+def _resampling(run: Run) -> dict[str, int]:
+    return {"resamples": run.profile.generalize.resamples, "seed": run.seed}
 
-    found: from `results`. Rows: policy, set, way (Best-of-N or TVD), both shares, difference with interval, p of
-    `asprm.statistics.compare`.
+
+def _difference(run: Run, a: Outcomes, b: Outcomes, name: str) -> dict[str, float]:
+    pair = paired(run, a, b, name)
+    return {
+        "this": pair.a,
+        "other": pair.b,
+        "difference": pair.difference,
+        "low": pair.low,
+        "high": pair.high,
+        "p": pair.p,
+    }
+
+
+def against_rival(run: Run, frame: pd.DataFrame, prm: str, rival: str) -> pd.DataFrame:
+    """The reward model `prm` against `rival` wherever both rate a policy's candidates, paired by problem.
+
+    frame: from `results`. Columns: policy, set, way (Best-of-N or TVD), this and other (both shares), difference with
+    low and high, p of `asprm.statistics.paired_test`.
+    """
+    own_steps = {(row["prm"], row["policy"], row["set"]): row for row in _records(frame) if row["position"] == OWN}
+    rows = []
+    for (name, policy, problems), row in own_steps.items():
+        other = own_steps.get((rival, policy, problems))
+        if name != prm or other is None:
+            continue
+        ways: dict[str, Any] = {"Best-of-N": outcomes.best_of_n}
+        if _guides(row) and _guides(other):
+            ways["TVD"] = outcomes.guided
+        for way, solve in ways.items():
+            this, that = solve(run, prm, policy, problems), solve(run, rival, policy, problems)
+            rows.append({"policy": policy, "set": problems, "way": way} | _difference(run, this, that, problems))
+    return pd.DataFrame(rows)
+
+
+def _records(frame: pd.DataFrame) -> list[dict[str, Any]]:
+    records: Any = frame.to_dict("records")
+    return records
+
+
+def _guides(row: dict[str, Any]) -> bool:
+    """Whether the reward model of a row of `results` also guided decoding."""
+    return not np.isnan(row.get("tvd", np.nan))
+
+
+def against_own(run: Run, frame: pd.DataFrame, role: str) -> pd.DataFrame:
+    """Every reward model of a role against the one that its base's chapters look at: rows of `against_rival`.
+
+    frame: from `results`. Columns in front: prm, against. The last one, p (Holm), corrects the rows of each reward
+    model as one table.
+    """
+    tables = []
+    for prm in run.profile.of_role(role):
+        rival = run.profile.prm_of(run.profile.base_of(prm))
+        rows = corrected(against_rival(run, frame, prm, rival))
+        if len(rows):
+            rows.insert(0, "against", rival)
+            rows.insert(0, "prm", prm)
+            tables.append(rows)
+    return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame()
+
+
+def against_greedy(run: Run, frame: pd.DataFrame, prm: str, sets: list[str]) -> pd.DataFrame:
+    """Best-of-N and TVD by `prm` against greedy decoding on some test sets; columns as those of `against_rival`.
+
+    frame: from `results`. sets: the names of the test sets.
     """
     rows = []
-    own_steps = found[found["position"] == OWN]
-    for policy, name in own_steps[own_steps["prm"] == other][["policy", "set"]].itertuples(index=False):
-        both = own_steps[(own_steps["policy"] == policy) & (own_steps["set"] == name)].set_index("prm")
-        if own not in both.index:
+    for row in _records(frame):
+        policy, name = row["policy"], row["set"]
+        if (row["prm"], row["position"]) != (prm, OWN) or name not in sets:
             continue
-        bon = [best_of_n(run, prm, policy, name).mean(axis=1) for prm in (other, own)]
-        rows.append({"policy": policy, "set": name, "way": "Best-of-N"} | _difference(run, *bon, name))
-        if "tvd" in both and both.loc[[other, own], "tvd"].notna().all():
-            decoded = [guided(run, prm, policy, name) for prm in (other, own)]
-            rows.append({"policy": policy, "set": name, "way": "TVD"} | _difference(run, *decoded, name))
+        greedy = outcomes.greedy(run, policy, name)
+        ways = {"Best-of-N": outcomes.best_of_n(run, prm, policy, name)}
+        if _guides(row):
+            ways["TVD"] = outcomes.guided(run, prm, policy, name)
+        key = {"policy": policy, "set": name}
+        rows += [key | {"way": way} | _difference(run, outcome, greedy, name) for way, outcome in ways.items()]
     return pd.DataFrame(rows)
 
 
-def against_greedy(run: Run, found: pd.DataFrame, prm: str, names: list[str]) -> pd.DataFrame:
-    """Best-of-N and TVD by `prm` against greedy decoding on the sets `names`, paired; rows as those of `transfer`."""
-    rows = []
-    for row in found[(found["prm"] == prm) & (found["position"] == OWN)].to_dict("records"):
-        if row["set"] in names:
-            base = greedy(run, row["policy"], row["set"])
-            ways = {"Best-of-N": best_of_n(run, prm, row["policy"], row["set"]).mean(axis=1)}
-            if not np.isnan(row.get("tvd", np.nan)):
-                ways["TVD"] = guided(run, prm, row["policy"], row["set"])
-            rows += [
-                {"policy": row["policy"], "set": row["set"], "way": way} | _difference(run, outcome, base, row["set"])
-                for way, outcome in ways.items()
-            ]
-    return pd.DataFrame(rows)
+def on_other_problems(run: Run, frame: pd.DataFrame) -> pd.DataFrame:
+    """Reward models on problems unlike those that they learned from, against greedy decoding (Tables 4 and 5).
+
+    Unlike are the sets made from templates, for reward models that learned from their own policy's steps, and the sets
+    of another domain than all of their data. frame: from `results`. Columns: prm, then those of `against_rival`, then
+    p (Holm) over all rows.
+    """
+    profile, tables = run.profile, []
+    for prm, model in profile.reward_models.items():
+        learned = {profile.policies[table.policy].domain for table in model.tables}
+        for name in profile.problems.test:
+            is_foreign = bool(learned) and domain_of(name) not in learned
+            if is_foreign or (name in profile.problems.clusters and model.role == "own"):
+                rows = against_greedy(run, frame, prm, [name])
+                if len(rows):
+                    rows.insert(0, "prm", prm)
+                    tables.append(rows)
+    return corrected(pd.concat(tables, ignore_index=True)) if tables else pd.DataFrame()
 
 
 def corrected(rows: pd.DataFrame) -> pd.DataFrame:
-    """Rows of `transfer` or `against_greedy`, with Holm's p for all of them as one table."""
+    """Rows with a column p, and p (Holm) for all of them as one table."""
     return rows.assign(**{"p (Holm)": s.holm(rows["p"])}) if len(rows) else rows
 
 
-def _difference(run: Run, a: pd.Series, b: pd.Series, name: str) -> dict[str, float]:
-    found = paired(run, a, b, name)
-    return {"this": found.a, "other": found.b, "difference": found.difference, "low": found.low, "high": found.high,
-            "p": found.p}  # fmt: skip
+# --- parts of the results ---------------------------------------------------------------------------------------------
 
 
-def chosen_ones(run: Run) -> pd.DataFrame:
-    """Of each policy's first test set, what the candidates are like that each reward model chooses.
+def of_first_sets(run: Run, frame: pd.DataFrame) -> pd.DataFrame:
+    """The rows of `results` that are of each policy's first test set."""
+    tests = {name: test_sets(run.profile, policy.domain) for name, policy in run.profile.policies.items()}
+    return frame.loc[[name in tests[policy][:1] for policy, name in zip(frame["policy"], frame["set"], strict=True)]]
 
-    Columns: policy, reward model; gain over a lot (how much more often the chosen one is right than a candidate drawn
-    by lot), low, high; and of `asprm.best_of_n.chosen` shorter, all_shorter, longer, all_longer. Shares.
+
+def at_other_positions(run: Run, frame: pd.DataFrame) -> pd.DataFrame:
+    """The rows of `results` at other places than a reward model's own steps (Table 3), without the sweep."""
+    is_swept = frame["prm"].isin(run.profile.of_role("sweep"))
+    return frame.loc[(frame["position"] != OWN) & ~is_swept]
+
+
+def sweep(run: Run, frame: pd.DataFrame, policy: str) -> pd.DataFrame:
+    """Best-of-N by the share of tokens below the threshold at which the reward model's steps were cut.
+
+    frame: from `results`. Columns: share, prm, set, bon, low, high, trainings. All rate candidates at the same places,
+    the decision tokens of the study's own share.
     """
-    rows = []
-    for policy, source in run.profile.policies.items():
-        name = next(iter(test_sets(run.profile, source.domain)))
-        ids = run.read(f"sample/{policy}/{name}", ["problem", "solution", "ids"]).to_pandas()
+    own_share = run.profile.threshold.share
+    shares = {}
+    for prm, model in run.profile.reward_models.items():
+        tables = [(table.policy, table.method.kind) for table in model.tables]
+        if model.base == policy and tables == [(policy, "adaptive")]:
+            shares[prm] = model.rates.share or own_share
+    rows = frame.loc[(frame["policy"] == policy) & (frame["position"] == OWN) & frame["prm"].isin(list(shares))]
+    rows = rows.assign(share=[shares[prm] for prm in rows["prm"]]).sort_values(["set", "share"])
+    return rows.loc[:, ["share", "prm", "set", "bon", "low", "high", "trainings"]]
+
+
+# --- candidates and training data -------------------------------------------------------------------------------------
+
+
+def chosen_candidates(run: Run) -> pd.DataFrame:
+    """What the candidates are like that each reward model chooses, of each policy's first test set.
+
+    Columns: policy; reward model; gain over a random candidate (how much more often the chosen one is right), low,
+    high; shorter, all_shorter, longer, all_longer (see `asprm.best_of_n.chosen`). Shares. The sweep is left out.
+    """
+    profile, rows = run.profile, []
+    swept = profile.of_role("sweep")
+    for policy, source in profile.policies.items():
+        name = next(iter(test_sets(profile, source.domain)))
+        ids = run.read(names.samples(policy, name), ["problem", "solution", "ids"]).to_pandas()
         lengths = ids.set_index(["problem", "solution"])["ids"].map(len)
-        for prm in run.profile.best_of_n.score.get(policy, ()):
-            if prm.startswith("sweep"):
+        for prm in profile.best_of_n.score.get(policy, ()):
+            if prm in swept:
                 continue
-            best = chosen(run.read(f"best_of_n/{prm}/{policy}-{name}"), lengths, run.profile.best_of_n.aggregate)
-            gain = mean_of(best["right"] - best["all_right"], None, run)
+            best = chosen(run.read(names.scores(prm, policy, name)), lengths, profile.best_of_n.aggregate)
+            gain = s.bootstrap_mean(best["right"] - best["all_right"], **_resampling(run))
             like = best[["shorter", "all_shorter", "longer", "all_longer"]].mean().to_dict()
-            gained = {"gain over a lot": gain.value, "low": gain.low, "high": gain.high}
+            gained = {"gain over a random candidate": gain.value, "low": gain.low, "high": gain.high}
             rows.append({"policy": policy, "reward model": prm} | gained | like)
     return pd.DataFrame(rows)
 
 
-def sweep(run: Run, found: pd.DataFrame, policy: str) -> pd.DataFrame:
-    """Best-of-N by the share of tokens below the threshold that the reward model's steps were cut at.
-
-    Rows: share, set, bon, low, high, trainings. All rate candidates at the same places,
-    the decision tokens of the study's own share.
-    """
-    own = run.profile.threshold.share
-    shares = {}
-    for prm, model in run.profile.reward_models.items():
-        if model.base == policy and model.data == (f"{policy}/{model.rates}",) and model.rates.kind == "adaptive":
-            shares[prm] = model.rates.share or own
-    rows = found[(found["policy"] == policy) & (found["position"] == OWN) & found["prm"].isin(shares)]
-    columns = ["share", "prm", "set", "bon", "low", "high", "trainings"]
-    return rows.assign(share=rows["prm"].map(shares)).sort_values(["set", "share"])[columns]
-
-
-def splits_by_difficulty(run: Run, policy: str, groups: int = 4) -> pd.DataFrame:
+def splits_by_difficulty(run: Run, groups: int = 4) -> pd.DataFrame:
     """Are harder problems split more? Decision tokens per solution and per token, by how often a problem is solved.
 
-    Training samples of the policy, problems in `groups` of equal size from the hardest on. Columns: solved (mean share
-    of samples right), steps, low, high (decision tokens per solution, 95 % over problems), per_token.
+    Training samples of every policy; its problems in `groups` of equal size, the hardest first. Columns: policy; solved
+    (mean share of samples right); steps, low, high (decision tokens per solution, 95 % over problems); per_token.
     """
-    tau = run.read_json(f"threshold/{policy}")["tau"]
-    frame = run.read(f"sample/{policy}/train", ["problem", "confidences", "correct", "count"]).to_pandas()
+    return pd.DataFrame([row for policy in run.profile.policies for row in _difficulty(run, policy, groups)])
+
+
+def _difficulty(run: Run, policy: str, groups: int) -> list[dict[str, Any]]:
+    tau = run.read_json(names.threshold(policy))["tau"]
+    frame = run.read(names.samples(policy, "train"), ["problem", "confidences", "correct", "count"]).to_pandas()
     frame["steps"] = [int((row < tau).sum()) for row in frame["confidences"]]
     frame["tokens"] = frame["confidences"].map(len)
     for column in ("correct", "steps", "tokens"):
         frame[column] = frame[column] * frame["count"]
-    by = frame.groupby("problem")[["correct", "steps", "tokens", "count"]].sum()
-    by["solved"] = by["correct"] / by["count"]
-    by["mean steps"] = by["steps"] / by["count"]
-    ordered = by.sort_values("solved", kind="stable")
+    by_problem = frame.groupby("problem")[["correct", "steps", "tokens", "count"]].sum()
+    by_problem["solved"] = by_problem["correct"] / by_problem["count"]
+    by_problem["mean steps"] = by_problem["steps"] / by_problem["count"]
+    ordered = by_problem.sort_values("solved", kind="stable")
     rows = []
-    for some in np.array_split(np.arange(len(ordered)), groups):
-        part = ordered.iloc[some]
-        steps = mean_of(part["mean steps"], None, run)
-        rows.append((part["solved"].mean(), *steps, part["steps"].sum() / part["tokens"].sum()))
-    return pd.DataFrame(rows, columns=["solved", "steps", "low", "high", "per_token"])
+    for places in np.array_split(np.arange(len(ordered)), groups):
+        group = ordered.iloc[places]
+        steps = s.bootstrap_mean(group["mean steps"], **_resampling(run))
+        row = {"policy": policy, "solved": group["solved"].mean()}
+        row |= {"steps": steps.value, "low": steps.low, "high": steps.high}
+        rows.append(row | {"per_token": group["steps"].sum() / group["tokens"].sum()})
+    return rows
 
 
 def training_data(run: Run) -> pd.DataFrame:
-    """What each reward model learns from (paper Figure 6): one row per table of labels that is not of the sweep.
+    """What reward models learn from (paper Figure 6): one row per table of labels that is not of the sweep.
 
-    Columns: prm, data, solutions, steps (mean per solution), tokens_per_step, length (mean tokens per solution), each
-    mean with its 95 % interval over problems (…_low, …_high). Tokens are the policy's own (paper: Mistral's).
+    Columns: prm (the first that learns from this table alone), data, solutions, steps (mean per solution),
+    tokens_per_step, length (mean tokens per solution), each mean with its 95 % interval over problems (…_low, …_high).
+    Tokens are those of the policy that wrote the solutions (paper: Mistral's).
     """
-    rows, seen = [], set()
-    own = {prm: model for prm, model in run.profile.reward_models.items() if len(model.data) == 1}
-    for prm, model in own.items():
-        [table] = model.data
-        if table in seen or Method.parse(table.partition("/")[2]).share is not None:
+    rows: dict[str, dict[str, Any]] = {}
+    for prm, model in run.profile.reward_models.items():
+        if len(model.tables) != 1:
             continue
-        seen.add(table)
-        labels = run.read(f"rollout/{table}", ["problem", "solution", "end"]).to_pandas()
+        [table] = model.tables
+        if str(table) in rows or table.method.share is not None:
+            continue
+        labels = run.read(names.labels(table.policy, table.method), ["problem", "solution", "end"]).to_pandas()
         each = labels.groupby(["problem", "solution"], sort=False)["end"].agg(steps="size", length="max")
-        by = each.groupby("problem").agg(steps=("steps", "sum"), length=("length", "sum"), count=("steps", "size"))
-        options = {"resamples": run.profile.generalize.resamples, "seed": run.seed}
+        sums = each.groupby("problem").agg(steps=("steps", "sum"), length=("length", "sum"), count=("steps", "size"))
+        row = {"prm": prm, "data": str(table), "solutions": len(each)}
         ratios = {"steps": ("steps", "count"), "tokens_per_step": ("length", "steps"), "length": ("length", "count")}
-        row = {"prm": prm, "data": table, "solutions": len(each)}
-        above, below = (by[list(some)].to_numpy(float) for some in zip(*ratios.values(), strict=True))
-        found = s.bootstrap_ratio(above, below, **options)
-        for name, value, low, high in zip(ratios, *found, strict=True):
+        for name, (top, bottom) in ratios.items():
+            value, low, high = s.bootstrap_ratio(sums[top], sums[bottom], **_resampling(run))
             row |= {name: value, f"{name}_low": low, f"{name}_high": high}
-        rows.append(row)
-    return pd.DataFrame(rows)
+        rows[str(table)] = row
+    return pd.DataFrame(list(rows.values()))

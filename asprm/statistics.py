@@ -1,7 +1,7 @@
-"""Statistics: estimators, intervals and paired tests (the figures that this study owes its reader).
+"""Statistics: estimators, intervals and paired tests.
 
-Pure functions on arrays: no model, no file, no plot. Axes: P problems, N candidates of one problem, L values of n.
-Whatever is averaged over subsets comes back per problem: intervals resample problems and comparisons pair them.
+Pure functions on arrays: no model, no file, no plot. Axes: P problems, K steps. Intervals resample problems, or
+clusters of them, and comparisons pair problems.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from statistics import NormalDist
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -21,11 +21,11 @@ Floats = NDArray[np.float64]
 
 
 class Interval(NamedTuple):
-    """A value and its interval; floats, or arrays of one shape."""
+    """A value and its interval: three floats, or three arrays of one shape."""
 
-    value: float | Floats
-    low: float | Floats
-    high: float | Floats
+    value: Any
+    low: Any
+    high: Any
 
 
 # --- intervals --------------------------------------------------------------------------------------------------------
@@ -42,8 +42,12 @@ def bootstrap_ratio(
 ) -> Interval:
     """Σ numerator / Σ denominator with a percentile interval that resamples problems, or whole clusters of them.
 
-    numerator: (P, ...). denominator: (P, ...) or (P,). clusters: (P,) labels such as templates; None: problems.
-    Returns an Interval of the shape of one row. A resample that draws nothing in the denominator is left out.
+    numerator: (P, ...).
+    denominator: (P, ...) or (P,).
+    clusters: (P,) labels such as templates; None: each problem is drawn by itself.
+    resamples, seed: of the bootstrap. level: of the interval.
+
+    Returns an Interval of the shape of one row. A resample whose denominator is 0 is left out.
     ValueError: no problems, unequal lengths, NaN.
     """
     top = np.asarray(numerator, np.float64)
@@ -83,7 +87,7 @@ def bootstrap_mean(
 
 
 def resampling_weights(units: int, resamples: int, seed: int = 0) -> Iterator[Floats]:
-    """How often each of `units` is drawn in a resample: blocks (·, units) of `resamples` rows in all, read-only."""
+    """How often each of `units` is drawn in each resample: read-only blocks (·, units), `resamples` rows in all."""
     block = max(1, _BLOCK // units)
     if resamples <= block:
         yield _one_block(units, resamples, seed)
@@ -93,12 +97,12 @@ def resampling_weights(units: int, resamples: int, seed: int = 0) -> Iterator[Fl
         yield _drawn(rng, units, min(block, resamples - start))
 
 
-_BLOCK = 4_000_000  # bounds the memory: 32 MB a block
+_BLOCK = 4_000_000  # numbers in a block: 32 MB
 
 
 @lru_cache(maxsize=8)
 def _one_block(units: int, resamples: int, seed: int) -> Floats:
-    """Kept: a chapter asks for the intervals of a hundred results on the same few sets of problems."""
+    """Cached: a chapter computes a hundred intervals on the same few sets of problems."""
     weights = _drawn(np.random.default_rng(seed), units, resamples)
     weights.flags.writeable = False
     return weights
@@ -109,15 +113,15 @@ def _drawn(rng: np.random.Generator, units: int, rows: int) -> Floats:
 
 
 def percentiles(drawn: Floats, level: float = 0.95) -> tuple[Floats, Floats]:
-    """Low and high end of the central `level` of resampled values (R, ...), NaN left out."""
+    """Low and high end of the central `level` of resampled values (resamples, ...). NaN are left out."""
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", RuntimeWarning)  # a column of NaN only: its interval is NaN
+        warnings.simplefilter("ignore", RuntimeWarning)  # from a column of NaN only, whose interval is NaN
         low, high = np.nanquantile(drawn, [(1 - level) / 2, (1 + level) / 2], axis=0)
     return low, high
 
 
 def wilson(successes: ArrayLike, total: ArrayLike, *, level: float = 0.95) -> Interval:
-    """Share of independent trials with Wilson's interval; shapes broadcast. No trials: NaN with interval (0, 1)."""
+    """Share of successes in independent trials with Wilson's interval; shapes broadcast. No trials: NaN, (0, 1)."""
     hits, trials = np.broadcast_arrays(np.asarray(successes, np.float64), np.asarray(total, np.float64))
     if (hits < 0).any() or (hits > trials).any():
         raise ValueError("successes must lie between 0 and total")
@@ -134,42 +138,61 @@ def wilson(successes: ArrayLike, total: ArrayLike, *, level: float = 0.95) -> In
 # --- one against another ----------------------------------------------------------------------------------------------
 
 
-class McNemar(NamedTuple):
-    """Problems that only a has right, that only b has right, and the exact two-sided p."""
-
-    only_a: int
-    only_b: int
-    p: float
-
-
 @dataclass(frozen=True)
 class Comparison:
-    """a − b over the same problems."""
+    """a − b over the same problems, in shares: 0.01 is one point."""
 
     a: float  # mean of a
     b: float
-    difference: float  # in shares: 0.01 is one point
+    difference: float
     low: float
     high: float
-    only_a: int | None  # discordant counts; None where a value is not 0 or 1 (an average over subsets or ties)
+    only_a: int | None  # problems that only a has right; None where a value is not 0 or 1 (an average)
     only_b: int | None
     p: float
-    test: str  # "exact McNemar", or "random signs by problem" or "by template"
+    test: str  # the name of the test, as in `PairedTest`
 
 
-def mcnemar(a: ArrayLike, b: ArrayLike) -> McNemar:
-    """Exact McNemar test of two right/wrong outcomes (P,) of the same problems: a sign test on the discordant pairs."""
-    a, b = np.asarray(a), np.asarray(b)
-    if a.shape != b.shape or a.ndim != 1:
-        raise ValueError(f"a has shape {a.shape}, b {b.shape}; both must be (P,), in the same order of problems")
-    if not (np.isin(a, (0, 1)).all() and np.isin(b, (0, 1)).all()):
-        raise ValueError("outcomes must be 0 or 1; for averages use the bootstrap interval of the difference")
-    only_a, only_b = int((a > b).sum()), int((a < b).sum())
-    return McNemar(only_a, only_b, mcnemar_p(only_a, only_b))
+class PairedTest(NamedTuple):
+    """The result of a paired test."""
+
+    p: float  # two-sided
+    name: str  # EXACT, "random signs by problem" or "random signs by template"
+    only_a: int | None  # problems that only a has right; None where outcomes are not right or wrong
+    only_b: int | None
+
+
+EXACT = "exact McNemar"
+
+
+def paired_test(
+    differences: ArrayLike,
+    clusters: ArrayLike | None = None,
+    *,
+    binary: bool,
+    resamples: int = 10_000,
+    seed: int = 0,
+) -> PairedTest:
+    """The test that suits paired differences a − b, by this rule:
+
+    - exact McNemar, where a and b are right or wrong, and problems are independent;
+    - random signs by problem, where a value is an average (over trainings, subsets or ties);
+    - random signs by template, where `clusters` says which problems were made from one template.
+
+    differences: (P,). clusters: (P,) labels; None: problems are independent.
+    binary: whether every a and b is 0 or 1 (then a difference is −1, 0 or 1). resamples, seed: of random signs.
+    """
+    values = np.asarray(differences, np.float64)
+    only_a, only_b = int((values > 0).sum()), int((values < 0).sum())
+    if binary and clusters is None:
+        return PairedTest(mcnemar_p(only_a, only_b), EXACT, only_a, only_b)
+    p = sign_flip_p(values, clusters, resamples=resamples, seed=seed)
+    name = f"random signs by {'problem' if clusters is None else 'template'}"
+    return PairedTest(p, name, only_a if binary else None, only_b if binary else None)
 
 
 def mcnemar_p(only_a: int, only_b: int) -> float:
-    """Two-sided exact p of two discordant counts under equal chances, in whole numbers until the last division."""
+    """Exact two-sided p of McNemar's test, from two discordant counts. Whole numbers until the last division."""
     pairs, tail, term = only_a + only_b, 1, 1
     for i in range(min(only_a, only_b)):
         term = term * (pairs - i) // (i + 1)  # C(pairs, i + 1)
@@ -186,31 +209,37 @@ def compare(
     seed: int = 0,
     level: float = 0.95,
 ) -> Comparison:
-    """a (P,) against b (P,), paired by problem: difference, bootstrap interval, and a test.
+    """a (P,) against b (P,), paired by problem: difference, bootstrap interval, and the test of `paired_test`.
 
-    The test is McNemar's, exact, for 0/1 outcomes of single problems; for averages, and where problems go together in
-    `clusters` (P,), it is by random signs.
+    a, b: outcomes in [0, 1], in one order of problems. clusters: (P,) labels of problems that go together.
+    resamples, seed: of the interval and of random signs. level: of the interval.
+    ValueError: a and b have different shapes.
     """
     a, b = np.asarray(a, np.float64), np.asarray(b, np.float64)
     if a.shape != b.shape or a.ndim != 1:
         raise ValueError(f"a has shape {a.shape}, b {b.shape}; both must be (P,), in the same order of problems")
     difference, low, high = bootstrap_mean(a - b, clusters, resamples=resamples, seed=seed, level=level)
-    binary = np.isin(a, (0, 1)).all() and np.isin(b, (0, 1)).all()
-    only_a, only_b, p = mcnemar(a, b) if binary else (None, None, None)
-    test = "exact McNemar"
-    if clusters is not None or not binary:
-        p = sign_flip_p(a - b, clusters, resamples=resamples, seed=seed)
-        test = f"random signs by {'problem' if clusters is None else 'template'}"
-    means = (float(x) for x in (a.mean(), b.mean(), difference, low, high))
-    return Comparison(*means, only_a, only_b, p, test)
+    binary = bool(np.isin(a, (0, 1)).all() and np.isin(b, (0, 1)).all())
+    test = paired_test(a - b, clusters, binary=binary, resamples=resamples, seed=seed)
+    return Comparison(
+        a=float(a.mean()),
+        b=float(b.mean()),
+        difference=float(difference),
+        low=float(low),
+        high=float(high),
+        only_a=test.only_a,
+        only_b=test.only_b,
+        p=test.p,
+        test=test.name,
+    )
 
 
 def sign_flip_p(
     differences: ArrayLike, clusters: ArrayLike | None = None, *, resamples: int = 10_000, seed: int = 0
 ) -> float:
-    """Two-sided p of paired differences (P,) of any values, under equal chances of either sign, by random signs.
+    """Two-sided p of paired differences (P,), by random signs: under chance, both signs are equally likely.
 
-    For means over seeds or subsets, where McNemar's test does not apply; for 0/1 outcomes it comes to the same.
+    For means over trainings or subsets, where McNemar's test does not apply; for 0/1 outcomes it gives the same p.
     Problems of one cluster change sign together. The observed signs count as one draw, so that p is never 0.
     ValueError: differences that are not finite, clusters of another length.
     """
@@ -234,10 +263,10 @@ def sign_flip_p(
 
 
 def difference_of_shares(a: Interval, b: Interval, *, level: float = 0.95) -> tuple[Interval, float]:
-    """a − b of two values that come with intervals of `level`, as if they were independent, and a two-sided p.
+    """a − b of two independent values that come with intervals of `level`, and a two-sided p.
 
     The interval recovers the variances from the two intervals, each on the side that matters (MOVER; for two Wilson
-    intervals it is Newcombe's). p is of the normal distribution. Values that vary together differ by less than it says.
+    intervals it is Newcombe's). p is of the normal distribution. If the two vary together, the interval is too wide and p too large.
     """
     value = a.value - b.value
     low = value - math.hypot(a.value - a.low, b.high - b.value)
@@ -248,7 +277,7 @@ def difference_of_shares(a: Interval, b: Interval, *, level: float = 0.95) -> tu
 
 
 def holm(p: ArrayLike) -> Floats:
-    """Holm's adjusted p values (same order) of one table's tests: below alpha means significant in the family."""
+    """Holm's adjusted p values, in the same order, of one family of tests: below alpha is significant."""
     p = np.asarray(p, np.float64)
     if p.ndim != 1 or not ((p >= 0) & (p <= 1)).all():
         raise ValueError("p must be (tests,) of values between 0 and 1; leave out what was not tested")
@@ -261,8 +290,8 @@ def holm(p: ArrayLike) -> Floats:
 def smallest_gain(problems: int, discordance: float, *, alpha: float = 0.05) -> float:
     """The smallest difference (a share of problems) that exact McNemar can call significant.
 
-    discordance: share of problems on which the two differ. NaN where even a clean sweep of those is not significant.
-    The sum of the two counts is fixed, so a gain moves in steps of two problems.
+    discordance: share of problems on which the two differ. NaN: no gain is significant, even if all of them go one way.
+    The sum of the two discordant counts is fixed, so a gain moves in steps of two problems.
     """
     pairs = round(problems * discordance)
     for fewer in range(pairs // 2, -1, -1):
@@ -272,17 +301,17 @@ def smallest_gain(problems: int, discordance: float, *, alpha: float = 0.05) -> 
 
 
 def most_discordance(problems: int, gain: int, *, alpha: float = 0.05) -> int:
-    """On how many of the problems two may differ at most for a gain of so many to be significant by exact McNemar.
+    """The largest number of problems on which two may differ, so that exact McNemar calls a gain significant.
 
-    0: on none, the gain is too small whichever problems changed (six, all one way, are the fewest).
-    ValueError: more gained than there are problems.
+    gain: how many problems more one of them solves. 0: the gain is too small, whichever problems changed (six, all one
+    way, are the fewest). ValueError: the gain is larger than `problems`.
     """
     gain = abs(gain)
     if gain > problems:
-        raise ValueError(f"a gain of {gain} problems of {problems}")
+        raise ValueError(f"a gain of {gain} problems of {problems}; it cannot be larger than their number")
     if not gain or mcnemar_p(0, gain) >= alpha:
         return 0
-    low, high = 0, (problems - gain) // 2  # lost problems; significant at low, and p rises with them
+    low, high = 0, (problems - gain) // 2  # problems lost: significant at low, and p rises with their number
     while low < high:
         middle = (low + high + 1) // 2
         low, high = (middle, high) if mcnemar_p(middle, middle + gain) < alpha else (low, middle - 1)
@@ -293,18 +322,18 @@ def most_discordance(problems: int, gain: int, *, alpha: float = 0.05) -> int:
 
 
 def missed_label(p: ArrayLike, rollouts: int) -> Floats:
-    """Chance that the hard label of a step that a rollout solves with probability p is 0: (1 − p)^J."""
+    """Chance that a step has hard label 0, if each of its J rollouts is right with probability p: (1 − p)^J."""
     return (1 - np.asarray(p, np.float64)) ** rollouts
 
 
 def expected_rollouts(p: ArrayLike, rollouts: int) -> Floats:
-    """Mean number of rollouts of a step that stops at its first right one, at most J: (1 − (1 − p)^J) / p."""
+    """Mean number of rollouts of a step, if the first right one is the last, J at most: (1 − (1 − p)^J) / p."""
     p = np.asarray(p, np.float64)
     return np.where(p > 0, (1 - missed_label(p, rollouts)) / np.where(p > 0, p, 1), rollouts)
 
 
 class Reliability(NamedTuple):
-    """Per bin of score, empty bins left out: mean score, share of label 1 with its Wilson interval, steps; all (B,)."""
+    """By bin of score, without empty bins: mean score, share of label 1 with its Wilson interval, steps; all (B,)."""
 
     score: Floats
     share: Floats
@@ -314,7 +343,7 @@ class Reliability(NamedTuple):
 
     @property
     def error(self) -> float:
-        """Expected calibration error: mean over steps of |mean score − share| of their bin."""
+        """Expected calibration error: |mean score − share| of a bin, averaged over steps."""
         return float(np.average(np.abs(self.score - self.share), weights=self.count))
 
 
@@ -341,7 +370,7 @@ def reliability(scores: ArrayLike, labels: ArrayLike, bins: int = 10) -> Reliabi
 
 
 def brier(scores: ArrayLike, labels: ArrayLike) -> Floats:
-    """(K,) squared distance of each score in [0, 1] from its label; the mean is Brier's score, 0 the best."""
+    """(K,) squared distance of each score in [0, 1] from its label. The mean is Brier's score; 0 is best."""
     scores, labels = same_shape(scores, labels)
     if not ((scores >= 0) & (scores <= 1)).all():
         raise ValueError("scores must lie in [0, 1]")

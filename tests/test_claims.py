@@ -11,16 +11,18 @@ from scipy.stats import binomtest, spearmanr
 
 from asprm import claims as book
 from asprm import statistics as s
-from asprm.claims import VERDICTS, Row, ledger, side_by_side, tally
+from asprm.claims import VERDICTS, Row, ledger, run_claims, side_by_side, sizes_of_arrows, surest_opposites, tally
 from asprm.problems.families import FAMILIES
 from asprm.problems.hub import SOURCES
 from asprm.problems.load import PAPERS, load
 from asprm.results import costs
 from asprm.results.evidence import ALIKE, Evidence, gain
-from asprm.results.outcomes import Measures
-from asprm.results.paper import Number, load_claims, table
+from asprm.results.measures import Measures, NotRun
+from asprm.results.paper import Number, claim, load_claims, table
+from asprm.run import names
 from asprm.run.artifacts import write_parquet
 from asprm.run.open import open_run
+from asprm.run.store import MissingArtifact
 
 PROFILE = """
 extends: tiny
@@ -29,6 +31,9 @@ description: tables made by hand
 policies:
   L: {path: data/policies/L}
   D: {path: data/policies/D, domain: code}
+reward_models:
+  ASPRM-M: {base: M, data: [M/adaptive]}
+  L-to-M: {base: M, data: [L/adaptive], role: transfer, seeds: 3}
 problems:
   test: {minigsm: 40, minimath: 40, minigsm-p2: 40, minicode: 40, minicode-new: 40}
 """
@@ -162,6 +167,7 @@ def test_a_level_is_judged_where_a_run_has_the_papers_policy_and_all_its_problem
     assert pd.isna(one["direction"])
 
 
+@pytest.mark.slow
 def test_a_level_is_reproduced_within_the_margin_and_else_says_why_not(tables, tmp_path):
     file = tmp_path / "papers.yml"
     file.write_text(PAPERS_OWN + "claims: {margin: 0.03}")
@@ -212,22 +218,28 @@ def test_an_arrow_down_asks_for_less(tables):
 
 
 def test_the_estimate_is_the_mean_over_seeds_and_seeds_must_agree_in_sign(tables):
-    tables.greedy(20)
-    for seed, right in (("", 40), ("@1", 38), ("@2", 30)):
-        tables.tvd(right, prm=f"ASPRM-L{seed}")
-    one = row(tables, "t1-gsm8k-M-asprm-L")
-    assert (one["seeds"], one["here"], one["verdict"]) == (3, pytest.approx(40), "reproduced")
+    tables.bon(30)
+    for training, right in (("L-to-M", 0), ("L-to-M@1", 2), ("L-to-M@2", 10)):
+        tables.bon(right, prm=training)
+    one = row(tables, "t2-M-gsm8k-bo64")
+    assert (one["seeds"], one["here"], one["verdict"]) == (3, pytest.approx(-65), "reproduced")
     assert one["test"] == "random signs by problem"
-    tables.tvd(19, prm="ASPRM-L@2")
-    one = row(tables, "t1-gsm8k-M-asprm-L")
+    tables.bon(31, prm="L-to-M@2")
+    one = row(tables, "t2-M-gsm8k-bo64")
     assert (one["verdict"], one["why"]) == ("inconclusive", "seeds disagree in sign")
 
 
+def test_all_trainings_of_the_profile_are_needed(tables):
+    tables.bon(30)
+    tables.bon(0, prm="L-to-M")
+    one = row(tables, "t2-M-gsm8k-bo64")
+    assert (one["verdict"], one["why"]) == ("not run", "no best_of_n/L-to-M@1/M-minigsm")
+
+
 def test_seeds_of_other_problems_are_refused(tables):
-    tables.greedy(20)
-    tables.tvd(40)
-    tables.tvd(40, prm="ASPRM-L@1", problems=[f"q{i}" for i in range(40)])
-    with pytest.raises(ValueError, match=r"seeds of .* different problems"):
+    for training, letter in (("L-to-M", "p"), ("L-to-M@1", "q"), ("L-to-M@2", "p")):
+        tables.bon(40, prm=training, problems=[f"{letter}{i}" for i in range(40)])
+    with pytest.raises(ValueError, match=r"trainings of .* different problems"):
         ledger(tables.run)
 
 
@@ -259,25 +271,26 @@ def test_p_values_are_adjusted_within_their_table(tables):
 
 def test_an_arrow_to_a_figure_is_held_against_this_runs_own_curve(tables):
     tables.bon(36)
-    tables.bon(10, prm="L-to-M")
+    for training in ("L-to-M", "L-to-M@1", "L-to-M@2"):
+        tables.bon(10, prm=training)
     one = row(tables, "t2-M-gsm8k-bo64")
     assert (one["verdict"], one["here"], one["direction"]) == ("reproduced", pytest.approx(-65), "down")
     assert one["paper_could"].startswith("unknown")
 
 
-def test_equal_needs_a_narrow_interval(tables):
-    few = Evidence(0.0, -6, 6, p=1.0)
-    many = Evidence(0.1, -1, 1.2, p=0.8)
-    verdicts = [
-        book._verdict(Row("t5-asprm-L-lcb-tvd", "arrow", "", "same", 0, e), e.p, 0.05, 2)[0] for e in (few, many)
-    ]
-    assert verdicts == ["inconclusive", "reproduced"]
-    small = Evidence(0.5, 0.2, 0.9, p=0.001)  # surely there, and too small to count
-    assert book._verdict(Row("t5-asprm-L-lcb-tvd", "arrow", "", "same", 0, small), 0.001, 0.05, 2)[0] == "reproduced"
-    never = Evidence(0.0, 0.0, 0.0, p=1.0, why=ALIKE)  # guided decoding that never stepped in, say
-    assert book._verdict(Row("t5-asprm-L-lcb-tvd", "arrow", "", "same", 0, never), 1.0, 0.05, 2)[0] == "inconclusive"
-    other = Evidence(3.0, 1, 5, p=0.001)
-    assert book._verdict(Row("t5-asprm-L-lcb-tvd", "arrow", "", "same", 0, other), 0.001, 0.05, 2)[0] == "opposite"
+@pytest.mark.parametrize(
+    ("evidence", "verdict"),
+    [
+        (Evidence(0.0, -6, 6, p=1.0), "inconclusive"),  # few problems
+        (Evidence(0.1, -1, 1.2, p=0.8), "reproduced"),
+        (Evidence(0.5, 0.2, 0.9, p=0.001), "reproduced"),  # surely there, and too small to count
+        (Evidence(0.0, 0.0, 0.0, p=1.0, why=ALIKE), "inconclusive"),  # such as guided decoding that never stepped in
+        (Evidence(3.0, 1, 5, p=0.001), "opposite"),
+    ],
+)
+def test_equal_needs_a_narrow_interval(evidence, verdict):
+    same = Row(claim("t5-asprm-L-lcb-tvd"), "arrow", "", "same", 0, evidence)
+    assert book._verdict(same, evidence.p, alpha=0.05, margin=2).verdict == verdict
 
 
 def test_random_rating_positions_are_averaged_and_set_beside_the_models_own(tables):
@@ -343,13 +356,9 @@ def test_the_best_must_beat_all_others_and_is_refuted_by_one(tables):
 
 def test_a_pool_counts_a_problem_once(tables):
     tables.bon(30)
-    tables.bon(30, prm="L-to-M")
+    tables.greedy(20)
     measures = Measures(tables.run)
-    a, b = (
-        measures.outcomes(one.measure)
-        for one in load_claims()
-        if one.id in ("t3-asprm-M-confidence", "t2-M-gsm8k-bo64")
-    )
+    a, b = (measures.outcomes(claim(id).measure) for id in ("t3-asprm-M-confidence", "t1-gsm8k-M-greedy"))
     double = gain([(a, b), (a, b)], measures)
     assert double.n == 40
 
@@ -384,7 +393,8 @@ def test_harder_problems_are_split_more(tables):
     rows = [(p, rng.random() > h, 1, np.arange(1, 2 + rng.poisson(8 * h))) for p, h in zip(PROBLEMS, hard, strict=True)
             for _ in range(6)]  # fmt: skip
     frame = pd.DataFrame(rows, columns=["problem", "correct", "count", "ends"])
-    tables.write("sample/M/train", frame[["problem", "correct", "count"]])
+    frame["confidences"] = [[0.9]] * len(frame)
+    tables.write("sample/M/train", frame[["problem", "correct", "count", "confidences"]])
     tables.write("split/M/adaptive", frame[["problem", "ends"]])
     one = row(tables, "prose-harder", "prose")
     by = frame.assign(steps=frame["ends"].map(len)).groupby("problem")
@@ -406,6 +416,7 @@ def labels(tables, name, steps, rollouts=8, solved=1):
     frame.loc[0, ["right", "rollouts", "tokens"]] = (0, rollouts, 10 * rollouts)  # one that none solved tells J
     tables.write(f"rollout/{name}", frame)
     samples = {"problem": np.repeat(PROBLEMS, 2), "solution": [0, 1] * 40, "ids": [list(range(20))] * 80}
+    samples |= {"confidences": [[0.9] * 20] * 80, "correct": [True] * 80, "count": [1] * 80}
     tables.write(f"sample/{name.partition('/')[0]}/train", samples)
 
 
@@ -417,9 +428,9 @@ def test_costs_by_hand(tables):
         "paper_rollouts": 32, "paper_tokens": 320, "rollouts": 8, "tokens": 80,
     }  # fmt: skip
     assert found.loc["p00", "rollouts"] == 8 + 3 * 2
-    with pytest.raises(costs.NoLabels, match="no rollout/L/adaptive"):
+    with pytest.raises(MissingArtifact, match="no rollout 'L/adaptive'"):
         costs.label_costs(tables.run, "ASPRM-L")
-    with pytest.raises(costs.NoLabels, match="no reward model MS-X in profile ledger"):
+    with pytest.raises(NotRun, match="no reward model MS-X in profile ledger"):
         costs.label_costs(tables.run, "MS-X")
 
 
@@ -435,9 +446,7 @@ def test_shared_prefixes_cost_once_as_run_and_each_time_as_the_paper_counts(tabl
 
 
 @pytest.mark.parametrize(("steps", "verdict"), [(3, "reproduced"), (8, "opposite"), (14, "opposite")])
-def test_over_thirty_percent_cheaper(tables, monkeypatch, steps, verdict):
-    names = {"ASPRM-M": ("M/adaptive",), "MS-M": ("M/line",)}
-    monkeypatch.setattr(costs, "labels_of", lambda run, prm: names.get(prm, ("L/none",)))
+def test_over_thirty_percent_cheaper(tables, steps, verdict):
     labels(tables, "M/adaptive", steps=steps)
     labels(tables, "M/line", steps=10)
     one = row(tables, "prose-cost-ms", "prose")
@@ -463,21 +472,22 @@ def test_a_cost_ledger_of_a_model_whose_size_is_known(tables, monkeypatch):
     save_file({"a": torch.zeros(3, 4), "b": torch.zeros(5)}, folder / "model.safetensors")
     facts = {"tokens": 1000, "examples": 80, "settings": {"epochs": 2}}
     (folder / costs.ABOUT).write_text(json.dumps(facts))
-    (folder.parent / "ASPRM-M.manifest.json").write_text(json.dumps({"bytes": 0, "digest": "", "seconds": 7.5}))
+    (folder.parent / "ASPRM-M.manifest.json").write_text(
+        json.dumps({"bytes": 0, "digest": "", "seconds": 7.5, "facts": {}})
+    )
     monkeypatch.setattr(type(tables.run), "policy_path", lambda self, name=None: str(folder))
     [row] = costs.cost_ledger(tables.run).to_dict("records")
-    assert (row["parameters"], row["forwards"], row["trained"], row["seconds"]) == (17, 160, 1000, 7.5)
+    assert (row["parameters"], row["forwards"], row["trained"]) == (17, 160, 1000)
+    assert costs.training_seconds(tables.run, ["ASPRM-M"]) == [7.5]
     assert row["flops"] == 2 * 17 * (row["sampled"] + row["tokens"]) + 6 * 17 * 1000
     assert row["paper_flops"] - row["flops"] == 2 * 17 * (row["paper_tokens"] - row["tokens"])
 
 
-def test_savings_are_counted_in_four_ways(tables, monkeypatch):
-    names = {"ASPRM-M": ("M/adaptive",), "MS-M": ("M/line",)}
-    monkeypatch.setattr(costs, "labels_of", lambda run, prm: names.get(prm, ("L/none",)))
+def test_savings_are_counted_in_four_ways(tables):
     labels(tables, "M/adaptive", steps=4, solved=4)
     labels(tables, "M/line", steps=7)
-    found = costs.savings(tables.run, [("ASPRM-M", "MS-M"), ("ASPRM-L", "ER-PRM-L")])
-    assert found["prm"].tolist() == ["ASPRM-M"] * 4  # L has no labels
+    found = costs.savings(tables.run)
+    assert found[["prm", "against"]].to_numpy().tolist() == [["ASPRM-M", "MS-M"]] * 4  # L has no labels
     by = found.set_index("counted")["saving"]
     assert by["rollouts, all of every step"] == pytest.approx(0.5)
     assert by["rollouts as run"] < 0  # four to a step, against one
@@ -498,6 +508,27 @@ def test_the_tally_adds_up(tables):
     )
     assert counts["verdicts"]["reproduced"] == {"arrow": 1, "contrast": 0, "prose": 0, "level": 0}
     assert counts["own_sample_too_small"] >= 3
+
+
+def test_the_stage_writes_the_ledger_the_tally_and_the_costs(tables, monkeypatch):
+    costly = pd.DataFrame({"prm": ["ASPRM-M"], "flops": [1.0]})
+    monkeypatch.setattr(costs, "cost_ledger", lambda run: costly)
+    tables.greedy(20)
+    tables.tvd(40)
+    run = tables.run
+    assert run_claims(run) == [names.LEDGER, names.TALLY, names.COSTS]
+    written = run.read(names.LEDGER).to_pandas()
+    assert len(written) == len(ledger(run))
+    assert run.read_json(names.TALLY) == tally(written)
+    assert book.directions(run.read_json(names.TALLY))["reproduced"] == 1
+    assert book.tally_table(run.read_json(names.TALLY)).loc["✓ reproduced", "arrows"] == 1
+    pd.testing.assert_frame_equal(run.read(names.COSTS).to_pandas(), costly)
+    tables.tvd(0)
+    [opposite] = surest_opposites(ledger(run)).to_dict("records")
+    assert opposite["id"] == "t1-gsm8k-M-asprm-L"
+    assert sizes_of_arrows(ledger(run)).loc["50%", "difference found, in points"] == 50
+    shown = book.page(written, ["id", "here", "n", "p_holm", "verdict", "why", "cell"]).to_html()
+    assert all(text in shown for text in ("<td", "✓ reproduced", "< .001", ">50.00<", ">40<"))
 
 
 def test_what_the_papers_own_sample_could_show(tables):

@@ -256,6 +256,12 @@ def test_an_id_without_number_is_an_error(id, says):
     assert says in error.value.args[0]
 
 
+def test_a_statement_is_no_number_of_a_table():
+    assert claims.number("t1-gsm8k-M-asprm-L").column == "ASPRM-L"
+    with pytest.raises(KeyError, match="'prose-cost' is a statement, expected a number of a table"):
+        claims.number("prose-cost")
+
+
 def test_a_table_has_the_papers_shape():
     first = table(1)
     assert first.index.names == ["Dataset", "Inference Model"]

@@ -1,8 +1,8 @@
 """Claims: what the paper says, as data (its Tables 1 to 10 and its prose).
 
 `data/paper/claims.yml` holds every number and every arrow of the tables and the claims made in prose, each under an id
-that never changes, and says what in a run it is to be held against. A page or a test asks for a number by its id and
-types none. Knows the paper only: `asprm.claims` does the comparing.
+that never changes, with the measure that a run compares with it. Pages and tests take numbers from here by their ids.
+This module knows the paper only; `asprm.claims` compares.
 """
 
 import difflib
@@ -33,7 +33,7 @@ class _Record(BaseModel):
 
 
 class Measure(_Record):
-    """What gives this run's value of one of the paper's numbers; `asprm.results.outcomes` reads it."""
+    """What gives this run's value of one of the paper's numbers; `asprm.results.measures` computes it."""
 
     kind: Literal["greedy", "single", "bon", "tvd", "tokens", "comments"]
     policy: str
@@ -41,9 +41,9 @@ class Measure(_Record):
     set: str | None = None
     """a test family, for accuracies"""
     positions: Literal["random", "line"] | None = None
-    """where a reward model rates in Best-of-N; None: where its own kind of step ends"""
+    """where the reward model rates in Best-of-N; None: where its own kind of step ends"""
     column: str | None = None
-    """of the table of token types"""
+    """of a table of token types"""
 
     @model_validator(mode="after")
     def _complete(self) -> Self:
@@ -59,11 +59,15 @@ Measures = Annotated[tuple[Measure, ...], Field(strict=False)]
 
 
 class _Compare(_Record):
+    """How a run tests a statement: an estimate, and what it must exceed. Each kind is a class below."""
+
     over: float = 0.0
     """what the estimate must exceed, in the estimate's unit"""
 
 
 class Pool(_Compare):
+    """The mean gain of a over b by problem, or over the comparisons of the numbers in `of`."""
+
     kind: Literal["pool"]
     of: Ids = ()
     a: Measures = ()
@@ -77,43 +81,59 @@ class Pool(_Compare):
 
 
 class All(_Compare):
+    """Every claim in `of` must hold."""
+
     kind: Literal["all"]
     of: Ids
 
 
 class Best(_Compare):
+    """The first group of measures against each of the others, by problem."""
+
     kind: Literal["best"]
     of: Annotated[tuple[Measures, ...], Field(strict=False)]
 
 
 class Share(_Compare):
+    """A row of a table of token types."""
+
     kind: Literal["share"]
     a: Measures
     row: str
 
 
 class Saving(_Compare):
+    """How much less the labels of the reward model a cost than those of b."""
+
     kind: Literal["saving"]
     a: str
     b: str
 
 
 class OfPolicy(_Compare):
+    """An estimate from a policy's training samples: confidence at line ends, or steps by difficulty."""
+
     kind: Literal["confidence", "harder"]
     policy: str
 
 
 class Types(_Compare):
+    """The share of a table's types of token that have decision tokens."""
+
     kind: Literal["types"]
     policy: str
     table: int
 
 
 class Chance(_Compare):
+    """Whether the paper's own differences can be significant: arithmetic of its numbers alone."""
+
     kind: Literal["chance"]
 
 
 class Outside(_Compare):
+    """This study's problems cannot show it, and why."""
+
     kind: Literal["outside"]
     why: str
 
@@ -164,16 +184,16 @@ class Statement(_Record):
 
     id: Id
     source: Literal["paper", "release", "study"]
-    """who says so: the paper, the authors' released code and data, or the arithmetic of the paper's tables"""
+    """who makes the claim: the paper, the authors' released code and data, or this study, from the paper's tables"""
     section: str
-    """where it is said"""
+    """where the claim is made"""
     says: str
     value: float | None = None
-    """if it is about one number"""
+    """the number that it states, if it states one"""
     unit: Literal["percent", "points"] | None = None
     """of the value; points are percentage points"""
     rests_on: Ids = ()
-    """ids of the numbers that it is drawn from"""
+    """ids of the numbers that support it"""
     note: str | None = None
     compare: Compare | None = None
     """how this run tests it"""
@@ -232,7 +252,7 @@ def load_claims() -> list[Claim]:
 
 
 def claim(id: str) -> Claim:
-    """The claim of that id. KeyError with the nearest id: there is none."""
+    """The claim with this id. KeyError with the nearest id: there is none."""
     claims = {claim.id: claim for claim in load_claims()}
     if id not in claims:
         close = difflib.get_close_matches(id, claims, n=1, cutoff=0)
@@ -240,23 +260,31 @@ def claim(id: str) -> Claim:
     return claims[id]
 
 
-def paper(id: str) -> float:
-    """The number of a claim, as the paper prints it: 77.1 is a percentage, 78m is 78,000,000.
+def number(id: str) -> Number:
+    """The number of a table by its id. KeyError: there is none, or the claim is a statement."""
+    named = claim(id)
+    if not isinstance(named, Number):
+        raise KeyError(f"the claim '{id}' is a statement, expected a number of a table")
+    return named
 
-    KeyError with the nearest id: no such claim, or a statement without a number.
+
+def paper(id: str) -> float:
+    """The value of a claim, as the paper prints it: 77.1 is a percentage, 78m is 78,000,000.
+
+    KeyError with the nearest id: there is no such claim, or it is a statement without a number.
     """
-    found = claim(id)
-    if found.value is None:
+    named = claim(id)
+    if named.value is None:
         raise KeyError(f"the claim '{id}' is a statement without a number")
-    return found.value
+    return named.value
 
 
 def table(number: int, unit: Literal["percent", "count"] = "percent") -> "pd.DataFrame":
     """One of the paper's Tables 1 to 10: its rows and columns under their printed labels.
 
-    `attrs` holds its title, and its note: what a reader of the table must know, None for most.
-    A cell of two numbers ("Bo64 / TVD") is two columns; NaN where the paper has none. unit: "count" gives the counts
-    of tokens and lines of Tables 7 to 10, with the totals of their headings as the row Total.
+    `attrs` holds its title and its note (what a reader of the table must know; None for most tables). A cell of two
+    numbers ("Bo64 / TVD") is two columns; NaN where the paper has no number. unit: "count" gives the counts of tokens
+    and lines of Tables 7 to 10, with the totals of their headings as the row Total.
     KeyError: no such table, or one without numbers of that unit.
     """
     import pandas as pd
@@ -291,7 +319,7 @@ def _load() -> _Paper:
 
 
 def _file() -> Path:
-    """In the clone that the package is in; for a package installed elsewhere, in the study one works in."""
+    """In the clone that holds the package; if the package is installed elsewhere, in the current study."""
     for root in (lambda: REPOSITORY, study_root):
         if (file := root() / FILE).is_file():
             return file

@@ -11,15 +11,13 @@ from numpy.typing import ArrayLike
 
 from asprm.statistics import Floats, same_shape
 
-# --- what n of N samples would give -----------------------------------------------------------------------------------
-
 
 def best_of_n(scores: ArrayLike, correct: ArrayLike, n: ArrayLike) -> Floats:
     """How often the best-scored of n candidates is right, averaged over all subsets of n of the N candidates.
 
     scores, correct: (..., N). n: int or (L,). Returns (...) or (..., L).
     Sorted by score, best first, candidate i (from 1) is the best of C(N−i, n−1) of the C(N, n) subsets.
-    Candidates of equal score share their weights, as if ties were broken by lot.
+    Candidates of equal score share their weights, as if ties were broken at random.
     ValueError: shapes differ, a score is not finite, n outside 1..N.
     """
     scores, correct = same_shape(scores, correct)
@@ -57,8 +55,8 @@ def majority_vote(answers: Sequence[Sequence[object]], correct: ArrayLike, n: Ar
     Tied answers share the win; a subset without any answer is wrong. Answers vote together when they are equal, so
     normalise them first; an answer whose candidates were graded differently counts with their mean.
 
-    Counted, not drawn: for every winning number of votes v, the subsets in which no answer has more than v votes are
-    counted by the number of answers that have v (a product of binomials), which takes about N² operations a problem.
+    Subsets are counted, not drawn: for each winning number of votes v, the subsets in which no answer has more than v
+    votes, by the number of answers that have v (a product of binomials). This takes about N² operations per problem.
     """
     correct = np.asarray(correct, np.float64)
     rows = [_majority_row(_ballots(a, c), c.size) for a, c in _paired_rows(answers, correct)]
@@ -77,9 +75,11 @@ def weighted_vote(
 ) -> Floats:
     """Like `majority_vote`, but a candidate's vote weighs `weights` (P, N), for instance its score.
 
-    No count is known for this one. Where there are more than `draws` subsets, the mean is taken over the first n of
-    `draws` random orders of the candidates, the same orders for all problems and all n: one problem's standard error
-    is at most 0.5/√draws, that of the mean over problems far below the width of its interval. A weight of 0 is no vote.
+    There is no formula for this one. Where there are more than `draws` subsets, the mean is taken over the first n
+    candidates of `draws` random orders, the same for all problems and all n. One problem's standard error is at most
+    0.5/√draws; that of the mean over problems is far below the width of its interval. A weight of 0 is no vote.
+
+    answers, correct, n: as in `majority_vote`. weights: (P, N), not negative. draws, seed: of the random orders.
     """
     correct, weights = np.asarray(correct, np.float64), np.asarray(weights, np.float64)
     if weights.shape != correct.shape:
@@ -118,7 +118,8 @@ def _over_n(n: ArrayLike, total: int, at: Callable[[int], Floats]) -> Floats:
 def _first_weights(total: int, n: int) -> Floats:
     """(N,) C(N−i, n−1) / C(N, n) for i = 1..N, as a running product: no factorials."""
     i = np.arange(1, total)
-    return np.cumprod(np.concatenate([[n / total], np.maximum(total - i - n + 1, 0) / (total - i)]))
+    factors = np.maximum(total - i - n + 1, 0) / (total - i)
+    return np.cumprod(np.concatenate([[n / total], factors]), dtype=np.float64)
 
 
 def _paired_rows(answers: Sequence[Sequence[object]], correct: Floats) -> list[tuple[list[object], Floats]]:
@@ -128,7 +129,7 @@ def _paired_rows(answers: Sequence[Sequence[object]], correct: Floats) -> list[t
 
 
 def _ballots(answers: list[object], correct: Floats) -> list[tuple[int, float]]:
-    """(votes, share of them graded right) of every answer but None."""
+    """(number of candidates, share of them that are right) of each answer except None."""
     graded: dict[object, list[float]] = {}
     for answer, hit in zip(answers, correct, strict=True):
         if answer is not None:
@@ -142,7 +143,8 @@ def _majority_row(ballots: list[tuple[int, float]], total: int) -> Floats:
     wins = np.zeros(total + 1)
     for v in range(1, max((m for m, _ in ballots), default=0) + 1):
         rivals = [(m, right) for m, right in ballots if m >= v]
-        others = total - sum(m for m, _ in rivals)  # cannot reach v, or do not vote: any number of them may be drawn
+        # Any number may be drawn of candidates that do not vote, or whose answer cannot reach v votes.
+        others = total - sum(m for m, _ in rivals)
         most = min(len(rivals), total // v)
         # ways[t, u]: subsets of u candidates in which t answers have v votes and none has more.
         # hits[t, u]: the same, each subset weighed by how many of its t answers are right.

@@ -40,6 +40,10 @@ _SUFFIXES = (".parquet", ".json", "")  # of a table, a JSON file, a folder
 class MissingArtifact(FileNotFoundError):
     """An upstream stage has not written what this one reads."""
 
+    def __init__(self, text: str, artifact: str = "") -> None:
+        super().__init__(text)
+        self.artifact = artifact  # its name without suffix
+
 
 class BrokenArtifact(ValueError):
     """An artifact that is truncated, lacks a column, or is not what its manifest says."""
@@ -97,8 +101,9 @@ class Store:
         path = self._existing(name)
         if path is None:
             stage, _, rest = name.partition("/")
+            shown = self.shown(self.base / name)
             raise MissingArtifact(
-                f"{self.stage}: no {stage} '{stem(rest)}' in {self.shown(self.base / name)}\n  {self.how_to_make(name)}"
+                f"{self.stage}: no {stage} '{stem(rest)}' in {shown}\n  {self.how_to_make(name)}", stem(name)
             )
         self.inputs[name] = known_digest(path)
         return path

@@ -7,9 +7,10 @@ from collections.abc import Mapping
 
 from asprm.best_of_n import comparisons
 from asprm.claims import VERDICTS
-from asprm.generalize import against_greedy, best_of_n
+from asprm.generalize import against_greedy
 from asprm.problems.load import title
 from asprm.problems.sets import templates, test_sets
+from asprm.results.outcomes import best_of_n
 from asprm.run.open import Run
 from asprm.site.includes.provenance import commits, manifests
 from asprm.site.includes.tables import interval, p_value, percent, points, table
@@ -55,7 +56,7 @@ def headline(run: Run) -> str:
 
 def trainings(run: Run, name: str) -> str:
     """One sentence on the other trainings of the reward model, where there are any."""
-    found = best_of_n(run, run.prm, run.policy, name).mean()
+    found = best_of_n(run, run.prm, run.policy, name).values.mean(1)
     if len(found) == 1:
         return ""
     return (
