@@ -43,11 +43,11 @@ SCHEMA = pa.schema(
         "problem": pa.string(),
         "solution": pa.int32(),
         "step": pa.int32(),
-        "end": pa.int32(),
-        "char_end": pa.int32(),  # where it ends in the solution's text
+        "end": pa.int32(),  # tokens of the solution up to the step's end
+        "char_end": pa.int32(),  # the same in characters of the solution's text
         "right": pa.int32(),  # continuations that came right
-        "rollouts": pa.int32(),  # continuations that were run; the step that ends a solution needs none: one, itself
-        "tokens": pa.int32(),  # in these continuations; 0 where an equal prefix was labelled before
+        "rollouts": pa.int32(),  # continuations that count; 1 for the last step: the solution is its own rollout
+        "tokens": pa.int32(),  # of these continuations; 0 for the last step and where an equal prefix has them
         "label": pa.float32(),
     }
 )

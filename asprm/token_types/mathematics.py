@@ -176,6 +176,7 @@ def _mark_letters(lexemes: list[_Lexeme]) -> None:
 
 
 def _mark_formulas(line: str, lexemes: list[_Lexeme]) -> None:
+    # 1. Operators and relations with their operands.
     for i, this in enumerate(lexemes):
         if this.kind not in ("operator", "relation"):
             continue
@@ -192,6 +193,7 @@ def _mark_formulas(line: str, lexemes: list[_Lexeme]) -> None:
                 lexemes[j].formula = True
                 for word in lexemes[j + 1 : i]:
                     word.linked = True
+    # 2. Letters beside numbers, and LaTeX.
     for before, this in pairwise(lexemes):
         if this.kind == "letter" and before.kind == "number" and before.end == this.start:
             this.formula = before.formula = this.formula or before.formula  # both of 4x
@@ -199,7 +201,8 @@ def _mark_formulas(line: str, lexemes: list[_Lexeme]) -> None:
     for this in lexemes:
         if this.kind != "word" and any(a <= this.start and this.end <= b for a, b in spans):
             this.formula = True
-    for i, this in enumerate(lexemes):  # what encloses or belongs to a part of a formula is a part of it
+    # 3. Brackets and units, once it is known whether what they belong to is a formula.
+    for i, this in enumerate(lexemes):
         if this.kind in ("open", "close", "unit"):
             this.formula |= _owner(lexemes, i).formula
 
