@@ -75,23 +75,23 @@ def percentages(interval: s.Interval) -> tuple[float, float, float]:
 # --- numbers of the paper's tables ------------------------------------------------------------------------------------
 
 
-def level(of: Number, measures: Measures) -> Evidence:
+def level(printed: Number, measures: Measures) -> Evidence:
     """This run's value for a number of the paper.
 
     It is tested against the paper's number only where both are the same quantity (`Measures.other_level`). The paper's
     number then counts as exact, since the problems are the same.
     """
-    measure = _known(of.measure)
+    measure = _known(printed.measure)
     if measure.kind in ("tokens", "comments"):
-        share, name = measures.type_share(of)
-        value, low, high = percentages(share) if of.unit == "percent" else (float(x) for x in share)
+        share, name = measures.type_share(printed)
+        value, low, high = percentages(share) if printed.unit == "percent" else (float(x) for x in share)
         return Evidence(value, low, high, artifact=name, verdict=INCOMPARABLE, why="of this run's own samples")
     outcomes = measures.outcomes(measure)
     values, clusters = _units(outcomes.mean, measures)
     mean = s.bootstrap_mean(values, clusters, resamples=_RESAMPLES)
-    p, other = np.nan, measures.other_level(of)
+    p, other = np.nan, measures.other_level(printed)
     if not other:
-        _, p = s.difference_of_shares(mean, _exactly(of.value))
+        _, p = s.difference_of_shares(mean, _exactly(printed.value))
     value, low, high = percentages(mean)
     return Evidence(
         value,
@@ -107,17 +107,17 @@ def level(of: Number, measures: Measures) -> Evidence:
     )
 
 
-def arrow(of: Number, measures: Measures) -> Evidence:
+def arrow(printed: Number, measures: Measures) -> Evidence:
     """The difference that the arrow beside a number stands for."""
-    return gain([_pair(of, measures)], measures)
+    return gain([_pair(printed, measures)], measures)
 
 
-def contrast(of: Number, measures: Measures) -> Evidence:
+def contrast(printed: Number, measures: Measures) -> Evidence:
     """The difference from the number that a table shows for comparison, without an arrow."""
-    if _known(of.measure).kind not in ("tokens", "comments"):
-        return gain([_pair(of, measures)], measures)
-    assert of.contrast is not None
-    (share, name), (other, _) = measures.type_share(of), measures.type_share(number(of.contrast))
+    if _known(printed.measure).kind not in ("tokens", "comments"):
+        return gain([_pair(printed, measures)], measures)
+    assert printed.contrast is not None
+    (share, name), (other, _) = measures.type_share(printed), measures.type_share(number(printed.contrast))
     return _of_shares(share, other, name, "two intervals")
 
 
@@ -127,11 +127,11 @@ def _known(measure: Measure | None) -> Measure:
     return measure
 
 
-def _pair(of: Number, measures: Measures) -> tuple[Outcomes, Outcomes]:
+def _pair(printed: Number, measures: Measures) -> tuple[Outcomes, Outcomes]:
     """The outcomes that an arrow or a contrast compares."""
-    against = of.against or of.contrast
-    other = of.rival or (number(against).measure if against else None)
-    measure, other = _known(of.measure), _known(other)
+    against = printed.against or printed.contrast
+    other = printed.rival or (number(against).measure if against else None)
+    measure, other = _known(printed.measure), _known(other)
     return measures.outcomes(measure), measures.outcomes(other)
 
 
@@ -237,9 +237,9 @@ def _exactly(percent: float) -> s.Interval:
 # --- statements -------------------------------------------------------------------------------------------------------
 
 
-def prose(of: Statement, measures: Measures) -> Evidence:
+def prose(statement: Statement, measures: Measures) -> Evidence:
     """The evidence for a statement, by the kind of comparison that it asks for."""
-    match compare := of.compare:
+    match compare := statement.compare:
         case None:
             raise NotRun("this study has no test of it")
         case Pool():
@@ -262,7 +262,7 @@ def prose(of: Statement, measures: Measures) -> Evidence:
         case Types():
             return _types(compare, measures)
         case Chance():
-            return _chance(of)
+            return _chance(statement)
         case Outside():
             return Evidence(np.nan, verdict=INCOMPARABLE, why=compare.why)
 
@@ -327,10 +327,10 @@ def _harder(policy: str, measures: Measures) -> Evidence:
 def _types(compare: Types, measures: Measures) -> Evidence:
     """How many of a table's types of token have decision tokens. One that has none may only be rare."""
     shares = {
-        of.row[-1]: measures.type_share(of)
-        for of in load_claims()
-        if isinstance(of, Number) and of.table == compare.table and of.measure
-        if of.measure.column == "decision_share"
+        printed.row[-1]: measures.type_share(printed)
+        for printed in load_claims()
+        if isinstance(printed, Number) and printed.table == compare.table and printed.measure
+        if printed.measure.column == "decision_share"
     }
     absent = [label for label, (share, _) in shares.items() if not share.value]
     why = f"none is of type {', '.join(absent)}" if absent else "all types occur"
@@ -339,19 +339,19 @@ def _types(compare: Types, measures: Measures) -> Evidence:
     return Evidence(present, artifact=next(iter(shares.values()))[1], verdict=verdict, why=why, test="count")
 
 
-def _chance(of: Statement) -> Evidence:
+def _chance(statement: Statement) -> Evidence:
     """Of the paper's gains that a statement rests on, the share that no exact McNemar test could call significant."""
-    could = [other for other in of.rests_on if papers_discordance(number(other))]
-    share = 100 * (1 - len(could) / len(of.rests_on))
+    could = [other for other in statement.rests_on if papers_discordance(number(other))]
+    share = 100 * (1 - len(could) / len(statement.rests_on))
     verdict = "opposite" if could else "reproduced"
     return Evidence(share, verdict=verdict, why="computed from the paper's numbers", test=s.EXACT)
 
 
-def papers_discordance(of: Number) -> int:
+def papers_discordance(printed: Number) -> int:
     """On how many problems the two sides of an arrow of the paper may differ at most, so that exact McNemar calls the
     paper's own difference significant; 0: it never can be.
     """
-    assert of.against is not None
-    assert of.n is not None
-    gained = round((of.value - paper(of.against)) * of.n / 100)
-    return s.most_discordance(of.n, gained)
+    assert printed.against is not None
+    assert printed.n is not None
+    gained = round((printed.value - paper(printed.against)) * printed.n / 100)
+    return s.most_discordance(printed.n, gained)
