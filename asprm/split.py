@@ -146,8 +146,9 @@ def cutter(
                 return fixed(len(char_ends), value)
             case "whole":
                 return _close(np.empty(0, np.int32), len(char_ends))
-            case _:
+            case "random":
                 return random(len(char_ends), value, [seed, zlib.crc32(row["problem"].encode()), row["solution"]])
+        raise NotImplementedError(f"split method {method!r} has no case here; CONTRIBUTING.md says how to add one")
 
     return ends_of
 
