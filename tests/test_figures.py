@@ -1,4 +1,4 @@
-"""Figures: each is drawn from small data, carries a sentence about it, and stays readable."""
+"""Each figure is drawn from small data, has an alternative text with its numbers, and is readable."""
 
 import re
 from html.parser import HTMLParser
@@ -65,13 +65,16 @@ FIGURES = {
         "validation loss is",
     ),
     "reliability": (lambda: reliability_diagram(reliability(RNG.random(90), RNG.random(90) < 0.5)), "90 steps"),
-    "best of n": (lambda: bon_curves(bon_frame(), title="MiniGSM"), "on MiniGSM at n = 4: PRM-min"),
+    "best of n": (
+        lambda: bon_curves(bon_frame(), title="MiniGSM"),
+        "on MiniGSM with 4 candidates, and 95 %",
+    ),
     "many lines": (
         lambda: bon_curves(bon_frame(), [f"PRM-{h}" for h in ("mean", "min", "last", "max", "product")] + ["majority"]),
         "PRM-product",
     ),
     "guided": (lambda: tvd_triggers(tvd_frame(), Interval(0.5, 0.4, 0.6), 0.6), "at 0.6 it solves 80.0 %"),
-    "types": (lambda: token_bars(token_frame("type")), "by type, most frequent first: Math Formula 100.0 %"),
+    "types": (lambda: token_bars(token_frame("type")), "by type, the most frequent: Math Formula 100.0 %"),
     "beside the paper": (
         lambda: types_beside_paper(
             token_frame("type").set_index("type"),
@@ -79,7 +82,7 @@ FIGURES = {
         ),
         "Math Formula 100.0 % (paper 20.0 %), ",
     ),
-    "roles": (lambda: token_bars(token_frame("role")), "by role, most frequent first: operation 100.0 %"),
+    "roles": (lambda: token_bars(token_frame("role")), "by role, the most frequent: operation 100.0 %"),
 }
 
 
@@ -157,7 +160,7 @@ def test_a_solution_is_shown_whole_under_every_split():
     assert re.search(r'aria-label="end of step 1" [^>]*></span>\n<span title="So', texts[1])  # at the end of its line
     assert [html.count(f'"end of step {k}" title') for k in (1, 2, 3, 4)] == [2, 2, 1, 0]
     assert html.count("font-weight:700") == 4
-    assert 'aria-label="One solution of 9 tokens, 2 of them below 0.500, cut by AdaptiveStep into 3 steps' in html
+    assert 'aria-label="One solution of 9 tokens, 2 of them below 0.500, split by AdaptiveStep into 3 steps' in html
     with pytest.raises(ValueError, match="9 tokens and 1 confidences"):
         solution_steps(tokens, [0.5], splits, 0.5)
 
@@ -184,4 +187,4 @@ def test_a_sample_of_each_type_marks_its_token():
 
 
 def test_losses_of_no_model_say_so():
-    assert loss_curves({}).alt == "None of the models was made here."
+    assert loss_curves({}).alt == "None of the models was trained here."

@@ -1,12 +1,12 @@
-"""Figures of the truth and claims chapters: drawn from small data, each with a sentence that tells its numbers."""
+"""Each figure of the chapters on truth and claims is drawn from small data, with its numbers in words."""
 
 import numpy as np
 import pandas as pd
 import pytest
 from plots import check_plot
 
-from asprm.figures.claims import _SIGNS, directions, label_cost_bars
-from asprm.figures.truth import _WAYS, entry_recall, label_errors, reliability_curves, shares_of_kinds
+from asprm.figures.claims import _VERDICTS, directions, label_cost_bars
+from asprm.figures.truth import _METHODS, entry_recall, label_errors, reliability_curves, shares_of_kinds
 from asprm.statistics import reliability
 
 RNG = np.random.default_rng(0)
@@ -14,7 +14,7 @@ RNG = np.random.default_rng(0)
 
 def entries():
     rows = []
-    for i, method in enumerate(_WAYS):
+    for i, method in enumerate(_METHODS):
         row = {"method": method}
         for k, value in zip((0, 1, 2, 4, 8, 16), np.linspace(0.1, 0.9 - 0.1 * i, 6), strict=True):
             row |= {f"within_{k}": value, f"within_{k}_low": value - 0.05, f"within_{k}_high": value + 0.05}
@@ -48,10 +48,10 @@ def spent():
 
 CURVE = reliability(RNG.random(90), RNG.random(90) < 0.5)
 FIGURES = {
-    "entries": (lambda: entry_recall(entries()), "decision tokens 10 % at the very token, 42 % within 2"),
-    "labels": (lambda: label_errors(labels()), "true, label 0: 10 % at step 1, 50 % at step 5"),
+    "entries": (lambda: entry_recall(entries()), "decision tokens 10 % at the same token, 42 % within 2 tokens"),
+    "labels": (lambda: label_errors(labels()), "no error yet, label 0: 10 % at step 1, 50 % at step 5"),
     "curves": (lambda: reliability_curves({"A": CURVE, "B": CURVE}), f"A {CURVE.error:.3f}, B"),
-    "kinds": (lambda: shares_of_kinds(kinds()), "put right 12, led astray 4, none 4 problems"),
+    "kinds": (lambda: shares_of_kinds(kinds()), "put right 12, led astray 4, none 4."),
     "arrows": (lambda: directions(arrows()), "12 arrows of the paper"),
     "no arrows": (lambda: directions(arrows(0)), "for 0 arrows of the paper"),
     "costs": (lambda: label_cost_bars(spent()), "ASPRM-M 16.0 and 3.0; MS-M 32.0 and 8.0"),
@@ -66,5 +66,5 @@ def test_figure_renders_says_what_it_shows_and_can_be_read(name):
 
 
 def test_a_verdict_is_told_by_shape_and_not_by_colour_alone():
-    markers = [marker for _, marker in _SIGNS.values()]
+    markers = [marker for _, marker in _VERDICTS.values()]
     assert len(set(markers)) == len(markers) == 3

@@ -1,5 +1,5 @@
-"""Figures: one function per figure, from plain arrays and frames to a `Plot` that carries its own alternative text.
+"""Figures: one function per figure. It takes plain arrays and frames and returns a `Plot` with its alternative text.
 
-Nothing here reads a file or computes more than shares per group. There is a module for each chapter or two, so that a
-changed figure concerns no other chapter.
+The functions read no files and compute no more than shares per group. There is a module for each chapter or two, so
+that a change to a figure does not rerun other chapters.
 """

@@ -1,8 +1,7 @@
-"""What the figures share: a `Plot` carries its own alternative text, a `Fragment` is HTML that shows itself.
+"""What the figures share: `Plot`, a figure with an alternative text; `Fragment`, a piece of HTML; styles and helpers.
 
-A `Plot` is a matplotlib Figure that knows one sentence about its data (`alt`). In a notebook and on a page it shows
-itself as an SVG image with that sentence as its `alt`. pyplot is not used, so nothing is shown twice and no figure
-stays in memory.
+A notebook or page shows a `Plot` as an SVG image with its alternative text. pyplot is not used, so that no figure is
+shown twice or stays in memory.
 """
 
 from __future__ import annotations
@@ -12,19 +11,22 @@ from collections.abc import Callable, Sequence
 from functools import wraps
 from html import escape
 from io import BytesIO
+from typing import Any, ParamSpec
 
 import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 from numpy.typing import ArrayLike
 
-# Okabe and Ito's colours, told apart by colour-blind readers; one meaning each, on every page.
+# Okabe and Ito's colours, which colour-blind readers can distinguish.
 BLUE, RED, GREEN, PURPLE, GREY, PALE = "#0072b2", "#c44e00", "#00815d", "#8a4f9e", "#59636e", "#c9d1d9"
-_GROUND = "rgba(213,94,0,.28)"  # of a token that is looked at, in HTML
+BLACK, YELLOW, SKY = "#1f2328", "#b58900", "#56b4e9"
+_MARK = "rgba(213,94,0,.28)"  # background of a marked token, in HTML
 WIDTH = 6.8  # inches, shown at most 760 pixels wide: 10 points are then 15 pixels
-_STYLE = {
+_STYLE: dict[Any, Any] = {
     "font.size": 10,
     "axes.titlesize": 10,
     "axes.titlelocation": "left",
@@ -36,112 +38,135 @@ _STYLE = {
     "axes.spines.top": False,
     "axes.spines.right": False,
     "axes.edgecolor": GREY,
-    "axes.labelcolor": "#1f2328",
+    "axes.labelcolor": BLACK,
     "xtick.color": GREY,
     "ytick.color": GREY,
-    "xtick.labelcolor": "#1f2328",
-    "ytick.labelcolor": "#1f2328",
+    "xtick.labelcolor": BLACK,
+    "ytick.labelcolor": BLACK,
     "axes.grid": True,
     "grid.color": "#e6e9ec",
     "grid.linewidth": 0.8,
     "axes.axisbelow": True,
     "lines.linewidth": 1.8,
     "figure.facecolor": "white",
-    "svg.hashsalt": "asprm",  # the same figure is the same file
+    "svg.hashsalt": "asprm",  # equal figures give equal files
 }
 
 
+P = ParamSpec("P")
+
+
 class Plot(Figure):
-    """A figure with `alt`, one sentence on what it shows, which goes where the figure goes."""
+    """A figure. alt: its alternative text, one sentence or two on what it shows."""
 
     alt: str = ""
 
     def svg(self) -> bytes:
+        """The figure as an SVG file."""
         out = BytesIO()
         with matplotlib.rc_context(_STYLE):
             self.savefig(out, format="svg", metadata={"Date": None})
         return out.getvalue()
 
     def html(self) -> str:
-        """An <img> with the figure inside, as wide as the page allows up to 760 pixels."""
+        """The figure as an <img> element, as wide as the page, at most 760 pixels."""
         data = base64.b64encode(self.svg()).decode()
         style = "width:100%;max-width:760px;height:auto;background:#fff"
         return f'<img alt="{escape(self.alt)}" style="{style}" src="data:image/svg+xml;base64,{data}">'
 
-    def _repr_mimebundle_(self, include=None, exclude=None) -> dict[str, str]:
+    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:
         return {"text/html": self.html(), "text/plain": self.alt}
 
 
 class Fragment(str):
-    """A piece of HTML that shows itself."""
+    """A piece of HTML that a notebook displays."""
 
     def _repr_html_(self) -> str:
         return str(self)
 
 
 def show(figure: Plot | Fragment) -> None:
-    """Display a figure anywhere in a notebook cell, with its alternative text."""
+    """Display a figure in a notebook cell, not only as its last line."""
     from IPython.display import display
 
     display(figure)
 
 
-def styled(draw: Callable[..., Plot]) -> Callable[..., Plot]:
+def styled(draw: Callable[P, Plot]) -> Callable[P, Plot]:
+    """The function, run with the style of this study's figures."""
+
     @wraps(draw)
-    def figure(*args, **kwargs) -> Plot:
+    def figure(*args: P.args, **kwargs: P.kwargs) -> Plot:
         with matplotlib.rc_context(_STYLE):
             plot = draw(*args, **kwargs)
-            plot.draw_without_rendering()  # ticks are made late: make them while the style holds
+            plot.draw_without_rendering()  # matplotlib makes ticks when it draws, in the style of that time
         return plot
 
     return figure
 
 
 def new_plot(height: float, rows: Sequence[float] = (1,)) -> tuple[Plot, list[Axes]]:
-    """A figure of `height` inches with panels of these relative heights on one x axis."""
+    """A figure of `height` inches, and its panels, which share one x axis. rows: relative heights of the panels."""
     plot = Plot(figsize=(WIDTH, height), layout="constrained")
     axes = plot.subplots(len(rows), 1, sharex=True, squeeze=False, height_ratios=list(rows))[:, 0]
     return plot, list(axes)
 
 
-def percent(value: float, digits: int = 1) -> str:
-    return f"{100 * value:.{digits}f} %"
-
-
-def percent_axis(axis, decimals: int = 0) -> None:
+def percent_axis(axis: Axis, decimals: int = 0) -> None:
+    """Label the ticks of an axis of shares in percent."""
     axis.set_major_formatter(PercentFormatter(1, decimals=decimals, symbol=" %"))
 
 
 def band(ax: Axes, x: ArrayLike, low: ArrayLike, high: ArrayLike, color: str) -> None:
-    ax.fill_between(x, low, high, color=color, alpha=0.16, linewidth=0)
+    """Draw the interval from `low` to `high` (n,) as a pale band."""
+    ax.fill_between(x, low, high, color=color, alpha=0.16, linewidth=0)  # pyright: ignore[reportArgumentType]
 
 
-def error_bars(ax: Axes, x: ArrayLike, value: ArrayLike, low: ArrayLike, high: ArrayLike, color: str, **style) -> None:
-    value = np.asarray(value, float)
-    errors = np.maximum([value - low, high - value], 0)  # a Wilson bound may equal the value but for rounding
+def distances(value: ArrayLike, low: ArrayLike, high: ArrayLike) -> np.ndarray:
+    """(2, n): how far the interval reaches below and above each value, as `Axes.errorbar` takes it."""
+    value, low, high = (np.asarray(x, float) for x in (value, low, high))
+    return np.maximum([value - low, high - value], 0)  # rounding may put a bound on the wrong side of its value
+
+
+def error_bars(
+    ax: Axes, x: ArrayLike, value: ArrayLike, low: ArrayLike, high: ArrayLike, color: str, **style: Any
+) -> None:
+    """Draw values (n,) as dots with their intervals."""
+    errors = distances(value, low, high)
+    x, value = np.asarray(x, float), np.asarray(value, float)
     ax.errorbar(x, value, errors, fmt="o", color=color, markersize=5, capsize=0, linewidth=1.6, **style)
 
 
+def bar_values(ax: Axes, texts: Sequence[str], ends: ArrayLike, places: ArrayLike) -> None:
+    """Write each text to the right of a horizontal bar that ends at (end, place)."""
+    for text, end, place in zip(texts, np.asarray(ends, float), np.asarray(places, float), strict=True):
+        ax.annotate(text, (end, place), xytext=(4, 0), textcoords="offset points", va="center", fontsize=9)
+
+
 def end_labels(ax: Axes, labels: list[tuple[float, str, str]], gap: float = 0.068) -> None:
-    """Write (y, text, colour) beside the right edge, at least `gap` of the axis apart, in the order of y."""
+    """Write labels (y, text, colour) beside the right edge, in the order of y.
+
+    gap: the least distance between two labels, as a share of the axis.
+    """
     bottom, top = ax.get_ylim()
     labels = sorted(labels)
     places = [(y - bottom) / (top - bottom) for y, _, _ in labels]
     for i in range(1, len(places)):
         places[i] = max(places[i], places[i - 1] + gap)
     over = max(places[-1] - 0.98, 0)
-    for i in reversed(range(len(places))):  # pushed beyond the top: push back down
+    for i in reversed(range(len(places))):  # if the highest is beyond the top, move all down
         places[i] = min(places[i], 0.98 - gap * (len(places) - 1 - i)) if over else places[i]
     for place, (_, text, color) in zip(places, labels, strict=True):
         ax.text(1.015, place, text, color=color, transform=ax.transAxes, va="center", fontsize=9)
 
 
 def marked(text: str) -> str:
-    return f'<mark style="background:{_GROUND};color:inherit;font-weight:700">{text}</mark>'
+    """The HTML `text` with a coloured background."""
+    return f'<mark style="background:{_MARK};color:inherit;font-weight:700">{text}</mark>'
 
 
 def table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A table of HTML cells, all to the left; the first of a row is its heading."""
+    """A table of HTML cells, aligned to the left; the first cell of a row is the row's heading."""
     left = 'style="text-align:left"'
     head = "".join(f'<th scope="col" {left}>{name}</th>' for name in columns)
     body = "".join(

@@ -1,13 +1,13 @@
-"""Figures of the claims chapter: the paper's arrows with this run's differences, and what the labels cost."""
+"""Figures of the claims chapter: this run's differences for the paper's arrows, and the cost of the labels."""
 
 from __future__ import annotations
 
 import numpy as np
 import pandas as pd
 
-from asprm.figures.base import BLUE, GREEN, GREY, PALE, RED, Plot, new_plot, styled
+from asprm.figures.base import BLUE, GREEN, GREY, PALE, RED, Plot, bar_values, distances, new_plot, styled
 
-_SIGNS = {  # colour and shape: a verdict must not depend on colour alone
+_VERDICTS = {  # colour and shape: colour alone must not carry a verdict
     "reproduced": (GREEN, "o"),
     "opposite": (RED, "X"),
     "inconclusive": (GREY, "s"),
@@ -16,58 +16,55 @@ _SIGNS = {  # colour and shape: a verdict must not depend on colour alone
 
 @styled
 def directions(frame: pd.DataFrame) -> Plot:
-    """The paper's arrows with this run's differences and 95 % intervals, from `asprm.claims.ledger`.
+    """This run's differences for the paper's arrows, with 95 % intervals.
 
-    The sign is turned so that to the right is where the paper's arrow points; "same" arrows are left out.
+    Differences are turned so that positive values agree with the paper's arrow. Arrows that say "same" are left out.
+
+    frame: from `asprm.claims.ledger`.
     """
     rows = frame[(frame["aspect"] == "arrow") & frame["here"].notna() & frame["direction"].isin(["up", "down"])]
     rows = rows.iloc[::-1].reset_index(drop=True)
     plot, (ax,) = new_plot(1.2 + 0.21 * max(len(rows), 1))
-    turn = np.where(rows["direction"] == "up", 1.0, -1.0)
-    value = turn * rows["here"]
-    low, high = np.minimum(turn * rows["low"], turn * rows["high"]), np.maximum(turn * rows["low"], turn * rows["high"])
+    sign = np.where(rows["direction"] == "up", 1.0, -1.0)
+    value, one_end, other_end = (sign * rows[name].to_numpy(float) for name in ("here", "low", "high"))
+    errors = distances(value, np.minimum(one_end, other_end), np.maximum(one_end, other_end))
     ax.axvline(0, color=GREY, linewidth=1)
-    for verdict, (color, marker) in _SIGNS.items():
-        some = rows.index[rows["verdict"] == verdict]
-        if len(some):
-            errors = np.maximum([(value - low)[some], (high - value)[some]], 0)
-            ax.errorbar(
-                value[some], some, xerr=errors, fmt=marker, color=color, markersize=5, linewidth=1.2, label=verdict
-            )
+    for verdict, (color, marker) in _VERDICTS.items():
+        places = np.flatnonzero(rows["verdict"] == verdict)
+        if len(places):
+            style = {"fmt": marker, "color": color, "markersize": 5, "linewidth": 1.2, "label": verdict}
+            ax.errorbar(value[places], places, xerr=errors[:, places], **style)
     ax.set_yticks(range(len(rows)), rows["id"], fontsize=9)
     ax.set_ylim(-0.8, max(len(rows), 1) - 0.2)
     ax.grid(visible=False, axis="y")
     ax.set_xlabel("points in the direction of the paper's arrow")
     if len(rows):
         ax.legend(loc="upper left", bbox_to_anchor=(1, 1))
-    counts = [f"{(rows['verdict'] == verdict).sum()} {verdict}" for verdict in _SIGNS]
+    counts = [f"{(rows['verdict'] == verdict).sum()} {verdict}" for verdict in _VERDICTS]
     plot.alt = f"This run's differences for {len(rows)} arrows of the paper, with intervals: {', '.join(counts)}."
     return plot
 
 
 @styled
 def label_cost_bars(frame: pd.DataFrame) -> Plot:
-    """Rollouts of each reward model's labels, as the paper counts them and as run, from `asprm.results.costs.cost_ledger`."""
-    rows = frame.iloc[::-1]
+    """Rollouts per labelled solution, for each reward model: all of every step, as the paper counts, and as run.
+
+    frame: from `asprm.results.costs.cost_ledger`.
+    """
+    per_solution = frame.assign(
+        paper=frame["paper_rollouts"] / frame["solutions"], run=frame["rollouts"] / frame["solutions"]
+    )
+    rows = per_solution.iloc[::-1]
     plot, (ax,) = new_plot(1.0 + 0.5 * len(rows))
     y = np.arange(len(rows))
-    bars = ((0.2, "paper_rollouts", PALE, "all rollouts of every step"), (-0.2, "rollouts", BLUE, "as run"))
-    for shift, column, color, words in bars:
-        per = rows[column] / rows["solutions"]
-        ax.barh(y + shift, per, 0.38, color=color, label=words)
-        for place, value in zip(y + shift, per, strict=True):
-            ax.annotate(
-                f"{value:.1f}", (value, place), xytext=(4, 0), textcoords="offset points", va="center", fontsize=9
-            )
+    bars = ((0.2, "paper", PALE, "all rollouts of every step"), (-0.2, "run", BLUE, "as run"))
+    for shift, column, color, label in bars:
+        ax.barh(y + shift, rows[column], 0.38, color=color, label=label)
+        bar_values(ax, [f"{value:.1f}" for value in rows[column]], rows[column], y + shift)
     ax.set_yticks(y, rows["prm"])
     ax.grid(visible=False, axis="y")
-    ax.set(
-        xlabel="rollouts per labelled solution",
-        xlim=(0, float((rows["paper_rollouts"] / rows["solutions"]).max()) * 1.15),
-    )
+    ax.set(xlabel="rollouts per labelled solution", xlim=(0, float(rows["paper"].max()) * 1.15))
     ax.legend(loc="lower right")
-    told = [
-        f"{r.prm} {r.paper_rollouts / r.solutions:.1f} and {r.rollouts / r.solutions:.1f}" for r in frame.itertuples()
-    ]
-    plot.alt = f"Rollouts per labelled solution, all and as run: {'; '.join(told)}."
+    costs = [f"{row['prm']} {row['paper']:.1f} and {row['run']:.1f}" for row in per_solution.to_dict("records")]
+    plot.alt = f"Rollouts per labelled solution, all of every step and those run: {'; '.join(costs)}."
     return plot

@@ -1,4 +1,4 @@
-"""Figures of the generalization chapter: results as rows and by share below the threshold, and the training data."""
+"""Figures of the generalization chapter: intervals row by row, results by share below the threshold, training data."""
 
 from __future__ import annotations
 
@@ -10,38 +10,44 @@ import pandas as pd
 from matplotlib.ticker import MaxNLocator
 
 from asprm.figures.base import (
+    BLACK,
     BLUE,
     GREEN,
     GREY,
     PURPLE,
     RED,
+    SKY,
     WIDTH,
+    YELLOW,
     Plot,
+    distances,
     end_labels,
     error_bars,
     new_plot,
-    percent,
     percent_axis,
     styled,
 )
+from asprm.results.format import percent
 
 
 @styled
 def intervals(frame: pd.DataFrame, value: str = "value", title: str = "", xlabel: str = "", zero: bool = False) -> Plot:
-    """One dot with its 95 % interval per row, one below the other, in the frame's order.
+    """A dot with its 95 % interval for each row, one below the other, in the order of the frame.
 
-    frame: columns label, `value`, low, high, in shares. Rows of one `group` (where the frame has that column) share a
-    colour. zero: draw the line of no difference.
+    frame: columns label, low, high and the one named by `value`, all shares; optionally group: rows of one group have
+    one colour.
+    value: the column of the dots.
+    zero: draw the line of no difference.
     """
     plot, (ax,) = new_plot(0.9 + 0.27 * len(frame))
     groups = list(dict.fromkeys(frame["group"])) if "group" in frame else [None]
-    colors = dict(zip(groups, cycle([BLUE, RED, GREEN, PURPLE, GREY, "#b58900", "#56b4e9"]), strict=False))
-    told = []
+    colors = dict(zip(groups, cycle([BLUE, RED, GREEN, PURPLE, GREY, YELLOW, SKY]), strict=False))
+    sentences = []
     for place, row in enumerate(frame.to_dict("records")):
         color = colors[row.get("group")]
         ax.hlines(place, row["low"], row["high"], color=color, linewidth=1.6)
         ax.plot(row[value], place, "o", color=color, markersize=5)
-        told.append(f"{row['label']} {percent(row[value])} ({percent(row['low'])} to {percent(row['high'])})")
+        sentences.append(f"{row['label']} {percent(row[value])} ({percent(row['low'])} to {percent(row['high'])})")
     if zero:
         ax.axvline(0, color=GREY, linewidth=1)
     ax.set_yticks(range(len(frame)), list(frame["label"]))
@@ -49,23 +55,25 @@ def intervals(frame: pd.DataFrame, value: str = "value", title: str = "", xlabel
     ax.set_title(title)
     ax.grid(axis="y", visible=False)
     percent_axis(ax.xaxis)
-    plot.alt = f"{title or xlabel}: {', '.join(told)}."
+    plot.alt = f"{title or xlabel}, with 95 % intervals: {', '.join(sentences)}."
     return plot
 
 
 @styled
 def share_sweep(frame: pd.DataFrame, chosen: float, names: Mapping[str, str]) -> Plot:
-    """Best-of-N by the share below the threshold that a reward model's steps were cut at, a line per test set.
+    """Best-of-N by the share of tokens below the threshold at which the training steps end; a line for each test set.
 
-    frame: from `asprm.generalize.sweep`. chosen: the study's own share. names: how the test sets are called.
+    frame: from `asprm.generalize.sweep`. chosen: the study's own share. names: titles of the test sets.
     """
     plot, (ax,) = new_plot(3.4)
-    labels, told = [], []
-    for color, (name, rows) in zip([BLUE, RED, GREEN, PURPLE], frame.groupby("set", sort=False), strict=False):
+    labels, sentences = [], []
+    for color, name in zip([BLUE, RED, GREEN, PURPLE], frame["set"].unique(), strict=False):
+        rows = frame[frame["set"] == name]
         ax.plot(rows["share"], rows["bon"], "o-", color=color, markersize=4)
         error_bars(ax, rows["share"], rows["bon"], rows["low"], rows["high"], color)
-        labels.append((rows["bon"].iloc[-1], names.get(name, name), color))
-        told += [f"{names.get(name, name)} at {percent(r.share)}: {percent(r.bon)}" for r in rows.itertuples()]
+        shown, values = names.get(name, name), list(zip(rows["share"], rows["bon"], strict=True))
+        labels.append((values[-1][1], shown, color))
+        sentences.append(f"{shown}: " + ", ".join(f"{percent(bon)} at {percent(share)}" for share, bon in values))
     ax.axvline(chosen, color=GREY, linestyle="--", linewidth=1.2)
     ax.text(chosen, 1.01, "this study", color=GREY, ha="center", va="bottom", fontsize=9,
             transform=ax.get_xaxis_transform())  # fmt: skip
@@ -73,13 +81,13 @@ def share_sweep(frame: pd.DataFrame, chosen: float, names: Mapping[str, str]) ->
     for axis in (ax.xaxis, ax.yaxis):
         percent_axis(axis, 1 if axis is ax.xaxis else 0)
     end_labels(ax, labels)
-    plot.alt = f"Best-of-N by the share of tokens below the threshold. {'; '.join(told)}."
+    plot.alt = f"Best-of-N accuracy by the share of tokens below the threshold. {'; '.join(sentences)}."
     return plot
 
 
 @styled
 def data_panels(frame: pd.DataFrame) -> Plot:
-    """Solutions, steps per solution, tokens per step and per solution of each kind of training data (paper Figure 6).
+    """Each kind of training data: solutions, steps per solution, tokens per step and per solution (paper Figure 6).
 
     frame: from `asprm.generalize.training_data`.
     """
@@ -91,15 +99,15 @@ def data_panels(frame: pd.DataFrame) -> Plot:
     for ax, (column, title), color in zip(axes, panels.items(), [GREY, BLUE, GREEN, PURPLE], strict=True):
         ax.barh(places, frame[column], 0.6, color=color)
         if f"{column}_low" in frame:
-            errors = [frame[column] - frame[f"{column}_low"], frame[f"{column}_high"] - frame[column]]
-            ax.errorbar(frame[column], places, xerr=np.maximum(errors, 0), fmt="none", ecolor="#1f2328", elinewidth=1)
+            errors = distances(frame[column], frame[f"{column}_low"], frame[f"{column}_high"])
+            ax.errorbar(frame[column], places, xerr=errors, fmt="none", ecolor=BLACK, elinewidth=1)
         ax.set_title(title)
         ax.grid(axis="y", visible=False)
         ax.xaxis.set_major_locator(MaxNLocator(4))
     axes[0].set_yticks(places, frame["prm"])
-    told = [
-        f"{r.prm}: {r.solutions:,} solutions of {r.steps:.1f} steps and {r.length:.0f} tokens"
-        for r in frame.itertuples()
+    sentences = [
+        f"{row['prm']}: {row['solutions']:,} solutions of {row['steps']:.1f} steps and {row['length']:.0f} tokens"
+        for row in frame.to_dict("records")
     ]
-    plot.alt = f"Training data. {'; '.join(told)}."
+    plot.alt = f"Training data of each reward model, means per solution. {'; '.join(sentences)}."
     return plot

@@ -1,8 +1,9 @@
-"""Figures of labels and training: labels by step, losses, and whether a reward model's scores come true."""
+"""Figures of labels and training: labels by step, training losses, reliability of a reward model's scores."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
@@ -21,67 +22,92 @@ from asprm.figures.base import (
     end_labels,
     error_bars,
     new_plot,
-    percent,
     percent_axis,
     styled,
 )
-from asprm.statistics import Interval, Reliability, bootstrap_ratio
+from asprm.results.format import percent
+from asprm.statistics import Floats, Reliability, bootstrap_ratio
 
 
-def _share_by_group(
-    group: ArrayLike, value: ArrayLike, problem: ArrayLike, most: int, seed: int = 0
-) -> tuple[NDArray[np.int64], Interval, NDArray[np.int64]]:
-    """Groups up to `most` (more count as `most`), the mean value of each with its interval over problems, its rows."""
+@dataclass(frozen=True)
+class _Groups:
+    """Rows by group: group numbers, mean values with intervals over problems, and counts of rows; all (G,).
+
+    most: the number of the last group, which holds all larger numbers too.
+    """
+
+    numbers: NDArray[np.int64]
+    share: Floats
+    low: Floats
+    high: Floats
+    count: NDArray[np.int64]
+    most: int
+
+    def alt(self, start: str, before: str, or_more: str) -> str:
+        """The alternative text: how the share changes from the first group to the last one."""
+        first, last = self.numbers[0], self.numbers[-1]
+        end = or_more if last == self.most else ""
+        return (
+            f"{start}: {percent(self.share[0], 0)} {before} {first}, {percent(self.share[-1], 0)} {before} {last}{end}."
+        )
+
+
+def _grouped(group: ArrayLike, value: ArrayLike, problem: ArrayLike, most: int, seed: int = 0) -> _Groups:
+    """Values in [0, 1] by the number of their group; all (rows,)."""
     group = np.minimum(np.asarray(group, int), most)
     codes = np.unique(np.asarray(problem), return_inverse=True)[1].ravel()
     top, bottom = np.zeros((2, codes.max() + 1, most + 1))
     np.add.at(top, (codes, group), np.asarray(value, float))
     np.add.at(bottom, (codes, group), 1)
     present = np.flatnonzero(bottom.sum(0))
-    share = bootstrap_ratio(top[:, present], bottom[:, present], resamples=2000, seed=seed)
-    return present, share, bottom.sum(0)[present].astype(np.int64)
+    interval = bootstrap_ratio(top[:, present], bottom[:, present], resamples=2000, seed=seed)
+    share, low, high = (np.asarray(bound) for bound in interval)
+    return _Groups(present, share, low, high, bottom.sum(0)[present].astype(np.int64), most)
 
 
-def _by_group(plot: Plot, axes: list[Axes], found, most: int, xlabel: str, ylabel: str, counted: str) -> None:
-    groups, (share, low, high), count = found
+def _draw(axes: list[Axes], groups: _Groups, xlabel: str, ylabel: str, counted: str) -> None:
+    """Shares with intervals in the upper panel, counts of rows in the lower one."""
     main, below = axes
-    main.plot(groups, share, color=BLUE, linewidth=1)
-    error_bars(main, groups, share, low, high, BLUE)
+    main.plot(groups.numbers, groups.share, color=BLUE, linewidth=1)
+    error_bars(main, groups.numbers, groups.share, groups.low, groups.high, BLUE)
     main.set(ylim=(0, 1.02), ylabel=ylabel)
     percent_axis(main.yaxis)
-    below.bar(groups, count, color=PALE, width=0.7)
+    below.bar(groups.numbers, groups.count, color=PALE, width=0.7)
     below.set(xlabel=xlabel, ylabel=counted)
     below.yaxis.set_major_locator(MaxNLocator(3, integer=True))
     below.yaxis.set_major_formatter(FuncFormatter(lambda v, _: f"{v / 1000:g}k" if v >= 1000 else f"{v:g}"))
-    below.set_xticks(groups, [f"{g}+" if g == most else str(g) for g in groups])
-    plot.align_ylabels(axes)
+    below.set_xticks(
+        groups.numbers, [f"{number}+" if number == groups.most else str(number) for number in groups.numbers]
+    )
 
 
 @styled
 def label_by_position(step: ArrayLike, label: ArrayLike, problem: ArrayLike, most: int = 12) -> Plot:
-    """Mean label by step number (from 1; `most` and later together), with intervals over problems; all (steps,)."""
+    """Mean label by the number of the step in its solution, with intervals over problems.
+
+    step, label, problem: (steps,), numbers from 1. most: later steps are counted with this one.
+    """
     plot, axes = new_plot(3.5, (3, 1))
-    found = _share_by_group(step, label, problem, most)
-    _by_group(plot, axes, found, most, "step", "mean label", "steps")
-    groups, (share, _, _), count = found
-    plot.alt = (
-        f"Mean label of {count.sum():,} steps by their number in the solution: {percent(share[0], 0)} at step "
-        f"{groups[0]}, {percent(share[-1], 0)} at step {groups[-1]}{' and later' if groups[-1] == most else ''}."
-    )
+    groups = _grouped(step, label, problem, most)
+    _draw(axes, groups, "step", "mean label", "steps")
+    plot.align_ylabels(axes)
+    start = f"Mean label of {groups.count.sum():,} steps by their number in the solution"
+    plot.alt = groups.alt(start, "at step", " and later")
     return plot
 
 
 @styled
 def accuracy_by_steps(steps: ArrayLike, correct: ArrayLike, problem: ArrayLike, most: int = 12) -> Plot:
-    """Share of right solutions by their number of steps (`most` and more together); all (solutions,)."""
+    """Share of right solutions by their number of steps, with intervals over problems.
+
+    steps, correct, problem: (solutions,). most: solutions of more steps are counted with those of this number.
+    """
     plot, axes = new_plot(3.5, (3, 1))
-    found = _share_by_group(steps, correct, problem, most)
-    _by_group(plot, axes, found, most, "steps in the solution", "right solutions", "solutions")
-    groups, (share, _, _), count = found
-    plot.alt = (
-        f"Share of right solutions among {count.sum():,} by their number of steps: {percent(share[0], 0)} with "
-        f"{groups[0]}, {percent(share[-1], 0)} with {groups[-1]}{' or more' if groups[-1] == most else ''}."
-    )
+    groups = _grouped(steps, correct, problem, most)
+    _draw(axes, groups, "steps in the solution", "right solutions", "solutions")
+    plot.align_ylabels(axes)
+    start = f"Share of right solutions among {groups.count.sum():,} by their number of steps"
+    plot.alt = groups.alt(start, "with", " or more")
     return plot
 
 
@@ -94,17 +120,19 @@ def training_curve(
     *,
     xlabel: str = "optimizer step",
 ) -> Plot:
-    """The PRM's training loss, as logged and smoothed over a twentieth of the run, and its validation loss."""
+    """The reward model's training loss, raw and as a moving average over a twentieth of the steps; its validation loss.
+
+    step, loss: (n,). validation_step, validation_loss: (m,).
+    """
     step, loss = np.asarray(step, float), np.asarray(loss, float)
     plot, (ax,) = new_plot(2.9)
     window = max(1, len(loss) // 20)
-    smooth = pd.Series(loss).rolling(window, min_periods=1, center=True).mean().to_numpy()
+    smooth = np.asarray(pd.Series(loss).rolling(window, min_periods=1, center=True).mean())
     ax.plot(step, loss, color=BLUE, alpha=0.25, linewidth=1)
     ax.plot(step, smooth, color=BLUE)
     labels = [(smooth[-1], "training", BLUE)]
-    alt = f"Training loss falls from {smooth[0]:.3f} to {smooth[-1]:.3f} over {step[-1]:,.0f} steps"
-    if smooth[-1] >= smooth[0]:
-        alt = f"Training loss goes from {smooth[0]:.3f} to {smooth[-1]:.3f} over {step[-1]:,.0f} steps"
+    change = "falls" if smooth[-1] < smooth[0] else "does not fall: it goes"
+    alt = f"Training loss {change} from {smooth[0]:.3f} to {smooth[-1]:.3f} over {step[-1]:,.0f} steps"
     if len(np.atleast_1d(validation_loss)):
         validation_step, validation_loss = np.atleast_1d(validation_step), np.atleast_1d(validation_loss)
         ax.plot(validation_step, validation_loss, "o-", color=RED, markersize=4)
@@ -118,30 +146,30 @@ def training_curve(
 
 @styled
 def loss_curves(histories: Mapping[str, tuple[ArrayLike, ArrayLike]]) -> Plot:
-    """Losses against tokens seen, a line per model: (tokens, losses) by name. Without models the figure says so."""
+    """Training losses by tokens seen, a line for each model; without models the figure says so.
+
+    histories: (tokens, losses), both (n,), by the name of the model.
+    """
     plot, (ax,) = new_plot(3.0 if histories else 0.8)
     if not histories:
-        plot.alt = "None of the models was made here."
+        plot.alt = "None of the models was trained here."
         ax.set_axis_off()
         ax.text(0, 0.5, plot.alt, va="center")
         return plot
-    labels, told = [], []
+    sentences = []
     for color, (name, (tokens, losses)) in zip([BLUE, RED, GREEN, PURPLE, GREY], histories.items(), strict=False):
         tokens, losses = np.asarray(tokens, float), np.asarray(losses, float)
-        ax.plot(tokens / 1e6, losses, color=color, linewidth=1.4)
-        labels.append((losses[-1], name, color))
-        told.append(f"{name} falls from {losses[0]:.2f} to {losses[-1]:.2f}")
+        ax.plot(tokens / 1e6, losses, color=color, linewidth=1.4, label=name)
+        sentences.append(f"{name} from {losses[0]:.2f} to {losses[-1]:.2f}")
     ax.set(xlabel="million tokens seen", ylabel="loss per solution token", yscale="log", xlim=(0, None))
-    for _, name, color in labels:
-        ax.plot([], [], color=color, label=name)
     ax.legend()
-    plot.alt = f"Training losses: {', '.join(told)}."
+    plot.alt = f"Training loss per solution token, from the first to the last step: {', '.join(sentences)}."
     return plot
 
 
 @styled
 def reliability_diagram(bins: Reliability) -> Plot:
-    """Do scores mean what they say? The share of steps with label 1 by score, beside the diagonal, and the counts."""
+    """Reliability of a reward model: the share of steps with label 1, by score (calibrated: on the diagonal)."""
     plot, axes = new_plot(4.2, (3.4, 1))
     main, below = axes
     main.plot([0, 1], [0, 1], color=GREY, linestyle="--", linewidth=1)
@@ -151,12 +179,12 @@ def reliability_diagram(bins: Reliability) -> Plot:
     main.set(xlim=(0, 1), ylim=(-0.02, 1.04), ylabel="share with label 1")
     percent_axis(main.yaxis)
     below.bar(bins.score, bins.count, color=PALE, width=0.06)
-    below.set(xlabel="PRM score", ylabel="steps")
+    below.set(xlabel="score of the reward model", ylabel="steps")
     below.yaxis.set_major_locator(MaxNLocator(3, integer=True))
     plot.align_ylabels(axes)
     plot.alt = (
-        f"Share of steps labelled 1 against the PRM's score for {bins.count.sum():,} steps: scores near "
-        f"{bins.score[0]:.2f} come true in {percent(bins.share[0], 0)}, scores near {bins.score[-1]:.2f} in "
-        f"{percent(bins.share[-1], 0)}; expected calibration error {bins.error:.3f}."
+        f"Share of {bins.count.sum():,} steps with label 1, by the reward model's score: {percent(bins.share[0], 0)} "
+        f"of those with scores near {bins.score[0]:.2f}, {percent(bins.share[-1], 0)} of those with scores near "
+        f"{bins.score[-1]:.2f}; expected calibration error {bins.error:.3f}."
     )
     return plot

@@ -1,4 +1,4 @@
-"""Figures of what the reward model is good for: best-of-n and guided decoding."""
+"""Figures of the uses of a reward model: Best-of-N and guided decoding."""
 
 from __future__ import annotations
 
@@ -17,18 +17,20 @@ from asprm.figures.base import (
     GREY,
     PURPLE,
     RED,
+    SKY,
+    YELLOW,
     Fragment,
     Plot,
     band,
     end_labels,
     marked,
     new_plot,
-    percent,
     percent_axis,
     styled,
     table,
 )
 from asprm.models.align import visible
+from asprm.results.format import percent
 from asprm.statistics import Interval
 
 if TYPE_CHECKING:
@@ -47,10 +49,11 @@ _NAMES = {"majority": "majority vote", "mean": "single sample", "pass@n": "pass@
 
 @styled
 def bon_curves(frame: pd.DataFrame, methods: Sequence[str] | None = None, title: str = "") -> Plot:
-    """Accuracy of best-of-n against n (paper Figures 4 and 5), with bands of 95 %.
+    """Accuracy of Best-of-N by N, with bands of 95 % (paper Figures 4 and 5).
 
-    frame: from `asprm.best_of_n.curves`. methods: which lines, the first in blue; unless told, the reward models of
-    the frame with the baselines, but the weighted vote.
+    frame: from `asprm.best_of_n.curves`.
+    methods: the lines to draw, the first one in blue; None: the reward models of the frame and the baselines, without
+    the weighted vote.
     """
     plot, (ax,) = new_plot(3.6)
     plot.alt = _bon_curves(ax, frame, methods, title)
@@ -59,37 +62,39 @@ def bon_curves(frame: pd.DataFrame, methods: Sequence[str] | None = None, title:
 
 @styled
 def bon_panels(frames: Mapping[str, pd.DataFrame], methods: Sequence[str] | None = None) -> Plot:
-    """`bon_curves` of several test sets, one above the other; frames by title."""
+    """`bon_curves` for several test sets, one below the other. frames: by title."""
     plot, axes = new_plot(3.3 * len(frames), [1] * len(frames))
-    told = [_bon_curves(ax, frame, methods, title) for ax, (title, frame) in zip(axes, frames.items(), strict=True)]
+    texts = [_bon_curves(ax, frame, methods, title) for ax, (title, frame) in zip(axes, frames.items(), strict=True)]
     for ax in axes[:-1]:
         ax.set_xlabel("")
-    plot.alt = " ".join(told)
+    plot.alt = " ".join(texts)
     return plot
 
 
 def _bon_curves(ax: Axes, frame: pd.DataFrame, methods: Sequence[str] | None, title: str) -> str:
+    """Draw one panel. Returns its alternative text. ValueError: the frame has no rows of a method."""
     known = list(frame["method"].unique())
-    plain = [m for m in known if m not in _LINES and m not in _LEVELS]
-    methods = methods or [*plain, *(m for m in ("majority", "fewest steps", "pass@n", "greedy", "mean") if m in known)]
-    labels, told = [], []
-    others = iter([BLUE, RED, "#b58900", "#56b4e9", "#7f7f7f", "#b8860b", "#2f4f4f"])
+    reward_models = [m for m in known if m not in _LINES and m not in _LEVELS]
+    baselines = [m for m in ("majority", "fewest steps", "pass@n", "greedy", "mean") if m in known]
+    methods = methods or reward_models + baselines
+    labels, sentences = [], []
+    colors = iter([BLUE, RED, YELLOW, SKY, "#7f7f7f", "#b8860b", "#2f4f4f"])
     for method in methods:
-        rows = frame[frame["method"] == method].sort_values("n")
+        rows = frame.loc[frame["method"] == method].sort_values("n")
         if rows.empty:
             raise ValueError(f"no rows of method {method!r}; the frame has {', '.join(known)}")
-        color, line = _LINES.get(method) or _LEVELS.get(method) or (next(others), "-")
+        color, line = _LINES.get(method) or _LEVELS.get(method) or (next(colors), "-")
         last = rows.iloc[-1]
         ax.plot(rows["n"], rows["value"], line, color=color, marker="" if method in _LEVELS else "o", markersize=4)
         if method == methods[0] or (len(methods) < 6 and method not in _LEVELS):
             band(ax, rows["n"], rows["low"], rows["high"], color)
-        else:  # too many bands hide each other, and a level needs none: one interval at the end
+        else:  # many bands would hide each other, and a level needs none: only the interval at the end
             shift = last["n"] * 1.02 ** (2 + len(labels))
             ax.vlines(shift, last["low"], last["high"], color=color, linewidth=1.2)
         label = f"{_NAMES.get(method, method)} {percent(last['value'])}"
         labels.append((last["value"], label, color))
-        told.append(f"{label} ({percent(last['low'])} to {percent(last['high'])})")
-    ns = np.sort(frame["n"].unique())
+        sentences.append(f"{label} ({percent(last['low'])} to {percent(last['high'])})")
+    ns = sorted(set(frame["n"]))
     ax.set_xscale("log", base=2)
     ax.xaxis.set_minor_locator(NullLocator())
     ax.set_xticks(ns, [str(n) for n in ns])
@@ -97,21 +102,25 @@ def _bon_curves(ax: Axes, frame: pd.DataFrame, methods: Sequence[str] | None, ti
     ax.set_title(title)
     percent_axis(ax.yaxis)
     end_labels(ax, labels)
-    return f"Best-of-n accuracy{' on ' + title if title else ''} at n = {ns[-1]}: {', '.join(told)}."
+    on = f" on {title}" if title else ""
+    return f"Best-of-N accuracy{on} with {ns[-1]} candidates, and 95 % intervals: {', '.join(sentences)}."
 
 
 @styled
 def tvd_triggers(frame: pd.DataFrame, greedy: Interval, chosen: float | None = None, title: str = "") -> Plot:
-    """Guided decoding over the range of triggers: accuracy above, share of tokens stepped in below.
+    """Guided decoding by its trigger: accuracy in the upper panel, share of decisions in the lower one.
 
-    frame: columns trigger, value, low, high (accuracy) and share, share_low, share_high (of tokens whose top-1
-    probability lay below the trigger). greedy: accuracy without guidance. chosen: the trigger picked on validation.
+    frame: columns trigger; value, low, high (accuracy); share, share_low, share_high (of tokens whose top-1 probability
+    is below the trigger).
+    greedy: accuracy of greedy decoding.
+    chosen: the trigger that was chosen on validation problems.
     """
     rows = frame.sort_values("trigger")
     plot, (main, below) = new_plot(4.4, (2, 1))
-    x = rows["trigger"]
-    main.axhspan(greedy.low, greedy.high, color=GREY, alpha=0.13, linewidth=0)
-    main.axhline(greedy.value, color=GREY)
+    x = rows["trigger"].to_numpy(float)
+    level, low, high = (float(bound) for bound in greedy)
+    main.axhspan(low, high, color=GREY, alpha=0.13, linewidth=0)
+    main.axhline(level, color=GREY)
     main.plot(x, rows["value"], "o-", color=BLUE, markersize=4)
     band(main, x, rows["low"], rows["high"], BLUE)
     below.plot(x, rows["share"], "o-", color=RED, markersize=4)
@@ -122,53 +131,51 @@ def tvd_triggers(frame: pd.DataFrame, greedy: Interval, chosen: float | None = N
         main.text(chosen, 1.01, "chosen on validation", color=GREEN, ha="center", va="bottom", fontsize=9,
                   transform=main.get_xaxis_transform())  # fmt: skip
     main.set(ylabel="problems solved")
-    main.set_title(title, pad=None if chosen is None else 20)  # above what is chosen
+    main.set_title(title, pad=None if chosen is None else 20)  # above the words on the chosen trigger
     main.set_xlim(x.min() - 0.02, x.max() + 0.02)
-    below.set(
-        xlabel="trigger: step in where the top-1 probability is lower", ylabel="tokens stepped in", ylim=(0, None)
-    )
+    below.set(xlabel="trigger: the top-1 probability below which the reward model decides", ylim=(0, None))
+    below.set_ylabel("decisions")
     percent_axis(main.yaxis)
     percent_axis(below.yaxis, 1)
-    last = rows.iloc[-1]
-    end_labels(main, [(greedy.value, f"greedy {percent(greedy.value)}", GREY), (last["value"], "guided", BLUE)])
+    end_labels(main, [(level, f"greedy {percent(level)}", GREY), (rows["value"].iloc[-1], "guided", BLUE)])
     plot.align_ylabels([main, below])
-    best = rows.loc[rows["value"].idxmax()] if chosen is None else rows.loc[(rows["trigger"] - chosen).abs().idxmin()]
+    best = rows.iloc[int(rows["value"].argmax() if chosen is None else np.abs(x - chosen).argmin())]
+    on = f" on {title}" if title else ""
     plot.alt = (
-        f"Guided decoding{' on ' + title if title else ''} against its trigger: at {best['trigger']:g} it solves "
-        f"{percent(best['value'])} ({percent(best['low'])} to {percent(best['high'])}) and steps in at "
-        f"{percent(best['share'])} of the tokens; greedy decoding solves {percent(greedy.value)}."
+        f"Guided decoding{on} by its trigger: at {best['trigger']:g} it solves {percent(best['value'])} of the "
+        f"problems ({percent(best['low'])} to {percent(best['high'])}), and the reward model decides "
+        f"{percent(best['share'])} of the tokens; greedy decoding solves {percent(level)}."
     )
     return plot
 
 
-def decision(found: Decision) -> Fragment:
-    """One decision of guided decoding (paper Figure 3) as HTML: the text so far, then each candidate with its values.
+def decision(shown: Decision) -> Fragment:
+    """One decision of guided decoding as HTML: the text before it, then each candidate's values (paper Figure 3).
 
-    Bars and grounds are transparent, so they serve the light and the dark theme; all numbers are text.
+    Colours are transparent, so that they suit the light and the dark theme. All numbers are text.
     """
-    ends = {True: "right", False: "wrong"}
-    best = int(np.argmax(found.scores))
+    verdict = {True: "right", False: "wrong"}
+    best = int(np.argmax(shown.scores))
     rows = []
-    for i, (token, probability, score) in enumerate(zip(found.tokens, found.probabilities, found.scores, strict=True)):
-        said = {"first choice": i == 0, "best score": i == best, "written": i == found.written}
-        words = ", ".join(word for word, so in said.items() if so)
-        shown = escape(visible(token).strip()) or "␣"
-        rows.append(
-            (marked(shown) if i == found.written else shown, _gauge(probability, BLUE), _gauge(score, GREEN), words)
-        )
-    lines = (
-        f"{escape(found.problem)}, trigger {found.trigger:g}. Guided decoding ends {ends[found.correct]}, greedy "
-        f"decoding {ends[found.greedy]}.",
-        f"<em>{escape(found.prompt.strip())}</em>",
-        f"{escape(found.before)}{marked(escape(visible(found.tokens[found.written])))} …",
+    for i, (token, probability, score) in enumerate(zip(shown.tokens, shown.probabilities, shown.scores, strict=True)):
+        properties = {"most probable": i == 0, "best score": i == best, "written": i == shown.written}
+        remarks = ", ".join(words for words, holds in properties.items() if holds)
+        text = escape(visible(token).strip()) or "␣"
+        cell = marked(text) if i == shown.written else text
+        rows.append((cell, _gauge(probability, BLUE), _gauge(score, GREEN), remarks))
+    paragraphs = (
+        f"{escape(shown.problem)}, trigger {shown.trigger:g}. Guided decoding ends {verdict[shown.correct]}, greedy "
+        f"decoding {verdict[shown.greedy]}.",
+        f"<em>{escape(shown.prompt.strip())}</em>",
+        f"{escape(shown.before)}{marked(escape(visible(shown.tokens[shown.written])))} …",
     )
-    text = "".join(f'<p style="white-space:pre-wrap;margin:.6em 0">{one}</p>' for one in lines)
+    text = "".join(f'<p style="white-space:pre-wrap;margin:.6em 0">{paragraph}</p>' for paragraph in paragraphs)
     columns = ["next token", "the policy's probability", "the reward model's score", ""]
     label = f"One decision of guided decoding, with {len(rows)} candidates"
     return Fragment(f'<div role="group" aria-label="{label}">{text}{table(columns, rows)}</div>')
 
 
 def _gauge(share: float, color: str) -> str:
-    """A number between 0 and 1, and a bar as long."""
+    """A number between 0 and 1, with a bar of that length."""
     style = f"display:inline-block;height:.7em;width:{5 * share:.2f}em;margin-left:.5em;background:{color};opacity:.7"
     return f'<span style="white-space:nowrap">{share:.3f}<span style="{style}"></span></span>'

@@ -1,4 +1,4 @@
-"""Figures of samples: how often problems are solved, and one solution cut into steps."""
+"""Figures of samples: how often problems are solved, and one solution split into steps."""
 
 from __future__ import annotations
 
@@ -8,27 +8,28 @@ from html import escape
 import numpy as np
 from numpy.typing import ArrayLike
 
-from asprm.figures.base import BLUE, GREEN, PURPLE, RED, Fragment, Plot, new_plot, percent, percent_axis, styled
+from asprm.figures.base import BLUE, GREEN, PURPLE, RED, Fragment, Plot, new_plot, percent_axis, styled
+from asprm.results.format import percent
 
 
 @styled
 def solve_rates(rates: Mapping[str, ArrayLike], bins: int = 8) -> Plot:
-    """How often problems are solved: per set, (P,) the share of a problem's samples that are right."""
+    """How often problems are solved. rates: by test set, each problem's share of right samples (P,)."""
     plot, (ax,) = new_plot(3.2)
     edges = np.linspace(0, 1, bins + 1)
     width = 0.9 / bins / len(rates)
-    told = []
+    sentences = []
     for k, (name, values) in enumerate(rates.items()):
         values = np.asarray(values, float)
         share = np.histogram(values, edges)[0] / len(values)
         color = (BLUE, GREEN, RED, PURPLE)[k % 4]
         ax.bar(edges[:-1] + 0.05 / bins + (k + 0.5) * width, share, width, color=color, label=name)
-        told.append(f"{name}: {percent((values == 0).mean())} never, {percent((values == 1).mean())} always")
-    ax.legend(frameon=False)
+        sentences.append(f"{name}: {percent((values == 0).mean())} never, {percent((values == 1).mean())} always")
+    ax.legend()
     percent_axis(ax.xaxis)
     percent_axis(ax.yaxis)
     ax.set(xlabel="share of a problem's samples that are right", ylabel="share of problems", xlim=(0, 1))
-    plot.alt = "Share of problems by how often they are solved. " + "; ".join(told) + "."
+    plot.alt = f"Share of problems by how often their samples are right. {'; '.join(sentences)}."
     return plot
 
 
@@ -38,18 +39,22 @@ def solution_steps(
     splits: Mapping[str, ArrayLike],
     tau: float,
 ) -> Fragment:
-    """One solution token by token under several splits (paper Figure 1), as HTML that wraps on a phone.
+    """One solution token by token under several splits, as HTML that wraps on a phone (paper Figure 1).
 
-    tokens: (T,) the text of each. splits: step ends (exclusive) by the name of the method. The redder a token's ground,
-    the less confident it was sampled; tokens below tau are bold; a bar stands where a step ends. Every
-    token names its confidence on hover. Colours are transparent, so they serve the light and the dark theme.
+    The redder the background of a token, the lower its confidence; tokens below tau are bold; a bar ends a step. The
+    confidence of a token appears when the mouse is over it. Colours are transparent, so that they suit the light and
+    the dark theme.
+
+    tokens: (T,) texts. confidences: (T,). splits: step ends (K,), exclusive, by the name of the method. tau: the
+    threshold. ValueError: not as many confidences as tokens.
     """
     confidences = np.asarray(confidences, float)
     if len(tokens) != len(confidences):
-        raise ValueError(f"{len(tokens)} tokens and {len(confidences)} confidences; need one each")
+        raise ValueError(f"{len(tokens)} tokens and {len(confidences)} confidences: expected as many")
+    ends_of = {method: np.asarray(ends, int).tolist() for method, ends in splits.items()}
     blocks = []
-    for method, ends in splits.items():
-        numbers = {int(end): k for k, end in enumerate(ends, start=1)}
+    for method, ends in ends_of.items():
+        numbers = {end: k for k, end in enumerate(ends, start=1)}
         spans = [
             _token(token, confidence, tau, _bar(numbers[i]) if i in numbers else "")
             for i, (token, confidence) in enumerate(zip(tokens, confidences, strict=True), start=1)
@@ -59,23 +64,24 @@ def solution_steps(
             f'<p style="margin:.9em 0 .2em"><strong>{escape(method)}</strong>: {steps}</p>'
             f'<div style="white-space:pre-wrap;line-height:1.9;font-size:.95em">{"".join(spans)}</div>'
         )
+    splits_in_words = "; ".join(f"{method} into {len(ends)} steps" for method, ends in ends_of.items())
     label = (
-        f"One solution of {len(tokens)} tokens, {int((confidences < tau).sum())} of them below {tau:.3f}, cut by "
-        + ("; ".join(f"{method} into {len(np.asarray(ends))} steps" for method, ends in splits.items()))
+        f"One solution of {len(tokens)} tokens, {int((confidences < tau).sum())} of them below {tau:.3f}, split by "
+        f"{splits_in_words}"
     )
-    key = f"The redder a token's ground, the less confident it was; bold: below {tau:.3f}; a bar ends a step."
+    key = f"The redder the background of a token, the lower its confidence; bold: below {tau:.3f}; a bar ends a step."
     blocks.append(f'<p style="margin:.9em 0;font-size:.85em">{key}</p>')
     return Fragment(f'<div role="group" aria-label="{escape(label)}">{"".join(blocks)}</div>')
 
 
 def _token(token: str, confidence: float, tau: float, bar: str) -> str:
-    """A token and the bar after it, which stands at a line's end rather than at the next one's beginning."""
+    """A token and the bar after it. The bar stands at the end of a line, not at the beginning of the next line."""
     doubt = min(1.0, -np.log(max(confidence, 1e-9)) / 1.6)  # full colour at confidence 0.2
     low = confidence < tau
     title = f"{token.strip() or repr(token)[1:-1]} {confidence:.3f}" + (" · decision" if low else "")
     style = f"background:rgba(213,94,0,{0.75 * doubt:.2f})" + (";font-weight:700" if low else "")
     text, newline, rest = token.partition("\n")
-    text += "⏎" if low and newline else ""  # a line break has no ground to be coloured
+    text += "⏎" if low and newline else ""  # a line break itself shows no background
     return f'<span title="{escape(title)}" style="{style}">{escape(text)}</span>{bar}{newline}{escape(rest)}'
 
 

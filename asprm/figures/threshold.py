@@ -7,16 +7,17 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import ArrayLike
 
-from asprm.figures.base import BLUE, RED, Plot, error_bars, new_plot, percent, percent_axis, styled
+from asprm.figures.base import BLUE, RED, Plot, error_bars, new_plot, percent_axis, styled
+from asprm.results.format import percent
 from asprm.threshold import Threshold
 
 
 @styled
 def confidence_histogram(confidences: ArrayLike, threshold: Threshold, bins: int = 50) -> Plot:
-    """How confident the policy is in the tokens that it samples: counts (T,) by confidence, τ with its interval."""
+    """Histogram of the confidences (T,) of sampled tokens, and the threshold τ with its interval."""
     confidences = np.asarray(confidences)
     plot, (ax,) = new_plot(2.9)
-    edges = np.linspace(0, 1, bins + 1)
+    edges = np.linspace(0, 1, bins + 1).tolist()
     ax.hist(confidences, edges, color=BLUE, alpha=0.35)
     ax.hist(confidences[confidences < threshold.tau], edges, color=RED)
     ax.axvspan(threshold.low, threshold.high, color=RED, alpha=0.2, linewidth=0)
@@ -25,7 +26,7 @@ def confidence_histogram(confidences: ArrayLike, threshold: Threshold, bins: int
     on_left = threshold.tau > 0.5
     ax.annotate(
         f"τ = {threshold.tau:.3f}  ({threshold.low:.3f} to {threshold.high:.3f})\n"
-        f"{percent(threshold.achieved)} of the tokens lie below",
+        f"{percent(threshold.achieved)} of the tokens are below",
         (threshold.tau, 0.97),
         xycoords=ax.get_xaxis_transform(),
         xytext=(-8 if on_left else 8, 0),
@@ -37,16 +38,16 @@ def confidence_histogram(confidences: ArrayLike, threshold: Threshold, bins: int
     ax.set(xlim=(0, 1), xlabel="confidence of the sampled token", ylabel="tokens (logarithmic)")
     sure = (confidences > 0.98).mean()
     plot.alt = (
-        f"Histogram of {threshold.tokens:,} token confidences on a logarithmic scale: {percent(sure, 0)} lie above "
-        f"0.98; {percent(threshold.achieved)} lie below the threshold {threshold.tau:.3f} "
-        f"(interval {threshold.low:.3f} to {threshold.high:.3f})."
+        f"Histogram of {threshold.tokens:,} token confidences, with a logarithmic axis of counts: {percent(sure, 0)} "
+        f"are above 0.98; {percent(threshold.achieved)} are below the threshold {threshold.tau:.3f} "
+        f"(95 % interval {threshold.low:.3f} to {threshold.high:.3f})."
     )
     return plot
 
 
 @styled
 def threshold_sweep(thresholds: Sequence[Threshold], chosen: float = 0.02) -> Plot:
-    """τ with its interval against the share of tokens that is to lie below it; `chosen` is the share in use."""
+    """The threshold τ with its interval, by the share of tokens below it. chosen: the share that the study uses."""
     plot, (ax,) = new_plot(2.7)
     ordered = sorted(thresholds, key=lambda t: t.share)
     shares, taus, low, high = (np.array([getattr(t, f) for t in ordered]) for f in ("share", "tau", "low", "high"))

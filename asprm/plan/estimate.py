@@ -247,11 +247,13 @@ class _Stages:
         """Steps of a solution that end before the solution does."""
         if method.kind == "adaptive":
             return (method.share or self.p.threshold.share) * (lengths.solution - 1)
-        if method.kind == "line":
-            return lengths.solution / LINE[lengths.domain] - 1
         if method.kind == "fixed":
             return lengths.solution / self.p.split.length - 1
-        return self.p.split.count - 1 if method.kind == "random" else 0.0  # "whole": one step
+        if method.kind == "random":
+            return self.p.split.count - 1
+        if method.kind == "whole":
+            return 0.0
+        return lengths.solution / LINE[lengths.domain] - 1  # line breaks, and any other method
 
     def prm(self, name: str) -> Cost:
         """All trainings of a reward model on its tables of labels."""
@@ -349,8 +351,8 @@ class _Stages:
             f"{percent(TRAINING, 0)} when training, and {percent(MOVING, 0)} of its bandwidth",
             f"up to {ROWS} texts are generated side by side, fewer if their caches do not fit",
             f"training takes {OPTIMIZER} bytes per parameter (fp32, AdamW), and {ACTIVATIONS} bytes of activations "
-            f"per token, layer and unit of width, for {self.device.pack} tokens at a time; activations that do not fit are "
-            "recomputed",
+            f"per token, layer and unit of width, for {self.device.pack} tokens at a time; activations that do "
+            "not fit are recomputed",
             "if one device has too little memory, several share it without loss; a stage of this study uses one "
             "device, so take a larger one, or train elsewhere and name the model as published",
             "grading, thresholds and splitting cost nothing: they need no model",
