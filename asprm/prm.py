@@ -1,10 +1,10 @@
-"""PRM: a policy's own weights learn which steps can still come right (paper §2, equation of R_θ).
+"""PRM: a policy's own weights learn which steps can still come right (stage 6; paper §2, equation of R_θ).
 
-The backbone keeps its weights; a value head of one output per token takes the place of the language-model head, and the
-sigmoid of its output at a step's last token is held against the step's label by binary cross-entropy. Labels are in
-[0, 1]: hard, soft, or entropy-regularised. The result is a Hugging Face folder that `asprm.reward.score` reads. Knows token
-ids, ends and labels: not how they were made. `learn_all` is the stage: every reward model of the profile that starts
-from a policy's weights.
+The backbone keeps its weights. A value head of one output per token takes the place of the language-model head. The
+sigmoid of its output at a step's last token is trained on the step's label, in [0, 1], by binary cross-entropy. The
+result is a Hugging Face folder that `asprm.reward.score` reads.
+
+Here are the examples: from tables of labels and samples to token ids. `asprm.reward.train` trains on them.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import json
 import math
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import astuple, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -30,194 +31,275 @@ from asprm.problems.sets import origins, problem_set
 from asprm.reward.score import ABOUT
 from asprm.reward.train import hold_out, train
 from asprm.reward.trainer import Example, Settings
+from asprm.run import names
 from asprm.run.artifacts import atomic, copy_folder, digest
 from asprm.run.chunks import forget_others, map_chunks, place_of
+from asprm.run.names import Training
 from asprm.run.open import Run
 from asprm.run.progress import log
+from asprm.run.sections import Prm
+
+_VALIDATION = 0.1  # share of the problems
 
 
-def examples(labels: pa.Table, samples: pa.Table, prompts: Mapping[str, np.ndarray]) -> list[Example]:
-    """One `Example` per labelled solution, in the order of `labels`.
+# --- the stage --------------------------------------------------------------------------------------------------------
 
-    labels: one row per step, columns problem, solution, end, label. samples: problem, solution, ids. prompts: token ids
-    (L,) by problem. ValueError: a labelled solution that is not among the samples.
+
+@dataclass(frozen=True)
+class Task:
+    """One training of a reward model. training: its name, such as "ASPRM-M@1"."""
+
+    training: str
+    reward_model: str
+    seed: int
+
+
+def tasks_of(run: Run) -> list[Task]:
+    """All trainings of this run; of an experiment, those of the reward model of `run.prm`."""
+    models = [Training.parse(run.prm).reward_model] if run.experiment else run.profile.trained_on(run.policy)
+    return [Task(training, name, seed) for name in models for training, seed in run.profile.seeds_of(name).items()]
+
+
+def run_prm(run: Run) -> list[str]:
+    """Train every reward model that learns from the run's policy and from no later one (`Profile.trained_on`).
+
+    Writes, for each of its seeds, the model's folder `prm/<training>` and the table `prm/<training>-log`, the history
+    that `asprm.reward.train.train` returns. Returns their names. An experiment trains one reward model only.
+
+    Without an accelerator several are trained side by side, each in a process with one thread, so that the result does
+    not depend on the number of cores.
     """
-    ids = {(p, s): i for i, (p, s) in enumerate(_keys(samples))}
-    column = samples["ids"]
-    out = []
-    steps_of: dict[tuple, list[int]] = {}
-    for step, key in enumerate(_keys(labels)):
-        steps_of.setdefault(key, []).append(step)
-    ends, values = labels["end"].to_numpy().astype(np.int32), labels["label"].to_numpy().astype(np.float32)
-    for (problem, solution), steps in steps_of.items():
-        if (problem, solution) not in ids:
-            raise ValueError(
-                f"prm: solution {solution} of problem {problem!r} has labels, but is not among the samples"
-            )
-        row = column[ids[problem, solution]]
-        steps = np.array(steps)[ends[steps].argsort()]
-        out.append(Example(prompts[problem], np.asarray(row.values, np.int32), ends[steps], values[steps]))
-    return out
+    # 1. What is trained, and from what.
+    tasks = tasks_of(run)
+    inputs = _inputs(run, [task.reward_model for task in tasks])
+    key = {"settings": run.profile.reads("prm"), "tasks": list(map(astuple, tasks)), "inputs": inputs}
+    place = place_of(run.work(f"prm/{run.policy}"), key, _train_chunk)
 
-
-def tokenizer_of(run: Run, name: str) -> Any:
-    """The tokenizer whose ids the reward model `name` reads: that of the policy it starts from."""
-    return load_tokenizer(run.policy_path(run.profile.reward_models[name].base))
-
-
-def data_of(run: Run, name: str) -> list[tuple[pa.Table, pa.Table, dict[str, np.ndarray]]]:
-    """What the reward model `name` learns from: per table of its `data`, labels and samples in the tokens of its base,
-    and the prompts by problem. With `equal`, each has as many solutions as the smallest, drawn by the training's seed.
-    """
-    model, tokenizer = run.profile.reward_models[name], tokenizer_of(run, name)
-    found = []
-    for table in model.data:
-        policy, _, method = table.partition("/")
-        labels = run.read(f"rollout/{policy}/{method}")
-        samples = run.read(f"sample/{policy}/train", ["problem", "solution", "ids", "text", "finished"])
-        if policy != model.base:
-            labels, samples = carried(labels, samples, tokenizer)
-        problems = problem_set(run.profile, "train", run.profile.policies[policy].domain)
-        found.append((labels, samples, prompts_of(tokenizer, {problem.id: problem.prompt for problem in problems})))
-    if model.equal:
-        solutions = [labels.group_by(["problem", "solution"]).aggregate([]) for labels, *_ in found]
-        fewest = min(map(len, solutions))
-        for i, some in enumerate(solutions):
-            rng = np.random.default_rng([run.profile.prm.seed, i])
-            chosen = some.take(np.sort(rng.choice(len(some), fewest, replace=False)))
-            labels = found[i][0].join(chosen, ["problem", "solution"], join_type="inner")
-            found[i] = (labels.sort_by([(key, "ascending") for key in ("problem", "solution", "step")]), *found[i][1:])
-    return found
-
-
-def carried(labels: pa.Table, samples: pa.Table, tokenizer: Any) -> tuple[pa.Table, pa.Table]:
-    """Labels and samples of another policy in the tokens of `tokenizer`. Of ends that fall together the last one stays.
-
-    labels: columns problem, solution, step, char_end, label, …. samples: problem, solution, ids, text, finished.
-    """
-    frame = labels.to_pandas()
-    ends = frame.groupby(["problem", "solution"], sort=False)["char_end"].apply(np.array)
-    rows, places = [], []
-    for row in samples.to_pylist():
-        key = row["problem"], row["solution"]
-        if key in ends.index:
-            ids, token_ends = carry(row["text"], ends.loc[key], tokenizer, finished=row["finished"])
-            rows.append(row | {"ids": ids})
-            places.append(
-                pd.DataFrame({"end": token_ends, "step": np.arange(len(token_ends))}).assign(
-                    problem=key[0], solution=key[1]
-                )
-            )
-    moved = frame.drop(columns="end").merge(pd.concat(places), on=["problem", "solution", "step"])
-    moved = moved.drop_duplicates(["problem", "solution", "end"], keep="last")
-    return pa.Table.from_pandas(moved, preserve_index=False), pa.Table.from_pylist(rows, samples.schema)
-
-
-def learn(run: Run, name: str, seed: int, folder: Path, work: Path) -> pd.DataFrame:
-    """Train the reward model `name` with one seed, save it in `folder`; its history. A tenth of the *problems* is held
-    out to watch: of solutions of one problem, one tells what the others are.
-    """
-    policy = run.profile.reward_models[name].base
-    base, tokenizer = run.reward_base(policy), tokenizer_of(run, name)
-    check_tokens(load_tokenizer(base), tokenizer, base)
-    train_examples, validation = watched(run, name)
-    about = {"reward_model": name, "data": list(run.profile.reward_models[name].data), "solutions": len(train_examples)}
-    options = {"validation": validation, "seed": seed, "work": work, "about": about, "tokenizer": tokenizer}
-    return train(base, train_examples, settings_of(run.profile.training(name)), folder, **options)
-
-
-def check_tokens(base: Any, policy: Any, name: str) -> None:
-    """ValueError: a token of the policy's means another one to the base (of further ones the base has no weights)."""
-    known = base.get_vocab()
-    other = {token: i for token, i in policy.get_vocab().items() if known.get(token, i) != i}
-    if other:
-        raise ValueError(
-            f"prm: {name} numbers {len(other)} tokens otherwise than the policy whose solutions it is to read "
-            f"({', '.join(list(other)[:3])}); expected the base that the policy was tuned from"
-        )
-
-
-def watched(run: Run, name: str) -> tuple[list[Example], list[Example]]:
-    """The examples of the reward model `name`: to learn from, and of the problems that are held out."""
-    learned, held = [], []
-    longest = run.profile.training(name).max_tokens or math.inf
-    for labels, samples, prompts in data_of(run, name):
-        for part, some in zip(hold_out(labels, share=0.1, seed=run.profile.prm.seed), (learned, held), strict=True):
-            found = examples(part, samples, prompts)
-            short = [one for one in found if len(one.prompt) + len(one.ids) <= longest]
-            some += short
-            if len(short) < len(found):
-                log(f"prm: {name} leaves out {len(found) - len(short)} solutions of more than {longest} tokens")
-    return learned, held
-
-
-def learn_all(run: Run) -> list[str]:
-    """Train every reward model of the run's policy (`Profile.trained_on`), with every seed; the artifacts' names.
-
-    Writes `prm/<name>/` and `prm/<name>-log`; an experiment trains `run.prm` alone. Several are trained side by side,
-    each in one process with one thread where there is no accelerator: the result does not depend on how many cores
-    there are.
-    """
-    names = [run.prm] if run.experiment else run.profile.trained_on(run.policy)
-    tasks = [(artifact, name, seed) for name in names for artifact, seed in run.profile.seeds_of(name).items()]
-    with run.noting() as inputs:
-        for table in sorted({table for _, name, _ in tasks for table in _tables(run, name)}):
-            run.find(f"rollout/{table}.parquet")
-            run.find(f"sample/{table.partition('/')[0]}/train.parquet")
-        for base in sorted({run.profile.reward_models[name].base for name in names}):
-            run.policy_path(base)
-            run.reward_base(base)
-        run.inputs.update(origins(run.profile))
-    settings = run.profile.reads("prm")
-    place = place_of(run.work(f"prm/{run.policy}"), {"settings": settings, "tasks": tasks, "inputs": inputs}, _learn)
-    if not all(_is_whole(place, artifact) for artifact, *_ in tasks):
+    # 2. Train. Models stay in `place`, so that they are taken over when the stage is executed again.
+    if not all(_is_whole(place, task.training) for task in tasks):
         shutil.rmtree(place)
     histories = map_chunks(
-        partial(_learn, run=run, place=place),
+        partial(_train_chunk, run=run, place=place),
         tasks,
         size=1,
         folder=place / "histories",
-        key={},  # the place is of all that they depend on
+        key={},  # `place` depends on everything already
         workers=min(run.workers, len(tasks)),
         label=f"reward models of {run.policy}",
         kept=run.kept,
     )
-    for (artifact, *_), history in zip(tasks, histories, strict=True):
-        with run.write_folder(f"prm/{artifact}", **json.loads((place / artifact / ABOUT).read_text())) as folder:
-            copy_folder(place / artifact, folder)
-        run.write(f"prm/{artifact}-log", history)
+
+    # 3. Write.
+    written = []
+    for task, history in zip(tasks, histories, strict=True):
+        folder, table = names.reward_model(task.training), names.training_log(task.training)
+        kept = place / task.training
+        with run.write_folder(folder, **json.loads((kept / ABOUT).read_text())) as temporary:
+            copy_folder(kept, temporary)
+        run.write(table, history)
+        written += [folder, table]
     forget_others(place)
-    return [artifact for artifact, *_ in tasks]
+    return written
 
 
-def _is_whole(place: Path, artifact: str) -> bool:
-    """Whether a kept model, if there is one, is as it was when it was trained."""
-    model, told = place / artifact, place / f"{artifact}.digest"
-    return not told.exists() or (model.exists() and told.read_text() == digest(model))
+def _inputs(run: Run, models: Sequence[str]) -> dict[str, str]:
+    """All that the reward models depend on, noted as the run's inputs: digests by name."""
+    with run.noting() as inputs:
+        tables = {str(table): table for name in models for table in run.profile.reward_models[name].tables}
+        for _, table in sorted(tables.items()):
+            run.find(f"{names.labels(table.policy, table.method)}.parquet")
+            run.find(f"{names.samples(table.policy, 'train')}.parquet")
+        for base in sorted({run.profile.base_of(name) for name in models}):
+            run.policy_path(base)
+            run.reward_base(base)
+        run.inputs.update(origins(run.profile))
+    return inputs
 
 
-def _tables(run: Run, name: str) -> tuple[str, ...]:
-    return run.profile.reward_models[name].data
-
-
-def _learn(tasks: Sequence[tuple[str, str, int]], state: None, *, run: Run, place: Path) -> pa.Table:
-    [(artifact, name, seed)] = tasks
+def _train_chunk(tasks: Sequence[Task], state: None, *, run: Run, place: Path) -> pa.Table:
+    """The history of the only task's training; the model is saved in `place`, with its digest beside it."""
+    [task] = tasks
     threads = torch.get_num_threads()
     if this_device() == "cpu":
         torch.set_num_threads(1)
     try:
-        history = learn(run, name, seed, place / artifact, place / f"{artifact}.work")
-        with atomic(place / f"{artifact}.digest") as temporary:
-            temporary.write_text(digest(place / artifact))
+        history = learn(run, task.reward_model, task.seed, place / task.training, place / f"{task.training}.work")
+        with atomic(place / f"{task.training}.digest") as temporary:
+            temporary.write_text(digest(place / task.training))
     finally:
         torch.set_num_threads(threads)
     return pa.Table.from_pandas(history, preserve_index=False)
 
 
-def settings_of(section: Any) -> Settings:
+def _is_whole(place: Path, training: str) -> bool:
+    """Whether the kept model is as it was when it was trained, if there is one."""
+    model, kept = place / training, place / f"{training}.digest"
+    return not kept.exists() or (model.exists() and kept.read_text() == digest(model))
+
+
+# --- one reward model -------------------------------------------------------------------------------------------------
+
+
+def learn(run: Run, name: str, seed: int, folder: Path, work: Path) -> pd.DataFrame:
+    """Train the reward model `name` with one seed, and save it. Returns the history of `asprm.reward.train.train`.
+
+    seed: of this training. folder: where the model is saved. work: for checkpoints.
+    """
+    base, tokenizer = run.reward_base(run.profile.base_of(name)), tokenizer_of(run, name)
+    check_tokens(load_tokenizer(base), tokenizer, base)
+    examples, validation = train_and_validation(run, name)
+    return train(
+        base,
+        examples,
+        settings_of(run.profile.training(name)),
+        folder,
+        validation=validation,
+        seed=seed,
+        work=work,
+        about={"reward_model": name, "data": list(run.profile.reward_models[name].data), "solutions": len(examples)},
+        tokenizer=tokenizer,
+    )
+
+
+def settings_of(section: Prm) -> Settings:
     """`Settings` from the profile's section `prm`."""
     return Settings(**section.model_dump(exclude={"seed", "max_tokens"}))
 
 
+def tokenizer_of(run: Run, name: str) -> Any:
+    """The tokenizer whose ids a reward model reads: that of the policy it starts from.
+
+    name: the reward model's, or a training's.
+    """
+    return load_tokenizer(run.policy_path(run.profile.base_of(Training.parse(name).reward_model)))
+
+
+def check_tokens(base: Any, policy: Any, name: str) -> None:
+    """ValueError: the tokenizers of the base and of the policy give different ids to a token.
+
+    base, policy: the tokenizers. The base may lack tokens of the policy; it then has no weights for them.
+    name: the base's.
+    """
+    known = base.get_vocab()
+    different = [token for token, i in policy.get_vocab().items() if known.get(token, i) != i]
+    if different:
+        raise ValueError(
+            f"prm: {name} and the policy give different ids to {len(different)} tokens "
+            f"({', '.join(different[:3])}); expected the base that the policy was tuned from"
+        )
+
+
+# --- its examples -----------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, eq=False)
+class LabelledSamples:
+    """A table of labels in the tokens of a reward model, and what its ends refer to.
+
+    labels: columns problem, solution, step, end, label, ….
+    samples: columns problem, solution, ids, ….
+    prompts: token ids (L,) by problem.
+    """
+
+    labels: pa.Table
+    samples: pa.Table
+    prompts: Mapping[str, np.ndarray]
+
+
+def train_and_validation(run: Run, name: str) -> tuple[list[Example], list[Example]]:
+    """The examples that a reward model learns from, and those on which it is validated.
+
+    name: the reward model's, or a training's.
+
+    A tenth of the *problems* is held out for validation: solutions of one problem resemble each other, so a tenth of
+    the solutions would not do. Solutions of more than `prm.max_tokens` tokens are left out.
+    """
+    name = Training.parse(name).reward_model
+    longest = run.profile.training(name).max_tokens or math.inf
+    parts: tuple[list[Example], list[Example]] = ([], [])
+    for source in data_of(run, name):
+        for labels, part in zip(hold_out(source.labels, _VALIDATION, run.profile.prm.seed), parts, strict=True):
+            every = examples(labels, source.samples, source.prompts)
+            short = [example for example in every if len(example.prompt) + len(example.ids) <= longest]
+            part += short
+            if len(short) < len(every):
+                log(f"prm: {name} leaves out {len(every) - len(short)} solutions of more than {longest} tokens")
+    return parts
+
+
+def data_of(run: Run, name: str) -> list[LabelledSamples]:
+    """What the reward model `name` learns from, one for each table of its `data`, in the tokens of its base."""
+    model, base, tokenizer = run.profile.reward_models[name], run.profile.base_of(name), tokenizer_of(run, name)
+    sources = []
+    for table in model.tables:
+        labels = run.read(names.labels(table.policy, table.method))
+        columns = ["problem", "solution", "ids", "text", "finished"]
+        samples = run.read(names.samples(table.policy, "train"), columns)
+        if table.policy != base:
+            labels, samples = carried(labels, samples, tokenizer)
+        problems = problem_set(run.profile, "train", run.profile.policies[table.policy].domain)
+        prompts = prompts_of(tokenizer, {problem.id: problem.prompt for problem in problems})
+        sources.append(LabelledSamples(labels, samples, prompts))
+    return _equal_amounts(sources, run.profile.prm.seed) if model.equal else sources
+
+
+def _equal_amounts(sources: Sequence[LabelledSamples], seed: int) -> list[LabelledSamples]:
+    """As many solutions of each source as the smallest has, drawn by the seed."""
+    solutions = [source.labels.group_by(["problem", "solution"]).aggregate([]) for source in sources]
+    fewest = min(map(len, solutions))
+    equal = []
+    for i, (source, own) in enumerate(zip(sources, solutions, strict=True)):
+        rng = np.random.default_rng([seed, i])
+        drawn = own.take(np.sort(rng.choice(len(own), fewest, replace=False)))
+        labels = source.labels.join(drawn, ["problem", "solution"], join_type="inner")
+        order = [(column, "ascending") for column in ("problem", "solution", "step")]  # a join keeps no order
+        equal.append(replace(source, labels=labels.sort_by(order)))
+    return equal
+
+
+def carried(labels: pa.Table, samples: pa.Table, tokenizer: Any) -> tuple[pa.Table, pa.Table]:
+    """Labels and samples of another policy in the tokens of `tokenizer`. Of labels at one token the last one stays.
+
+    labels: columns problem, solution, step, char_end, label, …. samples: problem, solution, ids, text, finished.
+    """
+    frame = labels.to_pandas()
+    char_ends = frame.groupby(["problem", "solution"], sort=False)["char_end"].apply(np.array)
+    rows, ends = [], []
+    for row in samples.to_pylist():
+        key = row["problem"], row["solution"]
+        if key in char_ends.index:
+            ids, token_ends = carry(row["text"], char_ends.loc[key], tokenizer, finished=row["finished"])
+            rows.append(row | {"ids": ids})
+            ends += [(*key, step, end) for step, end in enumerate(token_ends.tolist())]
+    steps = ["problem", "solution", "step"]
+    moved = frame.drop(columns="end").merge(pd.DataFrame(ends, columns=[*steps, "end"]), on=steps)
+    moved = moved.drop_duplicates(["problem", "solution", "end"], keep="last")
+    return pa.Table.from_pandas(moved, preserve_index=False), pa.Table.from_pylist(rows, samples.schema)
+
+
+def examples(labels: pa.Table, samples: pa.Table, prompts: Mapping[str, np.ndarray]) -> list[Example]:
+    """One `Example` per labelled solution, in the order of `labels`; the arguments are those of `LabelledSamples`.
+
+    ValueError: a labelled solution that is not among the samples.
+    """
+    row_of = {key: row for row, key in enumerate(_keys(samples))}
+    steps_of: dict[tuple[str, int], list[int]] = {}  # by solution, its rows of labels
+    for step, key in enumerate(_keys(labels)):
+        steps_of.setdefault(key, []).append(step)
+    column = samples["ids"]
+    ends, values = labels["end"].to_numpy().astype(np.int32), labels["label"].to_numpy().astype(np.float32)
+    made = []
+    for (problem, solution), rows in steps_of.items():
+        if (problem, solution) not in row_of:
+            raise ValueError(
+                f"prm: solution {solution} of problem {problem!r} has labels, but is not among the samples"
+            )
+        ids = np.asarray(column[row_of[problem, solution]].values, np.int32)
+        steps = np.array(rows)[ends[rows].argsort()]
+        made.append(Example(prompts[problem], ids, ends[steps], values[steps]))
+    return made
+
+
 def _keys(table: pa.Table) -> Iterator[tuple[str, int]]:
+    """The problem and the solution's number of each row."""
     return zip(table["problem"].to_pylist(), table["solution"].to_pylist(), strict=True)

@@ -12,10 +12,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from dataclasses import asdict
 from pathlib import Path
 
-import numpy as np
 import torch
 import yaml
 from common import ROOT, publish, row
@@ -71,42 +69,31 @@ def settings(times: int) -> dict:
 
 def stages(profile: str) -> tuple[float, float]:
     """Run all stages in this process: their CPU seconds, and its peak memory in MB."""
-    from asprm.best_of_n import score_all
+    from asprm.best_of_n import run_best_of_n
     from asprm.engines.load import load_engine
-    from asprm.prm import learn_all
-    from asprm.rollout import label_all
+    from asprm.prm import run_prm
+    from asprm.rollout import run_rollout
     from asprm.run.open import open_run
-    from asprm.sample import sample_all
-    from asprm.split import split_samples
-    from asprm.tvd import decode_all
+    from asprm.sample import run_sample
+    from asprm.split import run_split
+    from asprm.threshold import run_threshold
+    from asprm.tvd import run_tvd
 
     torch.set_num_threads(1)
     load_engine(ROOT / "data/policies/M")
     work = {
-        "sample": sample_all,
-        "threshold": threshold,
-        "split": split_samples,
-        "rollout": label_all,
-        "prm": learn_all,
-        "best_of_n": score_all,
-        "tvd": decode_all,
+        "sample": run_sample,
+        "threshold": run_threshold,
+        "split": run_split,
+        "rollout": run_rollout,
+        "prm": run_prm,
+        "best_of_n": run_best_of_n,
+        "tvd": run_tvd,
     }
     start = time.process_time()
     for stage, act in work.items():
         act(open_run(profile, stage, quiet=True))
     return time.process_time() - start, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1000
-
-
-def threshold(run) -> None:
-    """As chapter 3 fits it."""
-    from asprm.threshold import fit_threshold, sweep
-
-    samples = run.read(f"sample/{run.policy}/train", ["problem", "confidences"])
-    confidences = [np.asarray(row.values) for row in samples["confidences"]]
-    problems = samples["problem"].to_pylist()
-    fitted = asdict(fit_threshold(confidences, problems, run.settings.share, seed=run.seed))
-    swept = [asdict(one) for one in sweep(confidences, problems, run.settings.sweep, seed=run.seed)]
-    run.write_json(f"threshold/{run.policy}", fitted | {"sweep": swept})
 
 
 if __name__ == "__main__":

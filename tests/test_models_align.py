@@ -73,6 +73,26 @@ def test_a_carried_step_holds_its_last_character_and_as_little_more_as_can_be(by
     assert end == 1 or ends[end - 2] < place or place == len(text)
 
 
+def test_steps_that_end_where_the_text_ends_hold_its_end(byte_level):
+    text = "12 = 5"
+    ids, ends = carry(text, [2, len(text), len(text)], byte_level, finished=True)
+    assert ids[-1] == byte_level.eos_token_id
+    assert ends.tolist() == [1, len(ids), len(ids)]
+    byte_level.eos_token, eos = None, byte_level.eos_token
+    ids, ends = carry(text, [2, len(text)], byte_level, finished=True)  # this tokenizer has no end of text
+    byte_level.eos_token = eos
+    assert ids.tolist() == byte_level(text)["input_ids"]
+    assert ends.tolist() == [1, len(ids)]
+
+
+def test_a_tokenizer_without_character_offsets_is_refused():
+    class Slow:
+        is_fast = False
+
+    with pytest.raises(ValueError, match="Slow gives no character offsets; expected a fast tokenizer"):
+        carry("12", [2], Slow(), finished=False)
+
+
 def test_tokenizers_are_told_apart(byte_level, sentence_piece):
     assert same_tokens(byte_level, byte_level_tokenizer())
     assert not same_tokens(byte_level, sentence_piece)

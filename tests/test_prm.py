@@ -16,6 +16,7 @@ from transformers import AutoModelForTokenClassification, AutoTokenizer
 
 from asprm import prm as module
 from asprm.prm import examples, settings_of
+from asprm.reward import train as training
 from asprm.reward import trainer
 from asprm.reward.score import load_prm, score
 from asprm.reward.train import hold_out, train
@@ -174,7 +175,7 @@ def test_a_killed_training_goes_on_to_the_same_bits(base, tmp_path, monkeypatch,
     broken.mkdir()
     (broken / "trainer_state.json").write_text("{")
     seen = []
-    monkeypatch.setattr(module, "log", seen.append)
+    monkeypatch.setattr(training, "log", seen.append)
     resumed = train(base, data, settings, tmp_path / "killed", validation=validation, seed=0, work=tmp_path / "work")
     assert "going on from checkpoint" in seen[0]
     pd.testing.assert_frame_equal(resumed, whole, check_exact=True)
@@ -185,7 +186,7 @@ def test_a_killed_training_goes_on_to_the_same_bits(base, tmp_path, monkeypatch,
 def test_another_training_does_not_take_up_a_checkpoint(base, tmp_path, monkeypatch):
     data = some_examples(20)
     names = []
-    monkeypatch.setattr(module, "_last_checkpoint", lambda place: names.append(place))
+    monkeypatch.setattr(training, "_last_checkpoint", lambda place: names.append(place))
     for seed, some in ((0, data), (1, data), (0, data[1:])):
         train(base, some, replace(SETTINGS, epochs=1), tmp_path / "prm", seed=seed)
     assert len(set(names)) == 3
@@ -378,8 +379,12 @@ def test_what_was_trained_is_taken_over_when_its_notebook_is_executed_again(stud
     monkeypatch.setenv("ASPRM_HOME", str(tmp_path))
     monkeypatch.setattr(module, "learn", lambda *_: pytest.fail("trained again"))
     run = open_run("smoke", stage="prm", parameters={"policy": "M"}, quiet=True)
-    for artifact in module.learn_all(run):
-        assert digest(run.path(f"prm/{artifact}")) == known_digest(study / f"data/runs/smoke/prm/{artifact}")
+    folders = [name for name in module.run_prm(run) if not name.endswith("-log")]
+    assert folders == [
+        f"prm/{training}" for model in run.profile.trained_on("M") for training in run.profile.seeds_of(model)
+    ]
+    for folder in folders:
+        assert digest(run.path(folder)) == known_digest(study / "data/runs/smoke" / folder)
     assert run.kept.chunks > 0
     assert run.kept.seconds > 0
 
@@ -391,7 +396,7 @@ def test_equal_tables_have_as_many_solutions_as_the_smallest(study, monkeypatch)
     if name is None:
         pytest.skip("no reward model of the profile takes equal amounts")
     counts = [labels.group_by(["problem", "solution"]).aggregate([]).num_rows
-              for labels, *_ in module.data_of(run, name)]  # fmt: skip
+              for labels in (source.labels for source in module.data_of(run, name))]  # fmt: skip
     assert len(set(counts)) == 1
     assert counts[0] > 0
 
@@ -403,7 +408,9 @@ def test_solutions_of_another_policy_are_read_in_the_tokens_of_the_model_s_own(s
     assert (models[name].base, models[name].data) == ("M", ("L/adaptive",))
     run = open_run("smoke", stage="prm", parameters={"policy": "L", "prm": name}, quiet=True)
     own = AutoTokenizer.from_pretrained(run.policy_path("M"))
-    texts = {own.decode(x.ids, skip_special_tokens=True) for some in module.watched(run, name) for x in some}
+    texts = {
+        own.decode(x.ids, skip_special_tokens=True) for some in module.train_and_validation(run, name) for x in some
+    }
     samples = run.read("sample/L/train", ["text"])["text"].to_pylist()
     assert texts
     assert texts <= set(samples)
@@ -418,6 +425,6 @@ def test_kept_weights_that_changed_are_trained_again(study, tmp_path, monkeypatc
     body = bytearray(weights.read_bytes())
     body[-1] ^= 1
     weights.write_bytes(body)
-    module.learn_all(run)
+    module.run_prm(run)
     assert digest(run.path("prm/ASPRM-M")) == known_digest(study / "data/runs/smoke/prm/ASPRM-M")
     assert run.kept.chunks == 0

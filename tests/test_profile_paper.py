@@ -2,9 +2,7 @@
 
 import json
 import re
-from dataclasses import asdict
 
-import numpy as np
 import pytest
 import torch
 import yaml
@@ -13,21 +11,21 @@ from test_grading_sandbox import needs_bwrap
 from tiny_models import config
 from transformers import AutoModelForCausalLM
 
-from asprm.best_of_n import score_all
+from asprm.best_of_n import run_best_of_n
 from asprm.models.load import TEMPLATES, load_tokenizer, located
 from asprm.policy import train_tokenizer
-from asprm.prm import check_tokens, learn_all
+from asprm.prm import check_tokens, run_prm
 from asprm.problems import hub
 from asprm.problems.load import domain_of
 from asprm.problems.sets import problem_set
-from asprm.rollout import label_all
+from asprm.rollout import run_rollout
 from asprm.run.open import open_run
 from asprm.run.profile import load_profile
-from asprm.sample import sample_all
+from asprm.sample import run_sample
 from asprm.site.includes.results import headline
-from asprm.split import split_samples
-from asprm.threshold import fit_threshold, sweep
-from asprm.tvd import decode_all
+from asprm.split import run_split
+from asprm.threshold import run_threshold
+from asprm.tvd import run_tvd
 
 PAPER = load_profile("paper")
 
@@ -113,6 +111,7 @@ def profile(tmp_path_factory):
     return home, str(home / "stand-in.yml")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("policies", [["M", "L"], pytest.param(["D"], marks=needs_bwrap)])
 def test_every_stage_runs_on_stand_ins(profile, monkeypatch, policies):
     home, file = profile
@@ -122,31 +121,28 @@ def test_every_stage_runs_on_stand_ins(profile, monkeypatch, policies):
         return open_run(file, stage, {"policy": policy}, quiet=True)
 
     for policy in policies:
-        tokens = sample_all(run("sample", policy))
+        sampled = run_sample(run("sample", policy))
         tests = ["leetcode"] if policy == "D" else ["gsm8k", "math500"]
-        assert set(tokens) >= {"train", "validation", *tests, f"{tests[0]}-greedy"}
+        sets = {"train", "validation", *tests, f"{tests[0]}-greedy"}
+        assert set(sampled) >= {f"sample/{policy}/{name}" for name in sets}
         fitting = run("threshold", policy)
-        samples = fitting.read(f"sample/{policy}/train", ["problem", "confidences"])
-        confidences = [np.asarray(row.values) for row in samples["confidences"]]
-        names, settings = samples["problem"].to_pylist(), fitting.settings
-        fitted = asdict(fit_threshold(confidences, names, settings.share, seed=0))
-        several = [asdict(one) for one in sweep(confidences, names, settings.sweep, seed=0)]
-        fitting.write_json(f"threshold/{policy}", fitted | {"sweep": several})
-        assert fitted["achieved"] <= 0.02
-        split_samples(run("split", policy))
-        label_all(run("rollout", policy))
+        [fitted] = run_threshold(fitting)
+        assert fitting.read_json(fitted)["achieved"] <= 0.02
+        run_split(run("split", policy))
+        run_rollout(run("rollout", policy))
     for policy in policies:
-        trained = learn_all(run("prm", policy))
-        assert f"ASPRM-{policy}" in trained
+        trained = run_prm(run("prm", policy))
+        assert f"prm/ASPRM-{policy}" in trained
     for policy in policies:
         rating = run("best_of_n", policy)
-        written = score_all(rating)
+        written = run_best_of_n(rating)
         name = f"best_of_n/ASPRM-{policies[-1]}/{policy}-{'leetcode' if policy == 'D' else 'math500'}"
         assert name in written
         table = rating.read(name).to_pandas()
         assert len(table) == 2
         assert all(0 < score < 1 for row in table["scores"] for score in row)
-        assert set(decode_all(run("tvd", policy))) == set(rating.profile.tvd.guide[policy])
+        decoded = run_tvd(run("tvd", policy))
+        assert {f"tvd/{prm}/{policy}" for prm in rating.profile.tvd.guide[policy]} <= set(decoded)
 
     # The landing page reports on the first of the sets that there are.
     page = headline(run("tvd", policies[0]))
@@ -184,5 +180,5 @@ def test_a_base_of_other_tokens_is_refused(profile):
     home, _ = profile
     one, other = (load_tokenizer(home / name / "path") for name in ("M", "L"))
     check_tokens(one, one, "itself")
-    with pytest.raises(ValueError, match=r"numbers \d+ tokens otherwise than the policy"):
+    with pytest.raises(ValueError, match=r"another and the policy give different ids to \d+ tokens"):
         check_tokens(one, other, "another")

@@ -23,7 +23,7 @@ from transformers import (
 )
 
 from asprm import generalize
-from asprm.best_of_n import score_all
+from asprm.best_of_n import run_best_of_n
 from asprm.engines.guided import guided_decode
 from asprm.engines.local import LocalEngine
 from asprm.engines.protocol import Request
@@ -35,7 +35,7 @@ from asprm.plan.shapes import shape_of
 from asprm.problems.problem import Problem
 from asprm.problems.sets import problem_set
 from asprm.results import costs
-from asprm.results.outcomes import Measures
+from asprm.results.measures import Measures, NotRun
 from asprm.results.paper import Measure
 from asprm.reward import published
 from asprm.reward.guides import TextGuide, TokenGuide, guide_for
@@ -44,9 +44,9 @@ from asprm.reward.rating import SCHEMA, score_table
 from asprm.reward.score import load_prm, score
 from asprm.run.open import open_run
 from asprm.run.sections import ProfileError
-from asprm.sample import sample_all
+from asprm.sample import run_sample
 from asprm.split import split_table
-from asprm.tvd import decode_all
+from asprm.tvd import run_tvd
 
 M, L = (REPOSITORY / "data" / "policies" / name for name in "ML")
 
@@ -245,7 +245,7 @@ def test_a_text_that_cannot_be_rated_is_named(ends, message):
 def test_a_tag_within_a_word_of_this_tokenizer_is_refused():
     glued = tokenizer()
     glued.backend_tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex(r" ?\w+ ки|\n| ?\w+"), "isolated")
-    with pytest.raises(ValueError, match="text 0: the tokenizer does not keep the tag ' ки' apart after"):
+    with pytest.raises(ValueError, match="text 0: the tokenizer joins the tag ' ки' with the text before it"):
         list(StepTagPRM(model("+"), glued, "asprm").rate([Text(PROBLEM, SOLUTION, ENDS)]))
 
 
@@ -423,14 +423,15 @@ def run_of(tmp_path_factory):
         def opened(stage, **parameters):
             return open_run(str(home / "theirs.yml"), stage, parameters, quiet=True)
 
-        sample_all(opened("sample"))
+        run_sample(opened("sample"))
         opened("threshold").write_json("threshold/M", {"tau": 0.5, "sweep": []})
         yield opened
 
 
+@pytest.mark.slow
 def test_published_reward_models_rate_and_guide_in_a_run(run_of):
     rating = run_of("best_of_n")
-    assert score_all(rating) == ["best_of_n/tagged/M-minigsm", "best_of_n/headed/M-minigsm"]
+    assert run_best_of_n(rating) == ["best_of_n/tagged/M-minigsm", "best_of_n/headed/M-minigsm"]
     samples, problems = rating.read("sample/M/minigsm"), problem_set(rating.profile, "minigsm")
     texts = {problem.id: problem.prompt for problem in problems}
     kinds = {"tagged": (StepTagPRM.load(rating.root / "tagged", "math-shepherd"), "line")}
@@ -444,7 +445,8 @@ def test_published_reward_models_rate_and_guide_in_a_run(run_of):
     assert {"tagged", str(rating.root / "headed")} <= set(rating.inputs)
 
     guiding = run_of("tvd")
-    assert decode_all(guiding) == {"tagged": 0.9, "headed": 0.9}
+    assert {"tvd/tagged/M-minigsm", "tvd/headed/M-minigsm"} <= set(run_tvd(guiding))
+    assert [guiding.read_json(f"tvd/{prm}/M")["trigger"] for prm in kinds] == [0.9, 0.9]
     for prm in kinds:
         decoded = guiding.read(f"tvd/{prm}/M-minigsm").to_pandas()
         assert set(decoded["problem"]) == set(texts)
@@ -462,9 +464,9 @@ def test_published_reward_models_rate_and_guide_in_a_run(run_of):
 def test_published_reward_models_are_neither_trained_nor_paid_for(run_of, monkeypatch):
     claims = run_of("claims")
     assert costs.made(claims) == []
-    with pytest.raises(costs.NoLabels, match="tagged is published"):
+    with pytest.raises(NotRun, match="tagged is published"):
         costs.label_costs(claims, "tagged")
-    with pytest.raises(ProfileError, match="prm: 'tagged' is published, so that it is not trained here"):
+    with pytest.raises(ProfileError, match="prm: 'tagged' is published, so it is not trained here"):
         run_of("prm", prm="tagged")
     monkeypatch.chdir(claims.root)
     planned = plan._Stages(claims.profile, {"M": shape_of(str(M))}, Device("cpu"))
@@ -473,6 +475,7 @@ def test_published_reward_models_are_neither_trained_nor_paid_for(run_of, monkey
     assert not {"tagged", "headed"} & set(planned.models)
 
 
+@pytest.mark.slow
 def test_the_workflow_waits_for_no_published_reward_model(run_of):
     root = run_of("claims").root
     done = snakemake("--config", f"profile={root / 'theirs.yml'}", "--dry-run", "--quiet", "host", home=root)

@@ -158,7 +158,7 @@ def test_a_score_that_is_no_number_is_an_error(folder):
         Item(np.array([3]), np.array([4, 5]), np.array([2])),
         Item(np.array([3]), np.array([33, 5]), np.array([2])),
     ]
-    with pytest.raises(ValueError, match=r"item 1 got scores \[nan\]"):
+    with pytest.raises(ValueError, match=r"item 1 has non-finite scores \[nan\]; check the PRM"):
         score(broken, items)
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from small_tokenizers import byte_level_tokenizer, sentence_piece_tokenizer
 
-from asprm.models.align import Speller
+from asprm.models.align import Speller, carry
 from asprm.problems.problem import CodeProblem
 from asprm.rows.texts import Encoder, problem_of, read_template, verdicts
 
@@ -71,6 +71,21 @@ def test_steps_keep_their_ids_under_the_same_tokenizer_and_their_places_under_an
 
 
 @pytest.mark.parametrize(
+    ("tokenizer", "text", "char_ends"),
+    [
+        (byte_level_tokenizer(), "Zoë is right €\n12", [3, 14, 17, 17]),
+        (sentence_piece_tokenizer(), "The answer Zoë 12", [3, 14, 17, 17]),
+    ],
+)
+def test_steps_are_carried_as_those_of_a_policy_are(tokenizer, text, char_ends):
+    row = {"problem": "p", "solution": text, "char_ends": char_ends}
+    ids, ends = Encoder(tokenizer, template=TEMPLATE).steps(row)
+    wanted_ids, wanted_ends = carry(text, char_ends, tokenizer, finished=True)
+    assert np.array_equal(ids, wanted_ids)
+    assert np.array_equal(ends, wanted_ends)
+
+
+@pytest.mark.parametrize(
     ("row", "words"),
     [
         ({"solution": "12", "char_ends": [2]}, "no field 'problem'"),
@@ -99,7 +114,7 @@ def test_problems_have_an_answer_or_a_test():
     assert problem_of({"problem": "2 + 3?", "answer": 5}).answer == "5"
     code = problem_of({"problem": "p", "test": "def check(f): assert f(1) == 2", "entry_point": "f"})
     assert isinstance(code, CodeProblem)
-    with pytest.raises(ValueError, match="nothing tells right from wrong"):
+    with pytest.raises(ValueError, match="so it cannot be graded"):
         problem_of({"problem": "p"})
 
 

@@ -1,14 +1,13 @@
 """Align: where each token ends in the text that its ids spell.
 
 Within one model everything is token ids. Text matters where two tokenizers meet and where people read: there a step end
-also carries its character offset, and this module is the only one that computes it (`Speller`) and that finds the
-place again in another tokenizer's ids (`carry`).
+also has its character offset. Only this module computes that offset (`Speller`) and finds the place again in another
+tokenizer's ids (`carry`).
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -18,34 +17,35 @@ from numpy.typing import ArrayLike, NDArray
 class Speller:
     """Spells ids: `text, char_ends = Speller(tokenizer)(ids)`.
 
-    text: the ids decoded without special tokens. char_ends: (T,) int32, exclusive: token i spells
-    text[char_ends[i-1]:char_ends[i]]. A token that ends within a character (byte-level BPE cuts multi-byte characters)
-    ends before it, and the token that completes the character holds all of it; special tokens spell nothing.
+    text: the ids decoded without special tokens.
+    char_ends: (T,) int32, exclusive: token i spells text[char_ends[i-1]:char_ends[i]]. A token that ends within a
+        character (byte-level BPE cuts multi-byte characters) ends before it, and the token that completes the character
+        holds all of it. Special tokens spell nothing.
 
-    Tokens are spelled from a table of bytes made once per tokenizer. What it spells is held against the tokenizer's own
-    decoding; where they differ (a tokenizer with rules of its own, invalid UTF-8) every prefix is decoded instead,
-    slower and as exactly as the tokenizer allows.
+    Tokens are spelled from a table of bytes, made once per tokenizer. The result is compared with the tokenizer's own
+    decoding. Where they differ (a tokenizer with rules of its own, invalid UTF-8), every prefix is decoded instead:
+    slower, and as exact as the tokenizer allows.
     """
 
-    def __init__(self, tokenizer: Any):
+    def __init__(self, tokenizer: Any) -> None:
         self.tokenizer = tokenizer
         special, added = set(tokenizer.all_special_ids), set(tokenizer.added_tokens_decoder)
-        byte_level = "ByteLevel" in str(getattr(getattr(tokenizer, "backend_tokenizer", None), "decoder", ""))
+        byte_level = tokenizer.is_fast and "ByteLevel" in str(tokenizer.backend_tokenizer.decoder)
         spell = _byte_level if byte_level else _sentence_piece
         self.table = [
             b"" if i in special or token is None else token.encode() if i in added else spell(token)
             for i, token in enumerate(tokenizer.convert_ids_to_tokens(list(range(len(tokenizer)))))
         ]
 
-    def __call__(self, ids: Sequence[int] | NDArray) -> tuple[str, NDArray[np.int32]]:
-        ids = np.asarray(ids, np.int64).tolist()
-        text = self._decode(ids)
-        spelled = [self.table[i] for i in ids]
+    def __call__(self, ids: ArrayLike) -> tuple[str, NDArray[np.int32]]:
+        numbers: list[int] = np.asarray(ids, np.int64).tolist()
+        text = self._decode(numbers)
+        spelled = [self.table[i] for i in numbers]
         joined = b"".join(spelled)
         for lost in (0, 1):  # sentence-piece tokenizers lose a leading space
             if joined == b" " * lost + text.encode():
-                return text, np.maximum(_whole_characters(joined, [len(b) for b in spelled]) - lost, 0)
-        return text, self._prefix_ends(ids, text)
+                return text, np.maximum(_whole_characters(joined, [len(piece) for piece in spelled]) - lost, 0)
+        return text, self._prefix_ends(numbers, text)
 
     def _decode(self, ids: list[int]) -> str:
         return self.tokenizer.decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False)
@@ -55,45 +55,53 @@ class Speller:
         return np.maximum.accumulate(np.array(ends, np.int32))
 
 
-def carry(text: str, char_ends: ArrayLike, tokenizer: Any, *, finished: bool) -> tuple[NDArray, NDArray]:
-    """A solution in another model's tokens: ids (T,) int32 and, for each of its step ends (K,), the token end there.
+def carry(
+    text: str, char_ends: ArrayLike, tokenizer: Any, *, finished: bool
+) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
+    """A solution in another model's tokens: its ids (T,), and the number of tokens (K,) up to the end of each step.
 
-    A step ends with the first token that holds its last character, so that two ends may become one. finished: the text
-    came to its end, which `tokenizer`'s end-of-text token then says; the end of the whole text moves behind it.
-    ValueError: a tokenizer without character offsets.
+    text: the solution.
+    char_ends: (K,) characters up to the end of each step. A step ends with the first token that holds its last
+        character, so that two steps may end at the same token.
+    tokenizer: the other model's.
+    finished: whether the solution ends with an end of text. If so, the tokenizer's end-of-text token is appended, and
+        a step that ends where the text ends includes that token.
+
+    ValueError: the tokenizer gives no character offsets.
     """
-    if not getattr(tokenizer, "is_fast", False):
-        raise ValueError(f"align: {type(tokenizer).__name__} knows no character offsets; expected a fast tokenizer")
+    if not tokenizer.is_fast:
+        raise ValueError(f"align: {type(tokenizer).__name__} gives no character offsets; expected a fast tokenizer")
     encoded = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
     ids, offsets = list(encoded["input_ids"]), np.array([end for _, end in encoded["offset_mapping"]], np.int64)
-    char_ends = np.asarray(char_ends)
-    ends = np.minimum(np.searchsorted(offsets, char_ends, side="left") + 1, len(ids))
-    if finished:
+    places = np.asarray(char_ends)
+    ends = np.minimum(np.searchsorted(offsets, places, side="left") + 1, len(ids))
+    if finished and tokenizer.eos_token_id is not None:
         ids.append(tokenizer.eos_token_id)
-    ends[char_ends == len(text)] = len(ids)
+    ends[places == len(text)] = len(ids)
     return np.array(ids, np.int32), np.maximum(ends, 1).astype(np.int32)
 
 
-def same_tokens(one: Any, other: Any) -> bool:
-    """Whether two tokenizers give the same ids, so that nothing need be carried from the one to the other."""
-    return one is other or (
-        one.get_vocab() == other.get_vocab()
-        and getattr(one, "backend_tokenizer", one).to_str() == getattr(other, "backend_tokenizer", other).to_str()
-    )
+def same_tokens(first: Any, second: Any) -> bool:
+    """Whether two tokenizers give the same ids to every text, so that step ends need not be carried over."""
+    if first is second:
+        return True
+    if not (first.is_fast and second.is_fast) or first.get_vocab() != second.get_vocab():
+        return False
+    return first.backend_tokenizer.to_str() == second.backend_tokenizer.to_str()
 
 
 def visible(token: str) -> str:
-    """What a token spells, for people: line breaks as ⏎; ■ for one that spells nothing, as the end of text does."""
+    """A token's text as people read it: ⏎ for a line break, ■ for a token without text, such as the end of text."""
     return token.replace("\n", "⏎") or "■"
 
 
 def _shared(prefix: str, text: str) -> int:
-    """How many leading characters the two share; a character cut in two decodes to another one."""
+    """The number of leading characters that the two share. A character that is cut in two decodes to another one."""
     return next((i for i, (a, b) in enumerate(zip(prefix, text, strict=False)) if a != b), min(len(prefix), len(text)))
 
 
 def _whole_characters(joined: bytes, lengths: ArrayLike) -> NDArray[np.int32]:
-    """(T,) how many characters of a UTF-8 text are complete after each of its tokens of `lengths` bytes."""
+    """(T,) the number of complete characters of a UTF-8 text after each token. lengths: (T,) bytes of each token."""
     starts = np.flatnonzero((np.frombuffer(joined, np.uint8) & 0xC0) != 0x80)
     character_ends = np.append(starts, len(joined))[1:]
     return np.searchsorted(character_ends, np.cumsum(lengths), side="right").astype(np.int32)

@@ -1,7 +1,7 @@
-"""Conventions: how families of published reward models are read, as data, with the place where each fact is stated.
+"""Conventions: how families of published reward models are read, as data, with the source of each fact.
 
-They agree that a step is followed by a token at which it is scored, and on little else: which token, how problem and
-steps are put together, what the score is made of. Knows names and words: no model, no tokenizer (`asprm.reward.published`).
+All of them score a step at a token that follows it. They differ in which token that is, in how the problem and the
+steps are joined, and in what the score is computed from. `asprm.reward.published` applies these data to a model.
 """
 
 from __future__ import annotations
@@ -19,14 +19,20 @@ from asprm.models.load import located
 class Convention:
     """How a family of reward models is read.
 
-    tag: follows every step, one token. form: where steps stand: in one text after the problem (`prompt`, with
-    {problem} in it), in one assistant message (`chat`, after the message `system`), or each in a user's message that
-    the assistant answers with the tag (`turns`; the first message begins with `prompt`). read: the score is read at the
-    tag, or at the token before it, which predicts it. good, bad: the answers between which the model decides; over:
-    what their probability is taken over: the `pair`, the whole `vocabulary`, or the two `classes` of a head of its own
-    (which knows no such tokens). breaks: what becomes of a line break that ends a step: `kept` before the tag, moved
-    `after` it, `dropped`. after: stands after every tag. special: the tokenizer adds its own special tokens to the
-    text. models: hub names. stated: where all this is said.
+    tag: one token, written after every step.
+    form: where the steps stand. "text": in one text, after the problem. "chat": in one assistant message, after the
+        problem as a user message. "turns": each in a user message, which the assistant answers with the tag.
+    over: what the probability of the good answer is taken over: the "pair" of answers, the whole "vocabulary", or the
+        two "classes" of the model's own head.
+    breaks: a line break that ends a step is "kept" before the tag, moved "after" it, or "dropped".
+    stated: the source of all this.
+    after: text after every tag.
+    good, bad: the answers between which the model decides; a head of two classes has none.
+    prompt: what the text or the first user message begins with; it contains {problem}.
+    system: a system message, for "chat".
+    read: the score is read at the "tag", or at the token "before" it, which predicts it.
+    special: the tokenizer adds its special tokens to a text.
+    models: hub names.
     """
 
     tag: str
@@ -66,7 +72,7 @@ CONVENTIONS: Mapping[str, Convention] = MappingProxyType(
             ),
             stated="Lux0926/ASPRM: train/*.sh (--placeholder_token), its samples (the mark after a line break, a space "
             "after the mark); OpenRLHF: ProcessRewardDataset (no special tokens). How its `query` joins problem "
-            "and solution is stated nowhere: taken to be Math-Shepherd's way",
+            "and solution is stated nowhere; Math-Shepherd's way is assumed",
         ),
         "er-prm": Convention(
             tag=" ки",
@@ -101,15 +107,17 @@ CONVENTIONS: Mapping[str, Convention] = MappingProxyType(
 
 def convention_of(path: str | Path) -> str:
     """The name of the convention of a model on the hub. ValueError: none is known for it."""
-    name, _ = located(path)
-    for convention, values in CONVENTIONS.items():
-        if name in values.models:
-            return convention
-    raise ValueError(f"published: no convention is known for {name}; say which: {', '.join(CONVENTIONS)}")
+    model, _ = located(path)
+    for name, convention in CONVENTIONS.items():
+        if model in convention.models:
+            return name
+    raise ValueError(f"published: no convention is known for {model}; say which: {', '.join(CONVENTIONS)}")
 
 
 def known(convention: str | Convention) -> Convention:
-    """The convention of that name, or itself. ValueError: there is none."""
-    if isinstance(convention, str) and convention not in CONVENTIONS:
+    """A convention by its name, or as given. ValueError: an unknown name."""
+    if isinstance(convention, Convention):
+        return convention
+    if convention not in CONVENTIONS:
         raise ValueError(f"published: no convention is called {convention!r}; there are {', '.join(CONVENTIONS)}")
-    return CONVENTIONS[convention] if isinstance(convention, str) else convention
+    return CONVENTIONS[convention]

@@ -13,7 +13,7 @@ def this_device() -> str:
 def placement(
     device: str | torch.device | None = None, dtype: str | torch.dtype | None = None
 ) -> tuple[torch.device, str | torch.dtype]:
-    """The device and the number format of a model that is loaded to read or to write.
+    """The device and the number format of a model that is loaded for inference.
 
     device: None for the accelerator if there is one, else the CPU. dtype: None for bfloat16 on an accelerator, float32
     on the CPU.

@@ -1,38 +1,31 @@
-"""Models: how a Hugging Face folder or a repository of the hub is read. No code of theirs is run, no pickle opened.
+"""Load: how a model is read from a Hugging Face folder or from the hub. No code of theirs is run, no pickle is opened.
 
-A model is named by a folder, or by its hub name with the commit after an `@`: `mistralai/Mistral-7B-v0.1@27d67f1b…`.
+A model is named by a folder, or by its hub name, with the commit after an `@`: `mistralai/Mistral-7B-v0.1@27d67f1b…`.
 Weights come from safetensors only. Every module of the package that loads a model or a tokenizer does it here.
+
+transformers takes seconds to import, and this module is imported to name models too: each function imports what it
+needs.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
-if TYPE_CHECKING:  # transformers takes seconds to import, and a page that only needs a tokenizer need not wait for them
-    from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
-from collections.abc import Iterator
-from contextlib import contextmanager
-
-from transformers import PreTrainedModel
-from transformers.utils import logging
-
 if TYPE_CHECKING:
-    pass
+    from transformers import PretrainedConfig, PreTrainedTokenizerBase
 
-
-_METAMATH = (  # what MetaMath's models were trained on; `input` of the authors' samples
+_METAMATH = (  # what MetaMath's models were trained with; it is also in the field `input` of the authors' samples
     "{{ bos_token }}Below is an instruction that describes a task. "
     "Write a response that appropriately completes the request.\n\n"
     "### Instruction:\n{{ messages[0]['content'] }}\n\n### Response: Let's think step by step."
 )
 _PLAIN = "{{ bos_token }}{{ messages[0]['content'] }}"  # LeetCodeDataset's `query` brings its own headings
 
-# How a problem is put to models that come without a chat template: by hub name. Reward models that start from the bare
-# base read problems as the policy does that they rate.
 TEMPLATES: Mapping[str, str] = MappingProxyType(
     {
         "meta-math/MetaMath-Mistral-7B": _METAMATH,
@@ -44,18 +37,21 @@ TEMPLATES: Mapping[str, str] = MappingProxyType(
         "deepseek-ai/deepseek-coder-6.7b-base": _PLAIN,
     }
 )
+"""The chat templates of models that come without one, by hub name. Reward models that start from a base model read
+problems in the form that their policy does.
+"""
 
 
 def located(path: str | Path) -> tuple[str, str | None]:
-    """The folder or hub name, and the commit that is asked for (None: a folder has none, of a hub name the newest).
+    """The folder or hub name, and the commit: None for a folder, and for a hub name whose newest commit is wanted.
 
-    FileNotFoundError: neither a folder that is there, nor a name as the hub has them.
+    FileNotFoundError: neither an existing folder nor a valid hub name.
     """
     name = str(path)
     if Path(name).is_dir():
         return name, None
     if name.startswith((".", "/", "~")) or name.endswith("/") or name.partition("@")[0].count("/") > 1:
-        raise FileNotFoundError(f"models: no folder {name} here, and it is no name of the hub, which are owner/name")
+        raise FileNotFoundError(f"models: no folder {name} here, and it is not a valid hub name (owner/name)")
     if "@" not in name:
         return name, None
     name, _, revision = name.rpartition("@")
@@ -63,7 +59,7 @@ def located(path: str | Path) -> tuple[str, str | None]:
 
 
 def pinned(path: str | Path) -> str:
-    """A hub name with the commit that is read now, where none is asked for; a folder as it is."""
+    """A hub name with a commit: its newest one if it names none. A folder stays as it is."""
     name, revision = located(path)
     if Path(name).is_dir() or revision:
         return str(path)
@@ -71,7 +67,7 @@ def pinned(path: str | Path) -> str:
 
 
 def load_config(path: str | Path, **fields: Any) -> PretrainedConfig:
-    """The model's configuration, with these fields changed."""
+    """The model's configuration. fields: values that replace its own."""
     from transformers import AutoConfig
 
     name, revision = located(path)
@@ -79,7 +75,7 @@ def load_config(path: str | Path, **fields: Any) -> PretrainedConfig:
 
 
 def load_tokenizer(path: str | Path) -> PreTrainedTokenizerBase:
-    """The model's tokenizer; one that has no chat template gets that of `TEMPLATES`, where its model stands there."""
+    """The model's tokenizer. If it has no chat template, it gets the one that `TEMPLATES` has for the model."""
     name, revision = located(path)
     if _is_plain(Path(name)):
         from transformers import PreTrainedTokenizerFast
@@ -94,7 +90,7 @@ def load_tokenizer(path: str | Path) -> PreTrainedTokenizerBase:
 
 
 def _is_plain(folder: Path) -> bool:
-    """Whether the folder's tokenizer is of no model's own class and complete, as those made here are."""
+    """Whether the folder holds a complete tokenizer of no model's own class, as the policies trained here do."""
     try:
         config = json.loads((folder / "tokenizer_config.json").read_text())
     except (OSError, ValueError):
@@ -103,27 +99,38 @@ def _is_plain(folder: Path) -> bool:
     return plain and all((folder / name).is_file() for name in ("tokenizer.json", "chat_template.jinja"))
 
 
-def load_weights(kind: Any, path: str | Path, **options: Any) -> PreTrainedModel | tuple[PreTrainedModel, dict]:
-    """A model of the class `kind` (an `Auto` class, or a model's own); options go to its `from_pretrained`.
+def load_weights(kind: Any, path: str | Path, **options: Any) -> Any:
+    """A model of the class `kind`, which is an `Auto` class or a model's own. options: of its `from_pretrained`.
 
     ValueError: a folder without weights in safetensors.
     """
+    from transformers import PreTrainedModel
+
     name, revision = located(path)
     if Path(name).is_dir() and not any(Path(name).glob("*.safetensors")):
-        others = sorted(file.name for kind in ("*.bin", "*.pt", "*.pth") for file in Path(name).glob(kind))
+        pickles = sorted(file.name for pattern in ("*.bin", "*.pt", "*.pth") for file in Path(name).glob(pattern))
         raise ValueError(
-            f"models: {name} holds no weights in safetensors{', only ' + ', '.join(others[:3]) if others else ''}; "
+            f"models: {name} holds no weights in safetensors{', only ' + ', '.join(pickles[:3]) if pickles else ''}; "
             "pickled weights can run code and are not read: have their publisher convert them, or convert them where "
             "you trust them (model.save_pretrained writes safetensors)"
         )
-    # Only Auto classes know the option, and only they would run a repository's code.
-    auto = {"trust_remote_code": False} if not hasattr(kind, "forward") else {}
+    # Only Auto classes have this option, and only they would run a repository's code.
+    auto = {} if isinstance(kind, type) and issubclass(kind, PreTrainedModel) else {"trust_remote_code": False}
     return kind.from_pretrained(name, revision=revision or "main", use_safetensors=True, **auto, **options)
+
+
+def load_incomplete(kind: Any, path: str | Path, **options: Any) -> tuple[Any, list[str]]:
+    """As `load_weights`, for a model of which weights may be missing: the model, and the names of the missing ones."""
+    with quiet():
+        model, info = load_weights(kind, path, output_loading_info=True, **options)
+    return model, sorted(info["missing_keys"])
 
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """transformers without its loading bars and reports: what is missing is checked, and an error here."""
+    """transformers without loading bars and reports. Missing weights are an error of the caller's."""
+    from transformers.utils import logging
+
     level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
     logging.set_verbosity_error()
     logging.disable_progress_bar()

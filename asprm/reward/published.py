@@ -1,13 +1,12 @@
-"""Published reward models: those that read the score at a tag token, and one interface for them and this study's own.
+"""Published reward models, which read the score at a tag token, and one interface for them and this study's own.
 
-Math-Shepherd, ASPRM, ER-PRM, RLHFlow's and Qwen's PRMs are read by different `asprm.models.conventions`. `StepTagPRM` follows
-one of them: it writes the text with its tags, finds each tag by its place in the text (never by looking for its id,
-which a solution may hold itself), and reads all steps of a solution in one forward.
+The families of PRMs are read by different `asprm.models.conventions`. `StepTagPRM` follows one of them: it writes the
+text with its tags, finds each tag by its place in the text (not by its id, which a solution may contain too), and reads
+all steps of a solution in one forward.
 
-A `Scorer` rates texts: whoever chooses among candidates or guides a policy needs no more than that of a reward model,
-whatever its tokenizer. `TokenScorer` makes one of a PRM that is scored at the steps' own last tokens.
-`load_reward_model` loads either kind, and `scorer_for` says how it rates a policy's solutions; Best-of-N takes that by
-`asprm.reward.rating.score_table`, guided decoding by `asprm.reward.guides.guide_for`.
+A `Scorer` rates texts, whatever its tokenizer: Best-of-N and guided decoding need nothing else of a reward model.
+`TokenScorer` makes a `Scorer` of a PRM that is scored at the steps' own last tokens. `load_reward_model` loads either
+kind, and `scorer_for` says how it rates a policy's solutions.
 """
 
 from __future__ import annotations
@@ -16,6 +15,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -27,18 +27,20 @@ from transformers import AutoModelForCausalLM, PreTrainedModel, Qwen2Model, Qwen
 from asprm.engines.packed import use_packs
 from asprm.models.align import Speller, carry, same_tokens
 from asprm.models.conventions import Convention, convention_of, known
-from asprm.models.device import this_device
-from asprm.models.load import load_config, load_tokenizer, load_weights, quiet
-from asprm.reward.score import PRM, Item, load_prm, score_stream
-from asprm.rows.texts import Encoder
+from asprm.models.device import placement
+from asprm.models.load import load_config, load_incomplete, load_tokenizer
+from asprm.models.prompts import PromptEncoder
+from asprm.reward.score import PRM, Item, limits, load_prm, score_stream
 
 
 @dataclass(frozen=True, eq=False)
 class Text:
-    """A solution and where to rate it, as text: what any reward model reads, whatever its tokenizer.
+    """A solution and where to rate it, as text, which any reward model can read.
 
-    ends: (K,) characters, from 0 to len(solution), never falling: a score at `end` has seen solution[:end]. finished:
-    the solution has come to its end, which a score there sees too, if its reward model knows an end of text.
+    problem, solution: the texts.
+    ends: (K,) characters, from 0 to len(solution), never falling; the score at `end` depends on solution[:end].
+    finished: whether the solution has come to its end. A reward model with an end-of-text token then reads it at the
+        end of the solution.
     """
 
     problem: str
@@ -56,13 +58,13 @@ class Scorer(Protocol):
 
 
 class _ByItems(ABC):
-    """A `Scorer` that makes an `Item` of each text: where `prm` reads it, and what."""
+    """A `Scorer` that turns each text into an `Item` of the model `prm`."""
 
     prm: PRM
 
     @abstractmethod
     def item(self, text: Text, name: str = "text") -> Item:
-        """What stands for the text."""
+        """The ids that the model reads, and where its scores are read. ValueError: a text that cannot be rated."""
 
     def rate(self, texts: Iterable[Text], *, tokens: int | None = None) -> Iterator[np.ndarray]:
         """See `Scorer`. tokens: how many are read in one forward (None: by the device)."""
@@ -73,15 +75,19 @@ class _ByItems(ABC):
 class StepTagPRM(_ByItems):
     """A `Scorer` that writes a tag after every step and reads the score there.
 
-    model: a causal language model, or one with the convention's own head; it is changed so that it reads packs.
-    tokenizer: the model's own, a fast one. ValueError: the tag, or a token of the answers, is not one token of it; the
-    model lacks the head.
+    model: a causal language model, or one with the convention's own head. It is changed so that it reads packs.
+    tokenizer: the model's own, a fast one.
+    convention: how the model is read, or the name of one of `CONVENTIONS`.
+
+    ValueError: the tag or an answer is not one token of the tokenizer; the model lacks the head.
     """
 
     def __init__(self, model: PreTrainedModel, tokenizer: Any, convention: str | Convention) -> None:
         self.convention = known(convention)
         if not tokenizer.is_fast:
-            raise ValueError("published: the tokenizer does not tell where its tokens stand; expected a fast tokenizer")
+            raise ValueError(
+                f"published: {type(tokenizer).__name__} gives no character offsets; expected a fast tokenizer"
+            )
         self.tokenizer = tokenizer
         self.tag = _one_token(tokenizer, self.convention.tag, "the tag")
         model = use_packs(model.eval())
@@ -97,45 +103,51 @@ class StepTagPRM(_ByItems):
         device: str | torch.device | None = None,
         dtype: str | torch.dtype | None = None,
     ) -> StepTagPRM:
-        """From a Hugging Face folder or a hub name (`asprm.models.load`); convention: that of `CONVENTIONS` for this name.
+        """The reward model in a Hugging Face folder or of a hub name (`asprm.models.load`).
 
-        device: the accelerator if there is one, else the CPU. dtype: bfloat16 on an accelerator, float32 on the CPU.
+        convention: None for the one that `CONVENTIONS` has for the hub name.
+        device, dtype: None for the defaults of `asprm.models.device.placement`.
+        ValueError: no convention is known, or the model does not fit the convention.
         """
         convention = known(convention or convention_of(path))
-        device = torch.device(device or this_device())
-        dtype = dtype or (torch.float32 if device.type == "cpu" else torch.bfloat16)
+        where, number_format = placement(device, dtype)
         kind, config = QwenPRM if convention.over == "classes" else AutoModelForCausalLM, load_config(path)
         if convention.over == "classes" and config.model_type != "qwen2":
             raise ValueError(
                 f"published: {path} is a {config.model_type} model; this convention's head belongs to qwen2"
             )
-        with quiet():
-            model, info = load_weights(kind, path, config=config, dtype=dtype, output_loading_info=True)
-        if info["missing_keys"]:
+        model, missing = load_incomplete(kind, path, config=config, dtype=number_format)
+        if missing:
             raise ValueError(
-                f"published: {path} lacks weights {sorted(info['missing_keys'])[:3]}; another convention than "
+                f"published: {path} lacks weights {missing[:3]}; is it read by another convention than "
                 f"{convention.form}/{convention.over}?"
             )
-        return cls(model.to(device), load_tokenizer(path), convention)
+        return cls(model.to(where), load_tokenizer(path), convention)
 
     def item(self, text: Text, name: str = "text") -> Item:
         """The tagged text as ids, and where its scores are read. ValueError, with the name: it cannot be tagged."""
-        ends, which = np.unique(_checked(text, name), return_inverse=True)
-        pieces = [text.solution[a:b] for a, b in zip([0, *ends], ends, strict=False)]
-        marked, tags = self._written(text.problem, pieces, name)
+        # 1. Write the text with a tag after each piece. Ends that fall together share a piece: `piece_of` (K,).
+        piece_ends, piece_of = np.unique(_checked_ends(text, name), return_inverse=True)
+        pieces = [text.solution[start:end] for start, end in pairwise([0, *piece_ends])]
+        tagged, tag_ends = self._written(text.problem, pieces, name)
+
+        # 2. Find each tag's token by its place in the text. Of several tokens that end there it is the last.
         special = self.convention.form == "text" and self.convention.special
-        encoded = self.tokenizer(marked, add_special_tokens=special, return_offsets_mapping=True)
+        encoded = self.tokenizer(tagged, add_special_tokens=special, return_offsets_mapping=True)
         ids = np.asarray(encoded["input_ids"], np.int32)
-        last = {end: i for i, (_, end) in enumerate(encoded["offset_mapping"])}  # of several that end there, the last
-        at = np.array([last.get(end, -1) for end in tags])
-        for place, end in zip(at, tags, strict=True):
+        token_at = {end: i for i, (_, end) in enumerate(encoded["offset_mapping"])}
+        tags = np.array([token_at.get(end, -1) for end in tag_ends])
+        for place, end in zip(tags, tag_ends, strict=True):
             if place < 1 or ids[place] != self.tag:
+                before = tagged[: end - len(self.convention.tag)]
                 raise ValueError(
-                    f"{name}: the tokenizer does not keep the tag {self.convention.tag!r} apart after "
-                    f"{marked[: end - len(self.convention.tag)][-20:]!r}; rate it where a word ends"
+                    f"{name}: the tokenizer joins the tag {self.convention.tag!r} with the text before it, "
+                    f"{before[-20:]!r}; rate the solution where a word ends"
                 )
-        read = at if self.convention.read == "tag" else at - 1
-        return Item(np.empty(0, np.int32), ids, (read + 1)[which].astype(np.int32))
+
+        # 3. The score is read at the tag or just before it.
+        read = tags if self.convention.read == "tag" else tags - 1
+        return Item(np.empty(0, np.int32), ids, (read + 1)[piece_of].astype(np.int32))
 
     def _written(self, problem: str, pieces: Sequence[str], name: str) -> tuple[str, list[int]]:
         """The text that the model reads, and the character end of each piece's tag in it."""
@@ -145,72 +157,80 @@ class StepTagPRM(_ByItems):
             opening = opening.removesuffix(" ")
         if rule.form == "turns":
             return self._turns([opening + pieces[0].rstrip(), *(piece.strip() for piece in pieces[1:])], name)
-        written, tags = opening if rule.form == "text" else "", []
+        written, tag_ends = opening if rule.form == "text" else "", []
         for piece in pieces:
-            # Spaces never stand before the tag: sentence-piece tokenizers would take its own away.
+            # No space may stand before the tag: sentence-piece tokenizers would take it for the tag's own.
             body = piece.rstrip(" ") if rule.breaks == "kept" else piece.rstrip(" \n")
             written += body + rule.tag
-            tags.append(len(written))
+            tag_ends.append(len(written))
             written += rule.after + ("" if rule.breaks == "dropped" else piece[len(body) :])
         if rule.form == "text":
-            return written, tags
-        system = [{"role": "system", "content": rule.system}] if rule.system else []
+            return written, tag_ends
+        return self._chat(problem, written, tag_ends, name)
+
+    def _chat(self, problem: str, written: str, tag_ends: Sequence[int], name: str) -> tuple[str, list[int]]:
+        """As `_written`, with the pieces and their tags in one assistant message."""
+        system = [{"role": "system", "content": self.convention.system}] if self.convention.system else []
         messages = [{"role": "user", "content": problem}, {"role": "assistant", "content": written}]
-        whole = self._chat([*system, *messages])
+        whole = self._templated([*system, *messages])
         start = whole.rfind(written)
         if start < 0:
             raise ValueError(f"{name}: the tokenizer's chat template changes the solution, so its tags cannot be found")
-        return whole, [start + end for end in tags]
+        return whole, [start + end for end in tag_ends]
 
     def _turns(self, messages: Sequence[str], name: str) -> tuple[str, list[int]]:
-        chat, befores = [], []
+        """As `_written`, with each piece in a user message that the assistant answers with the tag."""
+        chat, before_tags = [], []
         for message in messages:
             chat.append({"role": "user", "content": message})
-            befores.append(self._chat(chat, add_generation_prompt=True))
+            before_tags.append(self._templated(chat, add_generation_prompt=True))
             chat.append({"role": "assistant", "content": self.convention.tag})
-        whole = self._chat(chat)
-        if not all(whole.startswith(before + self.convention.tag) for before in befores):
+        whole = self._templated(chat)
+        if not all(whole.startswith(before + self.convention.tag) for before in before_tags):
             raise ValueError(
-                f"{name}: the tokenizer's chat template does not begin an answer where it is asked for one"
+                f"{name}: in the tokenizer's chat template an answer does not follow the generation prompt, so that "
+                "its tags cannot be found"
             )
-        return whole, [len(before) + len(self.convention.tag) for before in befores]
+        return whole, [len(before) + len(self.convention.tag) for before in before_tags]
 
-    def _chat(self, messages: Sequence[Mapping[str, str]], **options: Any) -> str:
+    def _templated(self, messages: Sequence[Mapping[str, str]], **options: Any) -> str:
         if not self.tokenizer.chat_template:
-            raise ValueError("published: this convention needs the tokenizer's chat template, and it has none")
+            raise ValueError("published: the tokenizer has no chat template, which this convention needs")
         return self.tokenizer.apply_chat_template(list(messages), tokenize=False, **options)
 
 
 class TokenScorer(_ByItems):
     """A `Scorer` of a PRM that is scored at the steps' own last tokens (`asprm.reward.score`), for texts of any policy.
 
-    The solution is encoded anew by the PRM's tokenizer; a step ends with the token that holds its last character.
-    template: how a problem is put to the PRM (`asprm.rows.texts.Encoder`); None: as it was in training. ValueError: no
-    template, and the tokenizer has none either.
+    The solution is encoded by the PRM's tokenizer; a step ends with the token that holds its last character.
+
+    prm: the PRM.
+    template: how a problem is put to the PRM (`PromptEncoder`). None: as it was in training.
+
+    ValueError: no template, and the tokenizer has none either.
     """
 
     def __init__(self, prm: PRM, template: str | None = None) -> None:
         self.prm = prm
-        positions = prm.model.config.get_text_config().max_position_embeddings
+        positions, _ = limits(prm.model)
         template = template or prm.about.get("template")
-        self.encoder = Encoder(prm.tokenizer, template=template, positions=positions)
+        self.prompts = PromptEncoder(prm.tokenizer, template=template, positions=positions)
 
     def item(self, text: Text, name: str = "text") -> Item:
         """The text as ids of the PRM, and where its scores are read. ValueError, with the name: it cannot be rated."""
-        marks, prompt = _checked(text, name), self.encoder.prompt({"problem": text.problem})
-        ids, ends = carry(text.solution, marks, self.prm.tokenizer, finished=text.finished)
+        char_ends, prompt = _checked_ends(text, name), self.prompts(text.problem)
+        ids, ends = carry(text.solution, char_ends, self.prm.tokenizer, finished=text.finished)
         if not len(ids):  # nothing is written yet: the problem alone is rated
             return Item(prompt[:-1], prompt[-1:], ends)
         return Item(prompt, ids, ends)
 
     def whole(self, texts: Sequence[Text]) -> list[np.ndarray]:
-        """What is read of texts that are rated at their ends alone, prompt and all: the items' tokens, (L,) int32."""
+        """Token ids (L,) int32, prompt and solution, of texts that are scored only at the end: `item(text).tokens`."""
         tokenizer = self.prm.tokenizer
-        problems = dict.fromkeys(text.problem for text in texts)
-        prompts = {problem: self.encoder.prompt({"problem": problem}) for problem in problems}
+        end = [] if tokenizer.eos_token_id is None else [tokenizer.eos_token_id]
         encoded = tokenizer([text.solution for text in texts], add_special_tokens=False)["input_ids"]
         return [
-            np.append(prompts[text.problem], [*ids, tokenizer.eos_token_id] if text.finished else ids).astype(np.int32)
+            np.append(self.prompts(text.problem), [*ids, *end] if text.finished else ids).astype(np.int32)
             for text, ids in zip(texts, encoded, strict=True)
         ]
 
@@ -220,8 +240,10 @@ def load_reward_model(
 ) -> PRM | StepTagPRM:
     """A reward model of either kind, from a Hugging Face folder or a hub name.
 
-    With a convention, its own or one that is known for its name, it is scored at tags; else it is one that
-    `asprm.reward.train.train` wrote. ValueError: it is not what it is taken for.
+    convention: how it is read at tags. None: as is known of the hub name; for other names, and for folders, the model
+        is one that `asprm.reward.train.train` wrote.
+    device: None for the accelerator if there is one, else the CPU.
+    ValueError: the model is not of that kind.
     """
     if convention is None:
         with suppress(ValueError):
@@ -232,15 +254,19 @@ def load_reward_model(
 
 
 def scorer_for(prm: PRM | StepTagPRM, tokenizer: Any, template: str | None = None) -> PRM | Scorer:
-    """How a reward model rates solutions in the tokens of a policy's `tokenizer`: by these, if it reads the same ones,
-    and else by their text. template: how a problem is put to a PRM that does not say how it was in training.
+    """How a reward model rates the solutions of a policy: a PRM by their tokens, or else a `Scorer` by their text.
+
+    prm: a PRM rates tokens if its tokenizer gives the same ids as the policy's.
+    tokenizer: the policy's.
+    template: how a problem is put to a PRM whose `about` does not say how it was in training.
     """
     if isinstance(prm, PRM) and not same_tokens(prm.tokenizer, tokenizer):
         return TokenScorer(prm, prm.about.get("template") or template)
     return prm
 
 
-def _checked(text: Text, name: str) -> np.ndarray:
+def _checked_ends(text: Text, name: str) -> np.ndarray:
+    """The text's ends (K,). ValueError: none, not in order, or outside the solution."""
     ends = np.asarray(text.ends)
     if not len(ends) or ends.min() < 0 or ends.max() > len(text.solution) or (np.diff(ends) < 0).any():
         raise ValueError(
@@ -250,10 +276,11 @@ def _checked(text: Text, name: str) -> np.ndarray:
     return ends
 
 
-def _one_token(tokenizer: Any, text: str, what: str) -> int:
-    """The id of the token that spells the text: what the tokenizer makes of it, or the only token spelled so.
+def _one_token(tokenizer: Any, text: str, role: str) -> int:
+    """The id of the token for a text: the one that the tokenizer gives, or else the only one that is spelled so.
 
-    Sentence-piece tokenizers put a space of their own before a text, so that they make two tokens of " ки" alone.
+    Sentence-piece tokenizers put a space of their own before a text, so that they give two tokens for " ки" alone.
+    ValueError: there is no such token. role: names the text in the error.
     """
     ids = tokenizer(text, add_special_tokens=False)["input_ids"]
     if len(ids) == 1 and ids[0] != tokenizer.unk_token_id:
@@ -262,14 +289,14 @@ def _one_token(tokenizer: Any, text: str, what: str) -> int:
     if len(spelled) == 1:
         return spelled[0]
     raise ValueError(
-        f"published: {what} {text!r} is not one token of this tokenizer, which makes "
+        f"published: {role} {text!r} is not one token of this tokenizer, which makes "
         f"{tokenizer.convert_ids_to_tokens(ids)} of it, so no score can be read there: is the tokenizer the "
         "model's own, and is this the model's convention?"
     )
 
 
 class QwenPRM(Qwen2PreTrainedModel):
-    """Qwen2 with the head of Qwen2.5-Math-PRM, two classes of every token: its weights, no forward of its own."""
+    """Qwen2 with the head of Qwen2.5-Math-PRM, two classes for every token. It holds weights and has no forward."""
 
     def __init__(self, config: Any) -> None:
         super().__init__(config)
@@ -279,25 +306,28 @@ class QwenPRM(Qwen2PreTrainedModel):
         self.post_init()
 
 
-# Heads. Each gives the log odds of the good answer, (N, 1) fp32 for hidden states (N, H): `asprm.reward.score` takes the
-# sigmoid of it, which is the softmax that the convention asks for.
+# --- heads ------------------------------------------------------------------------------------------------------------
+# Each gives the log odds of the good answer, (N, 1) fp32 for hidden states (N, H). `asprm.reward.score` takes their
+# sigmoid, which is the softmax that the convention asks for.
 
 
 def _head(model: PreTrainedModel, tokenizer: Any, rule: Convention) -> nn.Module:
     if rule.over == "classes":
-        if not isinstance(getattr(model, "score", None), nn.Sequential):
+        if not isinstance(model, QwenPRM):
             raise ValueError(
                 f"published: a {type(model).__name__} has no head of two classes; expected {QwenPRM.__name__}"
             )
         return _Classes(model.score)
-    output = model.get_output_embeddings()
+    output: Any = model.get_output_embeddings()
     if output is None:
         raise ValueError(f"published: a {type(model).__name__} has no language-model head, which this convention reads")
-    good, bad = (_one_token(tokenizer, text, "the answer") for text in (rule.good, rule.bad))
+    good, bad = (_one_token(tokenizer, answer, "the answer") for answer in (rule.good, rule.bad))
     return _Pair(output, good, bad) if rule.over == "pair" else _Vocabulary(output, good)
 
 
 class _Classes(nn.Module):
+    """Against the other class of the model's own head."""
+
     def __init__(self, head: nn.Sequential) -> None:
         super().__init__()
         self.head = head
@@ -308,6 +338,10 @@ class _Classes(nn.Module):
 
 
 class _Pair(nn.Module):
+    """Against the bad answer."""
+
+    difference: torch.Tensor  # (H, 1)
+
     def __init__(self, output: nn.Linear, good: int, bad: int) -> None:
         super().__init__()
         difference = output.weight.detach()[good].float() - output.weight.detach()[bad].float()
@@ -318,9 +352,11 @@ class _Pair(nn.Module):
 
 
 class _Vocabulary(nn.Module):
+    """Against all other tokens."""
+
     def __init__(self, output: nn.Linear, good: int) -> None:
         super().__init__()
-        self.output = (output,)  # in a tuple: it belongs to the model already
+        self.output = (output,)  # in a tuple, so that its weights are not counted twice
         self.good = good
 
     def forward(self, states: torch.Tensor) -> torch.Tensor:

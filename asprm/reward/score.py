@@ -1,8 +1,9 @@
-"""Score: what a process reward model thinks of a solution, at any token (paper §2, R_θ(q, r_1 … r_k)).
+"""Score: how likely a process reward model thinks it that a solution still comes right, at any token (paper §2).
 
-A PRM is a Hugging Face folder: a backbone with one output per token. The score of a step is the sigmoid of that output
-at the step's last token; one forward serves all steps of a solution, and solutions that begin alike (they share their
-prompt, often more) are read together as one tree (`asprm.engines.packed`). Knows token ids and positions: no text, no problem.
+A PRM is a Hugging Face folder: a backbone with one output per token. The score R_θ(q, r_1 … r_k) of a step is the
+sigmoid of that output at the step's last token. One forward serves all steps of a solution, and solutions that begin
+alike (they share their prompt, often more) are read together as one tree (`asprm.engines.packed`). Knows token ids and
+positions, but no text and no problem.
 """
 
 from __future__ import annotations
@@ -12,30 +13,29 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, cast
 
 import numpy as np
 import torch
+from torch import nn
 from transformers import AutoModelForTokenClassification, PreTrainedModel
 
-from asprm.engines.packed import groups, pack, read, reading_size, use_packs
-from asprm.models.load import load_config, load_tokenizer, load_weights
-
-if TYPE_CHECKING:
-    pass
-from asprm.models.device import this_device
-from asprm.models.load import quiet
+from asprm.engines.packed import Pack, groups, pack, read, reading_size, use_packs
+from asprm.models.device import placement
+from asprm.models.load import load_config, load_incomplete, load_tokenizer
 
 ABOUT = "prm.json"  # beside the weights: how the PRM was made
-_WINDOW = 1024  # items looked at together for common beginnings
+_WINDOW = 1024  # items among which common beginnings are looked for
 
 
 @dataclass(frozen=True, eq=False)
 class Item:
     """A solution and where to rate it.
 
-    prompt: (L,) ids of the problem. ids: (T,) of the solution. ends: (K,) in 1 … T, any positions in any order: a
-    score at `end` has seen ids[:end]. Step ends, line ends and random positions are rated by the same call.
+    prompt: (L,) ids of the problem.
+    ids: (T,) ids of the solution.
+    ends: (K,) in 1 … T, any positions in any order; the score at `end` depends on ids[:end]. Step ends, line ends and
+        random positions are all rated in this way.
     """
 
     prompt: np.ndarray
@@ -50,7 +50,7 @@ class Item:
 
 @dataclass(frozen=True, eq=False)
 class PRM:
-    """A process reward model, ready to score. about: what its folder's `prm.json` says of its making."""
+    """A process reward model that is ready to score. about: the content of its folder's `prm.json`."""
 
     model: PreTrainedModel
     tokenizer: Any
@@ -62,12 +62,11 @@ def load_prm(
 ) -> PRM:
     """The PRM in a Hugging Face folder that `asprm.reward.train.train` wrote.
 
-    device: the accelerator if there is one, else the CPU. dtype: bfloat16 on an accelerator, float32 on the CPU.
+    device, dtype: None for the defaults of `asprm.models.device.placement`.
     ValueError: the folder holds another kind of model, or a PRM without its head.
     """
-    device = torch.device(device or this_device())
-    dtype = dtype or (torch.float32 if device.type == "cpu" else torch.bfloat16)
-    model, missing = load_classifier(folder, dtype, device)
+    where, number_format = placement(device, dtype)
+    model, missing = load_classifier(folder, number_format, where)
     if missing:
         raise ValueError(
             f"score: {folder} lacks weights {missing[:3]}; expected a folder written by asprm.reward.train.train"
@@ -80,14 +79,11 @@ def load_prm(
 def load_classifier(
     folder: str | Path, dtype: str | torch.dtype, device: str | torch.device
 ) -> tuple[PreTrainedModel, list[str]]:
-    """A model with one output per token that reads packs, and the names of weights that the folder does not hold."""
-    config = load_config(folder, num_labels=1, id2label={0: "score"}, label2id={"score": 0})
+    """A model with one output per token that reads packs, and the names of the weights that the folder lacks."""
+    config: Any = load_config(folder, num_labels=1, id2label={0: "score"}, label2id={"score": 0})
     config.classifier_dropout = 0.0  # transformers would drop a tenth
-    with quiet():
-        model, info = load_weights(
-            AutoModelForTokenClassification, folder, config=config, dtype=dtype, output_loading_info=True
-        )
-    return use_packs(model.to(device)), sorted(info["missing_keys"])
+    model, missing = load_incomplete(AutoModelForTokenClassification, folder, config=config, dtype=dtype)
+    return use_packs(model.to(device)), missing
 
 
 def score(prm: PRM, items: Iterable[Item], *, tokens: int | None = None) -> list[np.ndarray]:
@@ -96,19 +92,21 @@ def score(prm: PRM, items: Iterable[Item], *, tokens: int | None = None) -> list
 
 
 def score_stream(prm: PRM, items: Iterable[Item], *, tokens: int | None = None) -> Iterator[np.ndarray]:
-    """Like `score`, pulling items as needed: a solution's scores do not depend on what is scored beside it.
+    """Like `score`, but items are pulled as needed. The scores of an item do not depend on the other items.
 
-    tokens: how many are read in one forward (None: by the device). ValueError, naming the item: no position to rate,
-    one outside the solution, an id that the PRM does not know, more tokens than it has positions, a score that is not a
-    number.
+    tokens: how many are read in one forward (None: by the device).
+    ValueError, naming the item: it has no position to rate, a position outside the solution, an id that the PRM does
+    not know, or more tokens than the PRM has positions; or a score is not finite.
     """
     done = 0
     items = iter(items)
     while window := list(islice(items, _WINDOW)):
-        for number, found in enumerate(logits(prm.model, window, tokens=tokens, first=done), done):
-            if not np.isfinite(found).all():
-                raise ValueError(f"score: item {number} got scores {found}; a PRM that gives no number is broken")
-            yield _sigmoid(found)
+        for number, outputs in enumerate(logits(prm.model, window, tokens=tokens, first=done), done):
+            if not np.isfinite(outputs).all():
+                raise ValueError(
+                    f"score: item {number} has non-finite scores {outputs}; check the PRM's weights or dtype"
+                )
+            yield _sigmoid(outputs)
         done += len(window)
 
 
@@ -116,30 +114,41 @@ def score_stream(prm: PRM, items: Iterable[Item], *, tokens: int | None = None) 
 def logits(
     model: PreTrainedModel, items: Sequence[Item], *, tokens: int | None = None, first: int = 0
 ) -> list[np.ndarray]:
-    """The model's outputs at the items' ends, one array (K,) float32 per item. first: the first one's number."""
+    """The model's outputs at the items' ends, one array (K,) float32 per item.
+
+    tokens: see `score_stream`. first: the number of the first item, for errors.
+    """
+    # 1. Each item up to the last position that is rated.
     bounds = limits(model)
     texts = []
     for number, item in enumerate(items, first):
         check(item, *bounds, f"item {number}")
         texts.append(item.tokens[: len(item.prompt) + int(np.max(item.ends))])
-    out: list[np.ndarray] = [np.empty(0, np.float32)] * len(items)
+
+    # 2. A forward for each group of items that begin alike; the outputs go back to the items' places.
+    by_item: list[np.ndarray] = [np.empty(0, np.float32)] * len(items)
     for group in groups(texts, tokens or reading_size(model.device.type)):
         packed = pack([texts[i] for i in group])
-        wanted = [packed.places[j][len(items[i].prompt) + np.asarray(items[i].ends) - 1] for j, i in enumerate(group)]
-        found = model.score(read(model, packed, np.concatenate(wanted)))[:, 0].float().cpu().numpy()
-        for i, part in zip(group, np.split(found, np.cumsum([len(x) for x in wanted])[:-1]), strict=True):
-            out[i] = part
-    return out
+        at = [packed.places[j][len(items[i].prompt) + np.asarray(items[i].ends) - 1] for j, i in enumerate(group)]
+        outputs = outputs_at(model, packed, np.concatenate(at)).float().cpu().numpy()
+        for i, part in zip(group, np.split(outputs, np.cumsum([len(x) for x in at])[:-1]), strict=True):
+            by_item[i] = part
+    return by_item
+
+
+def outputs_at(model: PreTrainedModel, packed: Pack, at: np.ndarray) -> torch.Tensor:
+    """The outputs (E,) of the model's value head at the places (E,) of a pack, before the sigmoid."""
+    return cast(nn.Module, model.score)(read(model, packed, at))[:, 0]
 
 
 def limits(model: PreTrainedModel) -> tuple[int, int]:
-    """How many positions and tokens the model knows. Ask once, not for every item: configurations take their time."""
+    """The model's number of positions and of tokens. Ask once for many items: reading a configuration is slow."""
     config = model.config.get_text_config()
     return config.max_position_embeddings, config.vocab_size
 
 
 def check(item: Item, positions: int, vocabulary: int, name: str) -> None:
-    """ValueError: the item cannot be rated by a model of so many positions and tokens, and why."""
+    """ValueError, naming the item: a model with so many positions and tokens cannot rate it."""
     ends, length = np.asarray(item.ends), len(item.ids)
     if not len(ends) or ends.min() < 1 or ends.max() > length:
         raise ValueError(f"{name}: ends are {ends.tolist()}, expected at least one, each in 1 … {length}, its tokens")

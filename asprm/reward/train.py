@@ -9,13 +9,14 @@ import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 import torch
+from torch import nn
 from transformers import PreTrainedModel
 
 from asprm.models.device import this_device
@@ -37,36 +38,38 @@ def train(
     about: Mapping[str, Any] | None = None,
     tokenizer: Any = None,
 ) -> pd.DataFrame:
-    """Train a PRM from the weights in `base` and save it, with its tokenizer and `prm.json`, in `folder`.
+    """Train a PRM from the weights in `base`, and save it in `folder` with its tokenizer and `prm.json`.
 
-    base: a Hugging Face folder or hub name, a policy or its base model. work: where checkpoints live while training
-    (default: beside `folder`); a run that was killed goes on from the last one, on a CPU to the same bits. about: more
-    facts for `prm.json`. tokenizer: whose ids the examples hold, saved with the PRM (None: that of `base`).
+    base: a Hugging Face folder or hub name: a policy or its base model.
+    examples: labelled solutions to learn from.
+    settings: how.
+    folder: where the PRM is saved.
+    validation: labelled solutions on which it is validated.
+    seed: of the order of the examples.
+    work: folder for checkpoints (None: beside `folder`). A training that was killed goes on from its last checkpoint,
+        on a CPU to the same bits.
+    about: more facts for `prm.json`.
+    tokenizer: gives the ids of the examples, and is saved with the PRM (None: that of `base`).
 
     Returns the history, one row per optimiser step: step, epoch, loss (per labelled step), gradient_norm,
-    learning_rate, and where it was validated validation_loss, validation_auc, validation_accuracy (else NaN).
+    learning_rate; and validation_loss, validation_auc, validation_accuracy, which are NaN where it was not validated.
 
-    The value head starts at zero, its bias at the log odds of the mean label, so that training starts from the loss
-    of always guessing the base rate. ValueError: no examples, one that the model cannot read, labels outside [0, 1],
-    `base` is no language model, patience without validation. FloatingPointError: the loss is no number.
+    The value head's weights start at zero, its bias at the log odds of the mean label, so that training starts from the
+    loss of always guessing the base rate.
+
+    ValueError: no examples, one that the model cannot read, labels outside [0, 1], `base` is not a language model,
+    patience without validation. FloatingPointError: the loss is not finite.
     """
     validation = list(validation or [])
     model, missing = load_classifier(base, torch.float32, this_device())
     if [name for name in missing if not name.startswith("score.")]:
         raise ValueError(f"prm: {base} lacks weights {missing[:3]}; expected a language model to start from")
-    bounds = limits(model)
-    for name, some in (("example", examples), ("validation example", validation)):
-        for number, example in enumerate(some):
-            _check(example, *bounds, f"prm: {name} {number}")
-    if not len(examples):
-        raise ValueError("prm: no examples to learn from")
-    if settings.patience is not None and not validation:
-        raise ValueError("prm: patience needs validation examples to judge by; give some, or set patience to None")
+    _check_all(model, examples, validation, settings)
     rate = _start_at_base_rate(model, examples)
 
-    place = Path(work or Path(folder).with_name(f".{Path(folder).name}.work")) / _digest(
-        base, examples, validation, settings, seed
-    )
+    # Each training has a folder of its own, so that none goes on from another's checkpoint.
+    parent = Path(work) if work else Path(folder).with_name(f".{Path(folder).name}.work")
+    place = parent / _digest(base, examples, validation, settings, seed)
     trainer = PackTrainer(model, examples, validation, settings, place, seed)
     checkpoint = _last_checkpoint(place)
     if checkpoint:
@@ -77,7 +80,7 @@ def train(
     _save(model, tokenizer or load_tokenizer(base), folder, {**_facts(trainer, history, rate), **(about or {})})
     shutil.rmtree(place, ignore_errors=True)
     if not work:
-        place.parent.rmdir()
+        parent.rmdir()
     return history
 
 
@@ -86,29 +89,47 @@ def hold_out(labels: pa.Table, share: float, seed: int) -> tuple[pa.Table, pa.Ta
     names = labels["problem"].unique().to_pylist()
     count = round(share * len(names))
     held = np.random.default_rng(seed).choice(len(names), count, replace=False) if count else []
-    inside = pc.is_in(labels["problem"], pa.array([names[i] for i in held], pa.string()))
-    return labels.filter(pc.invert(inside)), labels.filter(inside)
+    is_held = pc.is_in(  # pyright: ignore[reportAttributeAccessIssue]
+        labels["problem"], pa.array([names[i] for i in held], pa.string())
+    )
+    return labels.filter(pc.invert(is_held)), labels.filter(is_held)  # pyright: ignore[reportAttributeAccessIssue]
+
+
+def _check_all(
+    model: PreTrainedModel, examples: Sequence[Example], validation: Sequence[Example], settings: Settings
+) -> None:
+    """ValueError: the model cannot be trained on these examples in this way."""
+    positions, vocabulary = limits(model)
+    for kind, several in (("example", examples), ("validation example", validation)):
+        for number, example in enumerate(several):
+            _check(example, positions, vocabulary, f"prm: {kind} {number}")
+    if not len(examples):
+        raise ValueError("prm: no examples to learn from")
+    if settings.patience is not None and not validation:
+        raise ValueError("prm: patience needs validation examples to judge by; give some, or set patience to None")
 
 
 def _start_at_base_rate(model: PreTrainedModel, examples: Sequence[Example]) -> float:
-    """Set the value head so that it guesses the mean label everywhere; that mean."""
+    """Set the value head so that it gives the mean label everywhere. Returns the mean."""
     labels = np.concatenate([example.labels for example in examples])
     rate = float(np.mean(labels, dtype=np.float64))
     bounded = min(max(rate, 1 / (len(labels) + 1)), 1 - 1 / (len(labels) + 1))
+    head = cast(nn.Linear, model.score)
     with torch.no_grad():
-        model.score.weight.zero_()
-        model.score.bias.fill_(math.log(bounded / (1 - bounded)))
+        head.weight.zero_()
+        head.bias.fill_(math.log(bounded / (1 - bounded)))
     return rate
 
 
 def _facts(trainer: PackTrainer, history: pd.DataFrame, rate: float) -> dict[str, Any]:
+    """What `prm.json` says. rate: the mean label."""
     best = trainer.state.best_global_step if trainer.args.load_best_model_at_end else None
     kept = int(best or trainer.state.global_step)
     row = history.loc[history["step"] == kept].iloc[0]
     return {
         "score": "sigmoid of the output at a step's last token",
-        "examples": len(trainer.train_dataset),
-        "labels": int(sum(len(example.labels) for example in trainer.train_dataset)),
+        "examples": len(trainer.examples),
+        "labels": int(sum(len(example.labels) for example in trainer.examples)),
         "base_rate": rate,
         "tokens": int(trainer.batches.lengths.sum()) * trainer.settings.epochs,
         "steps": trainer.state.global_step,
@@ -133,6 +154,7 @@ def _save(model: PreTrainedModel, tokenizer: Any, folder: str | Path, facts: Map
 
 
 def _check(example: Example, positions: int, vocabulary: int, name: str) -> None:
+    """ValueError, naming the example: the model cannot read it, or its labels are wrong."""
     check(example, positions, vocabulary, name)
     labels = np.asarray(example.labels)
     if len(labels) != len(example.ends):
@@ -142,7 +164,7 @@ def _check(example: Example, positions: int, vocabulary: int, name: str) -> None
 
 
 def _last_checkpoint(place: Path) -> Path | None:
-    """The newest checkpoint that was written to its end: the trainer's state is the last file of one."""
+    """The newest complete checkpoint: the trainer's state is the last file that is written."""
     whole = [path.parent for path in place.glob("checkpoint-*/trainer_state.json") if _is_json(path)]
     return max(whole, key=lambda path: int(path.name.rpartition("-")[2]), default=None)
 
@@ -158,11 +180,11 @@ def _is_json(path: Path) -> bool:
 def _digest(
     base: str | Path, examples: Sequence[Example], validation: Sequence[Example], settings: Settings, seed: int
 ) -> str:
-    """Names weights (by size and time), examples, settings and seed: no other training's checkpoint is taken."""
-    found = hashlib.sha256(json.dumps([str(base), asdict(settings), seed, len(examples)]).encode())
+    """A name for this training: a digest of the weights' sizes and times, the examples, the settings and the seed."""
+    state = hashlib.sha256(json.dumps([str(base), asdict(settings), seed, len(examples)]).encode())
     for file in sorted(Path(base).glob("*.safetensors")):
-        found.update(f"{file.name} {file.stat().st_size} {file.stat().st_mtime_ns}".encode())
-    for x in (*examples, *validation):
-        for array in (x.prompt, x.ids, x.ends, np.asarray(x.labels, np.float32)):
-            found.update(np.asarray(array).tobytes() + b"|")
-    return found.hexdigest()[:16]
+        state.update(f"{file.name} {file.stat().st_size} {file.stat().st_mtime_ns}".encode())
+    for example in (*examples, *validation):
+        for array in (example.prompt, example.ids, example.ends, np.asarray(example.labels, np.float32)):
+            state.update(np.asarray(array).tobytes() + b"|")
+    return state.hexdigest()[:16]

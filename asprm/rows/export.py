@@ -1,7 +1,7 @@
 """Export: labelled steps in the forms that other projects read.
 
-Both forms know right and wrong steps only. A label above the threshold is right: at 0, one right rollout is enough, as
-for hard labels. Knows rows: no model, no file.
+In both forms a step is right or wrong. It is right if its label is above the threshold: at 0, one right rollout is
+enough, as for hard labels.
 """
 
 from __future__ import annotations
@@ -15,17 +15,17 @@ from asprm.rows.jsonl import take
 def to_trl(row: Mapping[str, Any], threshold: float = 0.0) -> dict[str, Any]:
     """TRL's stepwise supervision: prompt, the steps' texts as completions, a boolean label for each.
 
-    Joined, the completions are the solution, character for character: train with an empty step separator.
+    The completions joined are the solution, character for character, so train with an empty step separator.
     """
     steps, right = _rated(row, threshold)
     return {"prompt": take(row, "problem", str, "the problem's text"), "completions": steps, "labels": right}
 
 
 def to_prm800k(row: Mapping[str, Any], threshold: float = 0.0) -> dict[str, Any]:
-    """PRM800K's form (openai/prm800k): every step with its one completion, rated 1 or -1.
+    """PRM800K's form (openai/prm800k): each step has one completion, rated 1 or -1.
 
-    Steps after the first error are there too, though the human labels end with it. What only people leave behind
-    (labeler, timestamp, seconds) is null or 0.
+    Steps after the first error are included, though PRM800K's own labels end there. Facts about a human labeller
+    (labeler, timestamp, seconds) are null or 0.
     """
     steps, right = _rated(row, threshold)
     question = {"problem": take(row, "problem", str, "the problem's text"), "ground_truth_answer": row.get("answer")}

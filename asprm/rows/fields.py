@@ -1,12 +1,12 @@
-"""Own solutions: the stages on rows that people bring (`asprm.rows.texts`), a few hundred at a time.
+"""Fields: what each command of `asprm` adds to rows that people bring (`asprm.rows.texts`).
 
-Each function takes what an `Encoder` made of the rows and gives, for each, the fields that its command adds. The work
-is the stages' own: engine, rollouts, trainer, scores, guided decoding. Knows no file and no command line.
+The functions `…_of` turn a row into what a model needs; the functions `…_fields` compute the new fields. The work is
+done by the code of the stages: engine, rollouts, trainer, scores, guided decoding. Knows no file and no command line.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,32 +14,39 @@ import numpy as np
 import pyarrow as pa
 
 from asprm.engines.guided import guided_decode
+from asprm.engines.local import LocalEngine
 from asprm.engines.protocol import Engine, Request, Sampling
+from asprm.engines.values import Guide
 from asprm.models.align import Speller
 from asprm.problems.problem import Problem
-from asprm.results.candidates import aggregate
-from asprm.reward.guides import Guide
+from asprm.reward.aggregates import aggregate
 from asprm.reward.published import StepTagPRM, Text, TokenScorer
 from asprm.reward.score import PRM, Item, score
 from asprm.reward.train import hold_out
 from asprm.reward.trainer import Example
-from asprm.rollout import Labelling, label, run_rollouts
-from asprm.rows.jsonl import take
-from asprm.rows.texts import Encoder, problem_of, steps_in, verdicts
+from asprm.rollout import Labelling, label, roll_out
+from asprm.rows.texts import Encoder, problem_of, steps_in, take_problem, verdicts
 from asprm.split import adaptive, cut
 
 
 def split_fields(solution: str, ids: np.ndarray, char_ends: np.ndarray, confidences: np.ndarray, tau: float) -> dict:
-    """Steps of a solution with ids, char_ends and confidences (T,) each: their texts, ends in tokens and characters."""
-    ends = adaptive(confidences, tau)
-    at = char_ends[ends - 1]
-    steps = cut(solution, at)
-    return {"steps": steps, "ends": ends, "char_ends": at, "tau": tau, "confidences": confidences, "ids": ids}
+    """The steps of a solution by AdaptiveStep, and what they were made from.
+
+    solution: its text.
+    ids: (T,), the solution's tokens.
+    char_ends: (T,) characters up to the end of each token.
+    confidences: (T,) of the tokens.
+    tau: the threshold.
+    """
+    ends = adaptive(confidences, tau)  # (K,)
+    char_ends = char_ends[ends - 1]  # (K,)
+    steps = cut(solution, char_ends)
+    return {"steps": steps, "ends": ends, "char_ends": char_ends, "tau": tau, "confidences": confidences, "ids": ids}
 
 
 @dataclass(frozen=True, eq=False)
 class Cut:
-    """A solution in steps: ids (T,) after prompt (L,), ends (K,)."""
+    """A solution in steps. prompt: (L,) ids. ids: (T,) of the solution. ends: (K,), tokens up to each step's end."""
 
     problem: Problem
     solution: str
@@ -50,7 +57,7 @@ class Cut:
 
 
 def cut_of(row: Mapping[str, Any], encoder: Encoder) -> Cut:
-    """ValueError: the row has no steps, or nothing to tell right from wrong."""
+    """The row's solution in steps. ValueError: the row has no steps, or neither an answer nor a test."""
     finished = bool(row.get("finished", True))
     return Cut(problem_of(row), row.get("solution", ""), finished, encoder.prompt(row), *encoder.steps(row))
 
@@ -65,42 +72,59 @@ def label_fields(
     eta: float,
     seed: int,
 ) -> list[dict[str, Any]]:
-    """Labels (K,) of each item's steps with the counts behind them. They do not depend on what else is labelled."""
+    """The labels (K,) of each item's steps, with the counts behind them. They do not depend on the other items.
+
+    items: solutions in steps.
+    engine: of the policy that continues them.
+    sampling: how it draws tokens.
+    rollouts: J, continuations of a step.
+    estimate, eta: see `asprm.rollout.label`.
+    seed: of the continuations.
+    """
+    # 1. Grade the solutions themselves.
     graded = verdicts([(item.solution, item.problem) for item in items])
-    correct = [bool(one["correct"]) and item.finished for one, item in zip(graded, items, strict=True)]
-    # The solutions of one problem together, so that equal beginnings are continued once.
-    by_problem: dict[tuple, list[int]] = {}
+    correct = [bool(verdict["correct"]) and item.finished for verdict, item in zip(graded, items, strict=True)]
+
+    # 2. Roll out the solutions of one problem together, so that equal beginnings are continued once.
+    groups: dict[tuple[Problem, bytes], list[int]] = {}  # by problem and prompt, the items' indices
     for i, item in enumerate(items):
-        by_problem.setdefault((item.problem, item.prompt.tobytes()), []).append(i)
-    together = list(by_problem.values())
-    asked = [
+        groups.setdefault((item.problem, item.prompt.tobytes()), []).append(i)
+    labellings = [
         Labelling(
-            items[some[0]].problem,
-            [items[i].ids for i in some],
-            [items[i].ends for i in some],
-            [correct[i] for i in some],
+            items[group[0]].problem,
+            items[group[0]].prompt,
+            [items[i].ids for i in group],
+            [items[i].ends for i in group],
+            [correct[i] for i in group],
             rollouts,
             estimate,
         )
-        for some in together
+        for group in groups.values()
     ]
-    found = run_rollouts(asked, [items[some[0]].prompt for some in together], engine, sampling, seed)
+    rolled_out = roll_out(labellings, engine, sampling, seed)
+
+    # 3. Labels by item. The last step ends the solution, which is its only rollout.
     fields: list[dict[str, Any]] = [{}] * len(items)
-    for some, steps in zip(together, found, strict=True):
-        for place, i in enumerate(some):
+    for group, steps in zip(groups.values(), rolled_out, strict=True):
+        for place, i in enumerate(group):
             inner = [steps[place, k] for k in range(len(items[i].ends) - 1)]
-            # Nothing is left to continue at the last step: the solution is its own rollout.
             right = np.array([*(step.right for step in inner), int(correct[i])])
-            ran = np.array([*(step.done for step in inner), 1])
-            labels = label(right, ran, estimate, eta).astype(np.float32)
-            fields[i] = {"labels": labels, "right": right, "rollouts": ran, "correct": correct[i], "estimate": estimate}
+            done = np.array([*(step.done for step in inner), 1])
+            labels = label(right, done, estimate, eta).astype(np.float32)
+            fields[i] = {
+                "labels": labels,
+                "right": right,
+                "rollouts": done,
+                "correct": correct[i],
+                "estimate": estimate,
+            }
     return fields
 
 
 def example_of(row: Mapping[str, Any], encoder: Encoder) -> Example:
-    """What a PRM learns from the row. ValueError: it has no labels, or not one in [0, 1] for each step."""
+    """The row's labelled solution. ValueError: the row has no labels, or not one in [0, 1] for each step."""
     if "labels" not in row:
-        raise ValueError("no field 'labels': label the steps first, with `asprm label`")
+        raise ValueError("no field 'labels'; label the steps first, with `asprm label`")
     prompt, (ids, ends) = encoder.prompt(row), encoder.steps(row)
     labels = np.array(row["labels"], np.float32)
     if labels.shape != ends.shape or not ((labels >= 0) & (labels <= 1)).all():
@@ -109,51 +133,63 @@ def example_of(row: Mapping[str, Any], encoder: Encoder) -> Example:
 
 
 def held_out(examples: Sequence[Example], share: float, seed: int) -> tuple[list[Example], list[Example]]:
-    """The examples in two lists, the second with the given share of the problems."""
-    names = pa.array([example.prompt.tobytes().hex() for example in examples])
-    table = pa.table({"problem": names, "row": range(len(examples))})
+    """The examples in two lists, the second with the given share of the *problems*, drawn by the seed."""
+    problems = pa.array([example.prompt.tobytes().hex() for example in examples])
+    table = pa.table({"problem": problems, "row": range(len(examples))})
     kept, held = ([examples[i] for i in part["row"].to_pylist()] for part in hold_out(table, share, seed))
     return kept, held
 
 
-def item_of(row: Mapping[str, Any], scorer: TokenScorer | StepTagPRM) -> Item:
-    """Where the row's solution is to be rated: at its steps' ends. ValueError: the row has no steps, or cannot be."""
-    if isinstance(scorer, TokenScorer):  # which reads the row's own ids, if they are its tokenizer's
-        return Item(scorer.encoder.prompt(row), *scorer.encoder.steps(row))
-    return scorer.item(Text(_problem(row), *steps_in(row)), "its text")
+def item_maker(scorer: TokenScorer | StepTagPRM) -> Callable[[Mapping[str, Any]], Item]:
+    """The function that turns a row into its solution, to be rated at the ends of its steps.
 
-
-def _problem(row: Mapping[str, Any]) -> str:
-    return take(row, "problem", str, "the problem's text")
+    The function raises ValueError if the row has no steps, or if the reward model cannot read it.
+    """
+    if isinstance(scorer, StepTagPRM):
+        return lambda row: scorer.item(Text(take_problem(row), *steps_in(row)), "its text")
+    # Not by `TokenScorer.item`: a row may have its own template, and ids that are the reward model's already.
+    prompts = scorer.prompts
+    encoder = Encoder(prompts.tokenizer, template=prompts.template, positions=prompts.positions)
+    return lambda row: Item(encoder.prompt(row), *encoder.steps(row))
 
 
 def score_fields(items: Sequence[Item], prm: PRM, how: str) -> Iterator[dict[str, Any]]:
-    """Scores (K,) of each item's steps and one of the solution."""
+    """The scores (K,) of each item's steps, and the solution's score. how: see `asprm.reward.aggregates`."""
     for scores in score(prm, items):
         yield {"scores": scores, "score": np.float32(aggregate(scores, how))}
 
 
 def asked_of(row: Mapping[str, Any], encoder: Encoder) -> tuple[Problem, np.ndarray]:
-    """The row's problem, and how it is put to the policy. ValueError: it has none, or one that is too long."""
-    return Problem("", "math", _problem(row)), encoder.prompt(row)
+    """The row's problem and its prompt ids (L,). ValueError: the row has no problem, or one that is too long."""
+    return Problem("", "math", take_problem(row)), encoder.prompt(row)
 
 
 def decode_fields(
     items: Sequence[tuple[Problem, np.ndarray]],
-    engine: Engine,
+    engine: LocalEngine,
     guide: Guide,
     *,
     trigger: float,
     candidates: int,
     max_new_tokens: int,
 ) -> list[dict[str, Any]]:
-    """A solution for each problem, by guided decoding, and where the reward model stepped in."""
+    """A solution of each problem by guided decoding, and where the reward model changed the policy's choice.
+
+    items: problems with their prompt ids (L,).
+    engine: of the policy.
+    guide: the reward model, from `asprm.reward.guides.guide_for`.
+    trigger: the guide is asked where the policy's top-1 probability is lower.
+    candidates: M, tokens that the guide scores.
+    max_new_tokens: length limit of a solution.
+    """
     spell = Speller(engine.tokenizer)
     fields: list[dict[str, Any]] = [{}] * len(items)
     requests = [Request(prompt, len(prompt), 0, problem) for problem, prompt in items]
     places = {id(request): i for i, request in enumerate(requests)}
-    options = {"trigger": trigger, "candidates": candidates, "max_new_tokens": max_new_tokens}
-    for request, guided in guided_decode(engine, guide, requests, **options):
+    decoded = guided_decode(
+        engine, guide, requests, trigger=trigger, candidates=candidates, max_new_tokens=max_new_tokens
+    )
+    for request, guided in decoded:
         text, char_ends = spell(guided.ids)
         starts = np.concatenate([[0], char_ends])
         fields[places[id(request)]] = {
