@@ -1,42 +1,21 @@
 """Candidates: N scored solutions of each problem, and one score for each (paper §4, Best-of-N).
 
-Knows tables with one row per candidate: no model, no run. Axes: P problems, N candidates of each, K steps of a candidate.
+Reads tables with one row per candidate; knows no model and no run. Axes: P problems, N candidates of each problem,
+K steps of a candidate.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
+
+from asprm.reward.aggregates import aggregates
 
 Table = pa.Table | pd.DataFrame
-
-# From step scores (S,) of candidates end to end, one number for each: its steps begin at `starts`, and are `counts`.
-AGGREGATES: dict[str, Callable[[NDArray, NDArray, NDArray], NDArray]] = {
-    "min": lambda scores, starts, counts: np.minimum.reduceat(scores, starts),  # the paper's
-    "mean": lambda scores, starts, counts: np.add.reduceat(scores, starts) / counts,
-    "last": lambda scores, starts, counts: scores[starts + counts - 1],
-    "product": lambda scores, starts, counts: np.multiply.reduceat(scores, starts),
-    "max": lambda scores, starts, counts: np.maximum.reduceat(scores, starts),
-}
-
-
-def aggregate(scores: ArrayLike, how: str = "min") -> float:
-    """One score of a candidate from those of its steps (K,). ValueError: no steps, one outside [0, 1], unknown how."""
-    return float(aggregates(np.asarray(scores, np.float64), np.array([np.size(scores)]), how)[0])
-
-
-def aggregates(scores: NDArray, counts: NDArray, how: str = "min") -> NDArray[np.float64]:
-    """(C,) `aggregate` of many candidates: scores (S,), all steps end to end; counts (C,), how many each has."""
-    if how not in AGGREGATES:
-        raise ValueError(f"unknown aggregate {how!r}; known: {', '.join(AGGREGATES)}")
-    if scores.ndim != 1 or not (counts > 0).all() or not ((scores >= 0) & (scores <= 1)).all():
-        raise ValueError(f"a candidate needs the scores (K,) in [0, 1] of at least one step, got {scores!r}")
-    return AGGREGATES[how](scores, np.cumsum(counts) - counts, counts)
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal, get_args
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from asprm.models.conventions import CONVENTIONS
+from asprm.reward.aggregates import known_aggregate
 from asprm.run.names import LabelTable, Method
 
 
@@ -220,8 +221,8 @@ class Prm(Section):
 class BestOfN(Section):
     n: Counts
     """the N for which accuracy is reported, none above `sample.candidates`"""
-    aggregate: Literal["min", "mean", "last", "product", "max"]
-    """how step scores become a candidate's score (paper: min)"""
+    aggregate: Annotated[str, AfterValidator(known_aggregate)]
+    """how step scores become a candidate's score, one of `asprm.reward.aggregates` (paper: min)"""
     score: dict[str, Names]
     """by policy, the reward models that rate its candidates"""
     random: Count

@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 from asprm import REPOSITORY
 from asprm.models.align import visible
-from asprm.results.candidates import aggregate
+from asprm.reward.aggregates import aggregate
 from asprm.run.open import open_run
 from asprm.run.sections import ProfileError
 from asprm.run.store import BrokenArtifact, MissingArtifact

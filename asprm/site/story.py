@@ -25,7 +25,7 @@ import pyarrow as pa
 from asprm.models.align import Speller
 from asprm.models.load import load_tokenizer
 from asprm.problems.sets import problem_set, test_sets
-from asprm.results.candidates import aggregate
+from asprm.reward.aggregates import aggregate
 from asprm.run.names import Method
 from asprm.run.open import Run
 from asprm.split import cut, split_table
