@@ -1,8 +1,8 @@
-"""What the benchmarks share: the shipped policy, its problems, paired timing, and the table of results.
+"""Shared by the benchmarks: the shipped policy, its problems, paired timing, and the table of results.
 
-A benchmark compares two ways to do the same work, turn by turn in one process on the same threads, and reports the
-median of the ratios with the least and the greatest. `results/latest.json` holds the last rows of every promise on each
-kind of machine.
+A benchmark compares two ways to do the same work, in turns in one process on the same threads, and reports the median
+of the ratios with the least and the greatest. `results/latest.json` holds the last rows of every promise on each kind
+of machine.
 """
 
 import json
@@ -28,13 +28,13 @@ ROOT = Path(__file__).resolve().parent.parent
 POLICY = ROOT / "data/policies/M"
 RESULTS = ROOT / "benchmarks/results/latest.json"
 REPEATS = 5
-TEMPERATURE, MAX_NEW_TOKENS = 1.0, 220  # as profile tiny samples
-BATCH_SIZES = (32, 64, 128, 256)  # transformers.generate is given the best of these
+TEMPERATURE, MAX_NEW_TOKENS = 1.0, 220  # as in profile tiny
+BATCH_SIZES = (32, 64, 128, 256)  # transformers.generate runs at the best of these
 
 
 @dataclass(frozen=True)
 class Row:
-    """One promise: how many times as fast (or as slow) as what it is compared with."""
+    """One promise: how many times as fast (or as slow) as the other way."""
 
     promise: str
     against: str
@@ -137,7 +137,7 @@ def generate(engine: LocalEngine, some: list[Request], size: int) -> list[list[i
 
 
 def best_size(engine: LocalEngine, some: list[Request]) -> int:
-    """The batch size at which `transformers.generate` gives the most useful tokens a second on these requests."""
+    """The batch size at which `transformers.generate` gives the most useful tokens per second for these requests."""
 
     def rate(size: int) -> float:
         taken, done = seconds(lambda: generate(engine, some[: max(BATCH_SIZES)], size))

@@ -59,19 +59,19 @@ def main() -> None:
 
 
 def ceilings(device: torch.device, dtype: torch.dtype, size: int = 8192) -> tuple[float, float]:
-    """Bytes a second that a copy moves, operations a second of a square product."""
+    """Bytes per second of a copy, operations per second of a square product."""
     a = torch.randn(size, size, device=device, dtype=dtype)
     moved, done = (np.median(seconds(work, device, 5)) for work in (a.clone, lambda: a @ a))
     return float(2 * a.numel() * a.element_size() / moved), float(2 * size**3 / done)
 
 
 def seconds(work: Callable[[], object], device: torch.device, repeats: int) -> np.ndarray:
-    """Of each repeat, after one that warms up: libraries choose kernels, and steps are captured."""
+    """Seconds of each repeat, after one to warm up, in which libraries choose kernels and steps are captured."""
     return np.array([timed(work, device) for _ in range(repeats + 1)][1:])
 
 
 def paired(work: Callable[[], object], plain: Callable[[], object], device: torch.device, repeats: int) -> np.ndarray:
-    """How many times as long the work takes as what it is held against, turn by turn."""
+    """How many times as long the work takes as the other work, in turns."""
     return np.array([timed(work, device) / timed(plain, device) for _ in range(repeats + 1)][1:])
 
 
@@ -96,16 +96,16 @@ def measured(
     new: int = 128,
     repeats: int = 3,
 ) -> Iterator[dict]:
-    """Rows of what a model of this configuration does a second, and at most could.
+    """Rows of a model's tokens per second, and of their upper limit.
 
     path: where its weights are; None: they are random. requests: of `prompt` and `new` tokens each, decoded at once.
     """
     rng = np.random.default_rng(0)
     operations = ceiling[1]
-    config.eos_token_id = None  # so that every request runs to its full length
+    config.eos_token_id = None  # every request runs to its full length
     policy, prm = causal(config, device, dtype, path), classifier(config, device, dtype)
     weights = sum(x.numel() for x in policy.parameters())
-    if not config.tie_word_embeddings:  # of these a token reads one row
+    if not config.tie_word_embeddings:  # a token reads one row of the embeddings
         weights -= policy.get_input_embeddings().weight.numel()
 
     def row(what: str, values: np.ndarray, limit: float, unit: str = "tokens/s") -> dict:
@@ -151,7 +151,7 @@ def decoding(
     ceiling: tuple[float, float],
     repeats: int,
 ) -> Iterator[tuple]:
-    """What was measured with the requests side by side: values, limit, unit. weights: how many a token reads."""
+    """Measurements with the requests side by side: name, values, limit, unit. weights: how many a token reads."""
     device, count, prompt = policy.device, len(some), some[0].start
     bandwidth, operations = ceiling
     engine, guide = LocalEngine(policy, None, rows=count), load_executor(prm)
@@ -178,7 +178,7 @@ def decoding(
         device,
         repeats,
     )
-    # The PRM reads every text once, and the candidates.
+    # The PRM reads every text once, and the candidates of every decision.
     reading = 2 * weights * count * (prompt + new + CANDIDATES * SHARE * new) / operations
     yield (
         "TVD at 2 % decisions",
@@ -196,7 +196,7 @@ def generate(policy: PreTrainedModel, some: Sequence[Request], new: int) -> torc
 
 
 def causal(config: AutoConfig, device: torch.device, dtype: torch.dtype, path: Path | None) -> PreTrainedModel:
-    """The language model in a folder, or one of random weights; either goes on for ever."""
+    """The language model in a folder, or one of random weights; neither ends a text."""
     if path is not None:
         model = AutoModelForCausalLM.from_pretrained(path, config=config, dtype=dtype).to(device)
     else:

@@ -1,4 +1,4 @@
-"""Scoring solutions at their steps: one reading for all steps, what begins alike read once, against plain forwards.
+"""Scoring solutions at their steps: one reading for all steps, equal beginnings read once, against plain forwards.
 
 The PRM is the shipped policy with a random value head: speed does not depend on what the weights know.
 """
@@ -11,7 +11,7 @@ from asprm.engines.protocol import Sampling
 from asprm.reward.score import PRM, Item, load_classifier, score
 from asprm.split import adaptive, fixed
 
-SIZES = (1, 8, 32)  # padded batches; the baselines are given the best
+SIZES = (1, 8, 32)  # of padded batches; the baselines run at the best of these
 
 
 def main() -> list:
@@ -22,7 +22,7 @@ def main() -> list:
     asked = requests(engine, problems(64), samples=16)
     done = engine.generate(asked, Sampling(TEMPERATURE, max_new_tokens=MAX_NEW_TOKENS))
     samples = [(x.context, y) for x, y in zip(asked, done, strict=True)]
-    # One solution of each problem, its longest, in eight steps or more.
+    # The longest solution of each problem, in eight steps or more.
     longest = [max(samples[i : i + 16], key=lambda sample: len(sample[1].ids)) for i in range(0, len(samples), 16)]
     eight = [Item(prompt, x.ids, fixed(len(x.ids), max(1, len(x.ids) // 8))) for prompt, x in longest]
     assert min(len(item.ends) for item in eight) >= 8
@@ -54,7 +54,7 @@ def compare(prm, promise, items, baseline, name, target):
 
 
 def per_step(prm, items, size) -> list[np.ndarray]:
-    """A forward of its own for every step's prefix, the score at its last token; padded batches, sorted by length."""
+    """A forward for every step's prefix, the score at its last token; padded batches, sorted by length."""
     prefixes = [np.concatenate([x.prompt, x.ids[:end]]) for x in items for end in x.ends]
     found = padded(prm, prefixes, [np.array([len(x) - 1]) for x in prefixes], size)
     counts = np.cumsum([len(x.ends) for x in items])[:-1]
@@ -62,7 +62,7 @@ def per_step(prm, items, size) -> list[np.ndarray]:
 
 
 def per_solution(prm, items, size) -> list[np.ndarray]:
-    """A forward for every solution with its prompt, scores at all its step ends; padded batches, sorted by length."""
+    """A forward for every solution with its prompt, scores at all step ends; padded batches, sorted by length."""
     return padded(prm, [x.tokens for x in items], [len(x.prompt) + np.asarray(x.ends) - 1 for x in items], size)
 
 

@@ -22,7 +22,7 @@ from asprm.split import fixed
 SETTINGS = Settings(
     epochs=1, learning_rate=5e-4, batch_tokens=8192, warmup=0.1, weight_decay=0.01, evaluations=1, precision="fp32"
 )
-MICRO = (1024, 2048, 4096)  # the padded batches are given the best
+MICRO = (1024, 2048, 4096)  # tokens of a padded batch; they run at the best of these
 
 
 def main() -> list:
@@ -52,7 +52,7 @@ def main() -> list:
 
 
 def tokens_per_second(kind, examples, settings) -> float:
-    """Solutions' and prompts' own tokens, padding not counted; loading, saving and validating not timed."""
+    """Tokens of prompts and solutions per second, without padding; loading, saving and validating are not timed."""
     with tempfile.TemporaryDirectory() as folder:
         torch.manual_seed(0)
         model, _ = load_classifier(POLICY, torch.float32, "cpu")

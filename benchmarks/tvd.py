@@ -17,7 +17,7 @@ from asprm.engines.protocol import Sampling
 
 GREEDY = Sampling(temperature=0, max_new_tokens=MAX_NEW_TOKENS)
 SHARE, CANDIDATES, FEW = 0.02, 8, 16
-PAIRS = 5 * REPEATS  # a second each, of which the ratio scatters by a fifth
+PAIRS = 5 * REPEATS  # a pair takes a second, and its ratio scatters by a fifth
 
 
 def main() -> list:

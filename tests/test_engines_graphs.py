@@ -1,4 +1,4 @@
-"""CUDA graphs against launching one by one."""
+"""CUDA graphs against steps that are launched kernel by kernel."""
 
 import numpy as np
 import pytest
@@ -11,7 +11,7 @@ from asprm.engines.local import LocalEngine
 from asprm.engines.protocol import Request, Sampling
 from asprm.engines.rows import Rows
 
-needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here: graphs are CUDA's")
+needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here")
 
 
 def test_shapes_are_few_and_never_too_small():

@@ -126,11 +126,11 @@ def test_ties_go_to_the_more_probable_token_and_the_end_of_text_is_a_candidate()
     model, prm = policy(), reward()
     requests = prompts(40)
     options = {"trigger": 1, "max_new_tokens": 4}
-    torch.nn.init.zeros_(prm.score.weight)  # every score is the same
+    torch.nn.init.zeros_(prm.score.weight)  # all scores are equal
     for _, guided in guided_decode(LocalEngine(model, None), prm, requests, **options):
         assert guided.changed.size == 0
         assert len(np.unique(guided.scores)) <= 1
-    # A PRM that scores a token by its own embedding alone, and likes the end of text.
+    # A PRM that scores a token by its own embedding alone, the end of text highest.
     for layer in prm.model.layers:
         torch.nn.init.zeros_(layer.self_attn.o_proj.weight)
         torch.nn.init.zeros_(layer.mlp.down_proj.weight)
@@ -164,7 +164,7 @@ def test_a_cache_that_others_have_used_is_as_good_as_a_new_one():
     engine = LocalEngine(model, None)
     half = guided_decode(engine, prm, requests, **options)
     next(half)
-    half.close()  # left in the middle
+    half.close()  # abandoned in the middle
     for some, expected in zip((requests[:40], requests[40:]), new, strict=True):
         for request, guided in guided_decode(engine, prm, some, **options):
             assert guided.ids.tolist() == expected[request].ids.tolist()
@@ -176,7 +176,7 @@ def test_prompts_are_pulled_lazily():
     requests = (pulled.append(request) or request for request in prompts(60))
     stream = guided_decode(LocalEngine(policy(), None, rows=4), reward(), requests, trigger=0.3, max_new_tokens=6)
     for taken, _ in enumerate(stream, start=1):
-        assert len(pulled) <= taken + 4 + 3  # those that ended in the same step are not yet all taken
+        assert len(pulled) <= taken + 4 + 3  # other requests may have ended in the same step
     assert len(pulled) == 60
 
 

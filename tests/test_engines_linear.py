@@ -1,4 +1,4 @@
-"""Products: right, and of a row the same whatever stands beside it."""
+"""Products with weights: right, and with the same bits for a row in any batch."""
 
 import pytest
 import torch
@@ -8,7 +8,7 @@ from asprm.engines.linear import linear
 
 @pytest.fixture(autouse=True)
 def one_thread():
-    """As the study's processes have."""
+    """One thread, as in the study's processes."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
@@ -28,6 +28,6 @@ def test_a_row_is_the_same_in_any_batch(outputs, inputs, add):
     for count in [*range(1, 70), 100, 333, 511]:
         for start in (0, 7):
             part = slice(start, start + count)
-            # The same bits on processors that were looked at; the last ones may differ on others.
+            # The same bits on the processors that were tried; on others the last digits may differ.
             found = linear(x[part], weight, plus[part] if add else None)
             torch.testing.assert_close(found, whole[part], rtol=1e-5, atol=1e-4)

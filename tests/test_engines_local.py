@@ -25,7 +25,7 @@ from asprm.engines.executors import load_executor
 from asprm.engines.lean import LeanExecutor
 from asprm.engines.load import load_engine
 from asprm.engines.local import LocalEngine
-from asprm.engines.pieces import packs
+from asprm.engines.pieces import batches
 from asprm.engines.protocol import Request, Sampling
 from asprm.engines.rows import Rows
 from asprm.engines.sampling import draw, uniforms
@@ -33,7 +33,7 @@ from asprm.engines.sampling import draw, uniforms
 VOCABULARY, EOS, POSITIONS = 40, 2, 96
 GREEDY = Sampling(temperature=0, max_new_tokens=12)
 SAMPLED = Sampling(temperature=0.8, top_p=0.9, top_k=20, max_new_tokens=12)
-KINDS = {  # a backbone, and what it adds to the common configuration
+KINDS = {  # a backbone, and its changes to the common configuration
     "mistral": ("mistral", {"num_key_value_heads": 1, "sliding_window": None}),
     "mistral-window": ("mistral", {"num_key_value_heads": 2, "sliding_window": 7}),
     "llama": ("llama", {"num_key_value_heads": 4}),
@@ -77,7 +77,7 @@ def contexts(*lengths: int) -> list[np.ndarray]:
 
 
 def forks(*lengths: int) -> list[Request]:
-    """For each context, a request from its first token, its middle and its end."""
+    """For each context, requests that start after its first token, in its middle and at its end."""
     starts = [(c, s) for c in contexts(*lengths) for s in sorted({1, max(1, len(c) // 2), len(c)})]
     return [Request(c, s, seed=100 + i, key=i) for i, (c, s) in enumerate(starts)]
 
@@ -161,7 +161,7 @@ def test_chunks_steps_and_branches_equal_plain_forwards(kind, head, monkeypatch)
     executors = [Executor(plain), load_executor(plain)]
     if kind != "gpt_neox":
         executors.append(LeanExecutor(plain))
-        executors[-1].together = not executors[-1].together  # as on the other kind of device
+        executors[-1].together = not executors[-1].together  # the way of the other kind of device
     alternatives = [np.array(ids, np.int32) for ids in ([5, 6, 5], [7], [])]
 
     @torch.inference_mode()
@@ -171,7 +171,7 @@ def test_chunks_steps_and_branches_equal_plain_forwards(kind, head, monkeypatch)
     for executor in executors:
         rows = Rows(executor.shape)
         rows.reserve(4, 0)
-        assert executor.read(rows, [3, 0, 2], [0, 0, 0], [text[:4] for text in texts]) is None
+        assert not any(map(len, executor.read(rows, [3, 0, 2], [0, 0, 0], [text[:4] for text in texts])))
         outputs = executor.read(rows, [0, 2, 3], [4, 4, 4], [texts[1][4:], texts[2][4:], texts[0][4:4]], alternatives)
         for text, ids, output in zip([texts[1], texts[2], texts[0][:4]], alternatives, outputs, strict=True):
             assert len(output) == len(ids)
@@ -179,7 +179,7 @@ def test_chunks_steps_and_branches_equal_plain_forwards(kind, head, monkeypatch)
                 torch.testing.assert_close(row, last([*text, token]), rtol=1e-5, atol=1e-5)
         mixed = executor.read(rows, [0, 1], [0, 0], texts[:2], [np.array([9], np.int32), np.empty(0, np.int32)])
         torch.testing.assert_close(mixed[0][0], last([*texts[0], 9]), rtol=1e-5, atol=1e-5)
-        for source, length in [(2, 6), (3, 4)]:  # branches left no trace, and a fork is what it was copied from
+        for source, length in [(2, 6), (3, 4)]:  # branches left no trace, and a fork equals its source
             rows.copy(1, rows, source, length)
             state = torch.tensor([[0, 8], [0, length]])
             text = {2: texts[2], 3: texts[0][:4]}[source]
@@ -234,7 +234,7 @@ def test_equal_requests_give_equal_completions_and_other_seeds_others(model):
 
 @pytest.mark.usefixtures("device")
 @pytest.mark.parametrize("temperature", [0.0, 0.15, 1.0])  # all stay together, they part late, they part at once
-@pytest.mark.parametrize("rows", [3, 64])
+@pytest.mark.parametrize("rows", [pytest.param(3, marks=pytest.mark.slow), 64])
 def test_requests_that_share_rows_get_what_they_get_alone(model, rows, temperature):
     sampling = Sampling(temperature=temperature, max_new_tokens=30)
     some = [Request(x, start, seed) for seed, x in itertools.product(range(9), contexts(4, 9, 12)) for start in (3, 4)]
@@ -245,7 +245,7 @@ def test_requests_that_share_rows_get_what_they_get_alone(model, rows, temperatu
 
 
 def shared_equals(alone: list, engine: LocalEngine, requests: list[Request], sampling: Sampling) -> int:
-    """Hold what the engine gives against what each request gets alone; how many rows it stepped for that."""
+    """Check the completions against those that each request gets alone; returns how many row steps the engine took."""
     stepped = row_steps(engine)
     for a, b in zip(engine.generate(requests, sampling), alone, strict=True):
         assert a.ids.tolist() == b.ids.tolist()
@@ -255,7 +255,7 @@ def shared_equals(alone: list, engine: LocalEngine, requests: list[Request], sam
 
 
 def row_steps(engine: LocalEngine) -> list[int]:
-    """The rows of each step that the engine takes from now on."""
+    """A list that gets the number of rows of each step that the engine takes from now on."""
     stepped: list[int] = []
     step = engine.executor.step
     engine.executor.step = lambda rows, tokens, *more: stepped.append(len(tokens)) or step(rows, tokens, *more)
@@ -263,7 +263,7 @@ def row_steps(engine: LocalEngine) -> list[int]:
 
 
 def texts(requests: list[Request], done: list) -> set[bytes]:
-    """Every text that a token was drawn after: each needs one step, and no more."""
+    """Every text after which a token was drawn: each needs exactly one row step."""
     return {
         np.append(request.context[: request.start], completion.ids[:n]).astype(np.int32).tobytes()
         for request, completion in zip(requests, done, strict=True)
@@ -272,8 +272,8 @@ def texts(requests: list[Request], done: list) -> set[bytes]:
 
 
 @pytest.mark.usefixtures("device")
-@pytest.mark.parametrize("longest", [3, 8, 30])
-@pytest.mark.parametrize("rows", [1, 4, 256])
+@pytest.mark.parametrize("longest", [3, 8, pytest.param(30, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("rows", [pytest.param(1, marks=pytest.mark.slow), 4, 256])
 @pytest.mark.parametrize("temperature", [0.0, 0.2, 1.0])
 def test_requests_that_continue_what_others_write_join_them_and_get_what_they_get_alone(
     model, rows, longest, temperature
@@ -295,8 +295,8 @@ def test_requests_that_continue_what_others_write_join_them_and_get_what_they_ge
 
 
 def test_all_room_is_there_again_at_the_end(model, monkeypatch):
-    rooms, take = [], local._take
-    monkeypatch.setattr(local, "_take", lambda *x: rooms.append(x[2:]) or take(*x))
+    rooms, take = [], local.take
+    monkeypatch.setattr(local, "take", lambda *x: rooms.append(x[2:]) or take(*x))
     (solution,) = contexts(30)
     requests = [Request(solution, start, seed) for start in range(2, 31, 2) for seed in range(4)]
     for engine in (LocalEngine(model, None, rows=20), LocalEngine(model, None, rows=20, share=False)):
@@ -367,7 +367,7 @@ def test_follow_puts_further_requests_at_the_front(model):
 
     requests = [Request(first, 5, 0, key=(1, "a")), Request(second, 8, 0, key=(1, "b"))]
     done = list(LocalEngine(model, None, rows=1).stream(requests, SAMPLED, follow))
-    # One row: everything that follows "a" comes before "b" starts.
+    # With one row, everything that follows "a" comes before "b".
     assert [request.key[1] for request, _ in done] == ["a"] * 7 + ["b"] * 7
     for request, completion in done:
         assert completion.ids.tolist() == reference(model, request, SAMPLED)[0]
@@ -381,7 +381,7 @@ def test_requests_are_pulled_lazily_and_completions_are_not_kept(model):
     for _ in range(30):
         _, completion = next(stream)
         kept.append(weakref.ref(completion))
-    assert next(pulled) <= 30 + 2 * 3 + 1  # as many again may join a row, and one was looked at
+    assert next(pulled) <= 30 + 2 * 3 + 1  # as many again may wait in a row, and one more was pulled
     del completion
     gc.collect()
     assert sum(ref() is not None for ref in kept) <= 2 * 3
@@ -395,6 +395,7 @@ def test_requests_of_one_prefix_are_one_row_though_more_than_there_is_room_for(m
     assert sum(steps) == sum(len(completion.ids) for completion in done[::5])
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("device")
 def test_many_contexts_pass_through_few_rows(model):
     engine = LocalEngine(model, None, rows=2)
@@ -432,7 +433,7 @@ def test_draw_equals_the_plain_filter_and_inverse_cdf(seed, size, temperature, t
     seeds = torch.arange(16) + seed
     tokens, confidences = draw(logits, seeds, torch.full((16,), 3), sampling)
     expected = [plain_draw(row, int(s), 3, sampling) for row, s in zip(logits, seeds, strict=True)]
-    # In fp32 a draw may fall on the other side of a boundary; at this size that is one in a hundred thousand.
+    # In fp32 a draw may fall on the other side of a boundary: here one in a hundred thousand does.
     assert sum(int(t) != e for t, (e, _) in zip(tokens, expected, strict=True)) <= 1
     torch.testing.assert_close(confidences, logits.softmax(-1).gather(1, tokens[:, None])[:, 0])
 
@@ -444,14 +445,14 @@ def test_draws_follow_the_distribution():
     torch.testing.assert_close(share, torch.tensor([0.5, 0.3, 0.15, 0.05]), atol=0.015, rtol=0)
 
 
-def test_packs_keep_the_order_and_the_limit():
-    assert packs([3, 3, 3, 9, 1], limit=6) == [[0, 1], [2], [3], [4]]
-    assert packs([], limit=6) == []
+def test_batches_keep_the_order_and_the_limit():
+    assert batches([3, 3, 3, 9, 1], limit=6) == [[0, 1], [2], [3], [4]]
+    assert batches([], limit=6) == []
 
 
 def test_models_that_cannot_be_driven_are_refused():
     torch.manual_seed(0)
-    with pytest.raises(ValueError, match="BloomForCausalLM does not give with a cache"):
+    with pytest.raises(ValueError, match="BloomForCausalLM: outputs with the in-place cache differ"):
         LocalEngine(BloomForCausalLM(BloomConfig(vocab_size=40, hidden_size=32, n_layer=1, n_head=4)), None)
     with pytest.raises(ValueError, match="rows is 0"):
         LocalEngine(tiny(), None, rows=0)
@@ -462,7 +463,7 @@ def test_a_reward_model_in_bf16_may_score_a_token_at_zero():
     prm = AutoModelForTokenClassification.from_config(config("mistral", num_labels=1)).eval()
     ids = torch.arange(1, 97)[None] % VOCABULARY
     with torch.no_grad():
-        states = prm.model(ids[:, :16]).last_hidden_state[0, [7, 15]]  # whichever is looked at last
+        states = prm.model(ids[:, :16]).last_hidden_state[0, [7, 15]]  # at the places that may be compared last
         weight = prm.score.weight[0]
         weight -= weight @ torch.linalg.pinv(states) @ states
         prm.score.bias.zero_()

@@ -1,4 +1,4 @@
-"""Packs against sequences read alone."""
+"""Packs against the same sequences read alone."""
 
 import numpy as np
 import pytest
@@ -60,7 +60,7 @@ def test_a_group_holds_so_many_distinct_tokens_or_one_sequence(sequences, size):
     assert sorted(i for group in found for i in group) == list(range(len(sequences)))
     distinct = [len({tuple(sequences[i][:k]) for i in g for k in range(1, len(sequences[i]) + 1)}) for g in found]
     assert all(count <= size or len(group) == 1 for group, count in zip(found, distinct, strict=True))
-    # Whoever begins alike stands together: no group could take in the first of the next.
+    # Sequences with equal beginnings are neighbours: no group has room for the first sequence of the next.
     for group, count, after in zip(found, distinct, found[1:], strict=False):
         first = sequences[after[0]]
         known = {tuple(sequences[i][:k]) for i in group for k in range(1, len(sequences[i]) + 1)}
@@ -82,7 +82,7 @@ def test_a_pack_gives_what_each_sequence_gives_alone(kind, shortest):
 
 @pytest.mark.parametrize("kind", ["mistral", "mistral-window"])
 def test_an_accelerators_kernel_is_asked_for_the_same(kind, monkeypatch):
-    """Its contract in plain words: ragged rows, causal from the right end, (window - 1, 0) to look back."""
+    """The kernel's contract: rows of different lengths, causal from the right end, window (window - 1, 0)."""
 
     def ragged(query, key, value, queries, keys, most_queries, most_keys, *, scale, window_size, enable_gqa):
         out = []
@@ -132,7 +132,7 @@ def test_a_pack_that_was_read_without_gradients_can_be_learned_from(kind, bf16):
     assert all(x.grad.abs().sum() > 0 for x in packing.base_model.parameters())
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here: its kernel cannot be asked")
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here")
 @pytest.mark.parametrize("kind", ["mistral", "mistral-window", "llama"])
 def test_an_accelerators_kernel_gives_in_bf16_what_plain_attention_gives(kind, monkeypatch):
     packing, packed = use_packs(model(kind).cuda()), pack(some_texts(12))
@@ -153,7 +153,7 @@ def test_an_accelerators_kernel_gives_in_bf16_what_plain_attention_gives(kind, m
 
 def test_a_model_with_other_attention_is_refused():
     config = BloomConfig(vocab_size=64, hidden_size=32, n_layer=2, n_head=4, num_labels=1)
-    with pytest.raises(ValueError, match=r"BloomForTokenClassification.* does not read a pack"):
+    with pytest.raises(ValueError, match=r"BloomForTokenClassification.* the states of a pack differ"):
         use_packs(BloomForTokenClassification(config))
 
 

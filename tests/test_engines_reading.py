@@ -1,4 +1,4 @@
-"""The lean reading against the model's own modules: states and gradients, whatever hangs together and is asked for."""
+"""The lean reading against the model's own modules: states and gradients, for several trees and wanted tokens."""
 
 import numpy as np
 import pytest
@@ -23,7 +23,7 @@ def gradients(backbone, states, weight):
 
 @pytest.mark.parametrize("kind", ["mistral", "mistral-window", "llama"])
 @pytest.mark.parametrize("asked", ["all", "ends", "one"])
-@pytest.mark.parametrize("shortest", [8, 10**6])  # trees, and every sequence for itself
+@pytest.mark.parametrize("shortest", [8, 10**6])  # trees, and every sequence alone
 def test_states_and_gradients_are_those_of_the_modules(kind, asked, shortest):
     classifier, sequences = model(kind).eval(), some_texts(9)
     assert reading.supports(classifier)
@@ -31,7 +31,7 @@ def test_states_and_gradients_are_those_of_the_modules(kind, asked, shortest):
     packed = pack(sequences, shortest)
     wanted = {
         "all": [np.arange(len(x)) for x in sequences],
-        "ends": [np.append(rng.integers(0, len(x), 3), len(x) - 1) for x in sequences],  # some more than once
+        "ends": [np.append(rng.integers(0, len(x), 3), len(x) - 1) for x in sequences],  # some repeat
         "one": [np.array([len(x) // 2]) if i == 4 else np.empty(0, int) for i, x in enumerate(sequences)],
     }[asked]
     at = np.concatenate([places[these] for places, these in zip(packed.places, wanted, strict=True)])

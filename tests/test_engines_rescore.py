@@ -1,4 +1,4 @@
-"""Confidences of given texts: against one plain forward per text, and against those that sampling recorded."""
+"""Confidences of given texts: against one plain forward per text, and against the ones that sampling recorded."""
 
 import numpy as np
 import pytest
@@ -20,14 +20,14 @@ def random_model(kind):
 
 
 def halves():
-    """Texts cut into prompts and solutions of one token or more; many begin alike, some are equal."""
+    """Texts cut into prompts and solutions of one token or more; many have equal beginnings, some are equal."""
     texts = [x for x in some_texts(40) if len(x) > 1]
     cuts = np.random.default_rng(1).integers(1, [len(x) for x in texts])
     return [x[:cut] for x, cut in zip(texts, cuts, strict=True)], [x[cut:] for x, cut in zip(texts, cuts, strict=True)]
 
 
 def one_by_one(model, prompts, solutions):
-    """The reference: a forward per text, the softmax of all its tokens."""
+    """The reference: one forward per text, a softmax at every token."""
     out = []
     for prompt, ids in zip(prompts, solutions, strict=True):
         text = torch.from_numpy(np.concatenate([prompt, ids]).astype(np.int64)).to(model.device)
@@ -42,7 +42,7 @@ def test_confidences_are_those_of_a_plain_forward(kind, device):
     model = random_model(kind).to(device)
     prompts, solutions = halves()
     expected = one_by_one(model, prompts, solutions)
-    for tokens in (None, 50):  # whatever is read together
+    for tokens in (None, 50):  # read in one forward, and in several
         found = confidences(reader(model), prompts, solutions, tokens=tokens)
         for got, wanted in zip(found, expected, strict=True):
             np.testing.assert_allclose(got, wanted, atol=1e-5)
@@ -51,7 +51,7 @@ def test_confidences_are_those_of_a_plain_forward(kind, device):
 
 def test_models_that_do_more_to_their_outputs_are_read_in_rows():
     assert reader(random_model("llama")).packs
-    assert not reader(random_model("gemma2")).packs  # it squashes its outputs
+    assert not reader(random_model("gemma2")).packs  # it squashes its head's outputs
 
 
 def test_rereading_a_sample_gives_the_confidences_that_sampling_recorded():
@@ -76,5 +76,5 @@ def test_what_cannot_be_read_is_refused():
         with pytest.raises(ValueError, match="text 0"):
             confidences(some, [np.array(prompt, int)], [np.array(ids, int)])
     some.model.lm_head.weight.data[5] = torch.nan
-    with pytest.raises(ValueError, match="no numbers"):
+    with pytest.raises(ValueError, match="non-finite confidences"):
         confidences(some, [np.array([3])], [np.array([4])])

@@ -1,10 +1,10 @@
 """An executor runs one transformers model over cache rows: it reads chunks of text and steps rows by one token.
 
-It knows neither requests nor sampling. The local engine drives one for the policy, guided decoding a second for the
-PRM: a PRM is the same backbone with a head of one output.
+It knows neither requests nor sampling. The local engine uses one for the policy, guided decoding a second one for the
+PRM, which is a backbone with a head of one output.
 
-`Executor` goes through the model's own forward and so serves any causal language model with ordinary attention.
-`asprm.engines.lean` does the same faster for Llama- and Mistral-style models; `load_executor` chooses.
+`Executor` calls the model's own forward, and so serves any causal language model with ordinary attention.
+`asprm.engines.lean` gives the same faster for Llama- and Mistral-style models; `load_executor` chooses.
 """
 
 from __future__ import annotations
@@ -20,20 +20,23 @@ from transformers.cache_utils import DynamicCache, DynamicLayer
 
 from asprm.engines.graphs import Graphs
 from asprm.engines.packed import reading_size
-from asprm.engines.pieces import Piece, additive_mask, packs
+from asprm.engines.pieces import Piece, additive_mask, batches
 from asprm.engines.rows import Rows, RowsCache, Shape
 
-_KEPT = 0.9  # of the accelerator's free memory, for the cache
+_KEPT = 0.9  # share of the accelerator's free memory that the cache may take
 
 
 class Executor:
     """Runs `model` (a causal language model, or one with a token classification head) through its own forward.
 
-    positions: how many tokens a sequence may have. block: this many neighbouring rows are attended over together, as
-    far as the longest of them goes. ValueError: a model whose layers are not ordinary attention.
+    positions: how many tokens a sequence may have.
+    block: this many neighbouring rows attend together, each as far as the longest of them goes.
+    windows: how many tokens each kind of attention layer sees.
+    graphs: CUDA graphs of the step, on a GPU.
+    ValueError: a model whose layers are not ordinary attention.
     """
 
-    block = 2**31
+    block = 2**31  # all rows
 
     def __init__(self, model: PreTrainedModel) -> None:
         self.model = model.eval()
@@ -41,7 +44,6 @@ class Executor:
         self.device = model.device
         self.positions = int(getattr(self.config, "max_position_embeddings", None) or 2**31)
         self.shape = self._shape()
-        # The mask of each kind of layer, by how far back it sees; a model with one kind takes a plain tensor.
         window = getattr(self.config, "sliding_window", None) or self.positions
         kinds = set(getattr(self.config, "layer_types", None) or ())
         if not kinds:
@@ -51,24 +53,25 @@ class Executor:
         self.windows = {kind: window if kind == "sliding_attention" else self.positions for kind in sorted(kinds)}
         self.pack = reading_size(self.device.type)
         self.graphs = Graphs() if self.device.type == "cuda" else None
-        self._spare: list[Rows] = []  # memory of earlier caches
+        self._spare: list[Rows] = []  # caches that were given back
 
     @torch.inference_mode()
     def _shape(self) -> Shape:
+        """The shape of a token in the cache, from reading one."""
         cache = DynamicCache()
         self.model(torch.zeros(1, 1, dtype=torch.long, device=self.device), past_key_values=cache, use_cache=True)
-        layers = {(x.keys.shape[1], x.keys.shape[3], x.values.shape[3], x.keys.dtype) for x in cache.layers}
-        if len(layers) != 1 or not all(type(x) is DynamicLayer for x in cache.layers):
+        shapes = {_layer_shape(layer) for layer in cache.layers}
+        shape = shapes.pop() if len(shapes) == 1 else None
+        if shape is None:
             raise ValueError(
                 f"executor: {type(self.model).__name__} does not keep keys and values of one shape in every layer; "
                 "expected a model with ordinary attention"
             )
-        ((heads, key_dim, value_dim, dtype),) = layers
-        return Shape(len(cache.layers), heads, key_dim, value_dim, dtype, self.device)
+        return Shape(len(cache.layers), *shape, self.device)
 
     @contextmanager
     def lend(self) -> Iterator[Rows]:
-        """A cache to use for a while. It may be one that was given back, as large as it was: new memory is slow."""
+        """A cache to use for a while, if possible one that was given back, at its size: new memory is slow."""
         rows = self._spare.pop() if self._spare else Rows(self.shape)
         try:
             yield rows
@@ -76,9 +79,9 @@ class Executor:
             self._spare.append(rows)
 
     def fitting(self, length: int, held: int = 0) -> int:
-        """How many rows of `length` tokens a GPU's memory holds, at least one; a CPU is taken to hold any number.
+        """How many rows of `length` tokens a GPU's memory holds, at least one; on a CPU no number is too large.
 
-        held: bytes that will be given back. Half of what is free is left for forks, and for the cache of who guides.
+        held: bytes that will be given back. Half of the free memory stays for forks and for the PRM's cache.
         """
         if self.device.type != "cuda":
             return 2**31
@@ -89,10 +92,10 @@ class Executor:
 
     @torch.inference_mode()
     def step(self, rows: Rows, tokens: torch.Tensor, lengths: torch.Tensor, known: np.ndarray) -> torch.Tensor:
-        """Append one token to each of the first B rows: the model's output for it, (B, V) float32.
+        """Append one token to each of the first B rows; returns the model's outputs for it, (B, V) float32.
 
-        tokens, lengths: (B,) int64, the token and the row's length before it. known: lengths again, in host memory, so
-        that the accelerator need not be asked. On CUDA the next step overwrites what this one returned.
+        tokens, lengths: (B,) int64, each row's token and the length before it. known: the lengths again, in host
+        memory, so that nobody waits for the accelerator. On CUDA the next step overwrites the outputs.
         """
         longest = int(known.max()) + 1
         if self.graphs is not None:
@@ -101,9 +104,9 @@ class Executor:
         return self._step(rows, tokens, lengths, rows.visible(longest))
 
     def _step(self, rows: Rows, tokens: torch.Tensor, lengths: torch.Tensor, columns: int) -> torch.Tensor:
-        """`step`, which reads the first `columns` columns."""
+        """`step` over the first `columns` columns. On CUDA a graph replays it: it must not wait for the accelerator."""
         count = len(tokens)
-        at = torch.arange(count, device=self.device) * rows.length + lengths
+        at = torch.arange(count, device=self.device) * rows.length + lengths  # (B,), in `Rows.flat`
         mask = self._mask(lengths[:, None], lengths[:, None], columns)
         return self._forward(rows, slice(0, count), at, columns, tokens[:, None], lengths[:, None], mask)[:, 0]
 
@@ -115,27 +118,30 @@ class Executor:
         starts: Sequence[int],
         chunks: Sequence[np.ndarray],
         branches: Sequence[np.ndarray] | None = None,
-    ) -> list[torch.Tensor] | None:
-        """Append a chunk of ids to each row `index[i]`, which holds `starts[i]` tokens; chunks may be empty.
+    ) -> list[torch.Tensor]:
+        """Append a chunk of ids to each of several rows; returns the model's outputs for branches after the chunks.
 
-        branches: per row (M,) ids, each of which follows the chunk, sees it and what came before, and not the other
-        branches. Returns the model's outputs for them, per row (M, V) float32; without branches, nothing. The row's
-        length afterwards is starts[i] + len(chunks[i]): branches leave no trace.
+        index: the rows, all different. starts: how many tokens each row holds before.
+        chunks: per row (L,) ids to append, none or more.
+        branches: per row (M,) ids, alternatives for the token after the chunk: a branch sees no other branch. They
+            leave no trace: the row's length afterwards is start + L.
+        Returns per row (M, V) float32, an empty tensor where there are no branches.
         """
-        nothing = np.empty(0, np.int32)
-        pieces = [Piece(*x) for x in zip(index, starts, chunks, branches or [nothing] * len(chunks), strict=True)]
+        none = [np.empty(0, np.int32)] * len(chunks)
+        pieces = [Piece(*x) for x in zip(index, starts, chunks, branches or none, strict=True)]
         rows.reserve(rows.count, max((x.start + len(x.ids) for x in pieces), default=0))
         outputs = [torch.empty(0)] * len(pieces)
         wanted = [i for i, piece in enumerate(pieces) if len(piece.ids)]
-        for pack in packs([len(pieces[i].ids) for i in wanted], self.pack):
+        for batch in batches([len(pieces[i].ids) for i in wanted], self.pack):
             with self._kernels():
-                found = self._read(rows, [pieces[wanted[i]] for i in pack])
-            for i, output in zip(pack, found, strict=True):
+                read = self._read(rows, [pieces[wanted[i]] for i in batch])
+            for i, output in zip(batch, read, strict=True):
                 outputs[wanted[i]] = output
-        return None if branches is None else outputs
+        return outputs
 
     def _read(self, rows: Rows, pieces: list[Piece]) -> Sequence[torch.Tensor]:
-        # Rows are padded on the right; the padding lies beyond the row's length, where nothing looks.
+        """The outputs for the branches of each piece, (M, V), from one forward."""
+        # 1. Ids, positions and columns, (P, Q) each. The padding on the right is written beyond the row's length.
         longest = max(len(piece.ids) for piece in pieces)
         batch = np.zeros((3, len(pieces), longest), np.int64)
         for i, piece in enumerate(pieces):
@@ -145,15 +151,16 @@ class Executor:
         columns = int(batch[2].max()) + 1
         rows.reserve(rows.count, columns)
         ids, positions, own = torch.from_numpy(batch).to(self.device)
+        # 2. The forward.
         which = torch.tensor([piece.row for piece in pieces], device=self.device)
-        at = (which[:, None] * rows.length + own).flatten()
+        at = (which[:, None] * rows.length + own).flatten()  # (P · Q,), in `Rows.flat`
         mask = self._mask(positions, own, rows.visible(columns))
         output = self._forward(rows, which, at, rows.visible(columns), ids, positions, mask)
         return [output[i, len(piece.chunk) : len(piece.ids)] for i, piece in enumerate(pieces)]
 
     def _kernels(self) -> AbstractContextManager:
-        """On CUDA, attention by other kernels than cuDNN's: these are planned, even compiled, for each new shape, which
-        took 0.07 to 1.4 seconds on an H100.
+        """On CUDA, attention without cuDNN's kernels: to plan or compile them took 0.07 to 1.4 seconds on an H100, for
+        every new shape.
         """
         if self.device.type != "cuda":
             return nullcontext()
@@ -162,7 +169,7 @@ class Executor:
     def _mask(
         self, positions: torch.Tensor, columns: torch.Tensor, visible: int
     ) -> torch.Tensor | dict[str, torch.Tensor]:
-        """Additive masks (B, 1, Q, visible): a token sees the columns before its position, and its own."""
+        """Additive masks (B, 1, Q, visible): one, or one for each kind of layer where a model has several."""
         masks = {}
         for kind, window in self.windows.items():
             masks[kind] = additive_mask(positions, columns, visible, window, self.shape.dtype)[:, None]
@@ -178,7 +185,7 @@ class Executor:
         positions: torch.Tensor,
         mask: torch.Tensor | dict[str, torch.Tensor],
     ) -> torch.Tensor:
-        """The model's outputs (B, Q, V) in fp32 for ids (B, Q)."""
+        """The model's outputs (B, Q, V) in fp32 for ids and positions (B, Q). Other arguments as for `RowsCache`."""
         return self.model(
             input_ids=ids,
             attention_mask=mask,
@@ -186,3 +193,10 @@ class Executor:
             past_key_values=RowsCache(rows, rows_read, at, columns),
             use_cache=True,
         ).logits.float()
+
+
+def _layer_shape(layer: object) -> tuple[int, int, int, torch.dtype] | None:
+    """Heads, key and value dimensions and number format of a layer; None for a layer other than ordinary attention."""
+    if type(layer) is not DynamicLayer or layer.keys is None or layer.values is None:
+        return None
+    return layer.keys.shape[1], layer.keys.shape[3], layer.values.shape[3], layer.keys.dtype

@@ -1,4 +1,4 @@
-"""Executors: the fastest one that runs a model, checked against the model's plain forward before it is used."""
+"""Executors: the fastest one that runs a model, checked against the model's plain forward."""
 
 from __future__ import annotations
 
@@ -14,8 +14,7 @@ from asprm.engines.rows import Rows
 def load_executor(model: PreTrainedModel) -> Executor:
     """The fastest executor that can run `model`, checked on a few tokens against the model's plain forward.
 
-    ValueError: no executor gives what the plain forward gives, say because the model derives its positions from a
-    padding mask.
+    ValueError: the outputs differ, for example because the model derives its positions from a padding mask.
     """
     executor = LeanExecutor(model) if LeanExecutor.supports(model) else Executor(model)
     try:
@@ -28,16 +27,16 @@ def load_executor(model: PreTrainedModel) -> Executor:
 
 
 _UNFIT = (
-    "{} does not give with a cache written in place what it gives without; expected a model that takes explicit "
-    "positions and four-dimensional masks"
+    "{}: outputs with the in-place cache differ from the plain forward; expected a model that takes explicit positions "
+    "and four-dimensional masks"
 )
 
 
 @torch.inference_mode()
 def _error(executor: Executor) -> float:
-    """The largest difference between reading, then stepping, and a plain forward, relative to the largest output.
+    """The largest difference between the plain forward and reading, then stepping, relative to the largest output.
 
-    Of several tokens: a PRM's only output may be close to zero after one.
+    Several tokens are compared, since a PRM's only output may be close to zero after one of them.
     """
     size = min(executor.positions, 16)
     ids = np.arange(1, size + 1) % executor.config.vocab_size
@@ -45,8 +44,8 @@ def _error(executor: Executor) -> float:
     rows = Rows(executor.shape)
     rows.reserve(1, size)
     executor.read(rows, [0], [0], [ids[: size // 2]])
-    found = torch.empty_like(plain)
+    stepped = torch.empty_like(plain)
     for length in range(size // 2, size):
-        state = torch.tensor([[ids[length]], [length]], device=executor.device)
-        found[length - size // 2] = executor.step(rows, *state, np.array([length]))[0]
-    return float((found - plain).abs().max() / plain.abs().max().clamp(min=1e-6))
+        token, known = torch.tensor([[ids[length]], [length]], device=executor.device)
+        stepped[length - size // 2] = executor.step(rows, token, known, np.array([length]))[0]
+    return float((stepped - plain).abs().max() / plain.abs().max().clamp(min=1e-6))

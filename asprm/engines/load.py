@@ -1,13 +1,14 @@
-"""Load: the engine that a run or a command uses."""
+"""Load the engine that a run or a command uses."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from asprm.engines.protocol import Engine
+
 if TYPE_CHECKING:
     import torch
-from asprm.engines.protocol import Engine
 
 
 def load_engine(
@@ -18,10 +19,12 @@ def load_engine(
     dtype: str | torch.dtype | None = None,
     rows: int | None = None,
 ) -> Engine:
-    """An engine over the Hugging Face folder `path` (a causal language model and its tokenizer).
+    """An engine over the Hugging Face folder or hub name `path` (a causal language model and its tokenizer).
 
-    device: the accelerator if there is one, else the CPU. dtype: bfloat16 on an accelerator, float32 on the CPU.
-    rows: how many sequences are decoded side by side. ValueError: an unknown kind.
+    kind: "local" (`asprm.engines.local`), at present the only one; an engine on vLLM is to be the second.
+    device, dtype: None for the defaults of `asprm.models.device.placement`.
+    rows: how many sequences are decoded side by side; None for the engine's default.
+    ValueError: an unknown kind.
     """
     if kind != "local":
         raise ValueError(f"engine: kind is {kind!r}, expected 'local'")

@@ -1,9 +1,8 @@
 """The local engine: continuous batching over one transformers model, on the CPU or an accelerator.
 
-A fixed number of requests is decoded side by side (asprm.engines.batch), a token each per step; the accelerator is
-waited for once per step. Requests that continue the same prefix (the samples of a problem, the rollouts of a step) are
-one row until they draw different tokens, and those whose prefix such a row is about to write (the rollouts of a later
-step) join it there: a policy that is sure of most tokens is asked a third as often or less.
+A fixed number of requests is decoded side by side (`asprm.engines.batch`), one token each per step. A step waits for
+the accelerator once. Requests with equal beginnings are one row while their tokens are the same
+(`asprm.engines.sharing`): a policy that is sure of most tokens then computes a third of the tokens or less.
 """
 
 from __future__ import annotations
@@ -11,29 +10,31 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
-from itertools import islice
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any, cast
 
 import numpy as np
 import torch
 from transformers import AutoModelForCausalLM, PreTrainedModel, PreTrainedTokenizerBase
 
-from asprm.engines.batch import Batch, Prefixes, int64
+from asprm.engines.batch import LENGTH, Batch, Fork, Prefixes
 from asprm.engines.executors import load_executor
 from asprm.engines.protocol import Completion, Follow, Request, Sampling
 from asprm.engines.sampling import draw
+from asprm.engines.sharing import Members, row_of, shared_rows, take
+from asprm.models.device import placement
 from asprm.models.load import load_tokenizer, load_weights
 
-_PROMPT = 512  # tokens: of few problems' texts are more
+_PROMPT = 512  # tokens; few problems are longer
 
 
 class LocalEngine:
-    """An `Engine` (see asprm.engines.protocol) over a transformers causal language model.
+    """An `Engine` (`asprm.engines.protocol`) over a transformers causal language model.
 
-    rows: requests decoded side by side, fewer where a GPU's memory holds fewer. executor: runs the model; guided
-    decoding drives it directly.
-    eos: ids that end a completion. share: requests are one row while their tokens are the same, which changes none.
+    rows: requests decoded side by side (None: 1024 on a CPU, 512 on a GPU); fewer where the GPU's memory holds fewer.
+    share: requests with equal beginnings are one row while their tokens are the same.
+    executor: runs the model; guided decoding uses it directly. eos: ids that end a completion.
     """
 
     def __init__(
@@ -60,243 +61,202 @@ class LocalEngine:
         dtype: str | torch.dtype | None = None,
         rows: int | None = None,
     ) -> LocalEngine:
-        """From a Hugging Face folder; see `asprm.engines.load.load_engine`."""
-        device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-        dtype = dtype or (torch.float32 if device.type == "cpu" else torch.bfloat16)
-        model = load_weights(AutoModelForCausalLM, path, dtype=dtype, attn_implementation="sdpa").to(device)
-        return cls(model, load_tokenizer(path), rows=rows)
+        """From a Hugging Face folder or hub name; see `asprm.engines.load.load_engine`."""
+        device, dtype = placement(device, dtype)
+        model = cast(Any, load_weights(AutoModelForCausalLM, path, dtype=dtype, attn_implementation="sdpa"))
+        return cls(model.to(device), load_tokenizer(path), rows=rows)
 
     def generate(self, requests: Sequence[Request], sampling: Sampling) -> list[Completion]:
         """The completions in the order of the requests."""
-        out: list[Completion | None] = [None] * len(requests)
-        for request, completion in self.stream((replace(r, key=i) for i, r in enumerate(requests)), sampling):
-            out[request.key] = completion
-        return out
+        numbered = (replace(request, key=i) for i, request in enumerate(requests))
+        completions = {request.key: completion for request, completion in self.stream(numbered, sampling)}
+        return [completions[i] for i in range(len(requests))]
 
     def stream(
         self, requests: Iterable[Request], sampling: Sampling, follow: Follow | None = None
     ) -> Iterator[tuple[Request, Completion]]:
-        """Completions in the order in which they end; requests are pulled only when there is room for them, and with
-        the last of them those that follow it and whose prefix begins with its own.
+        """Completions in the order in which they end.
 
-        follow: called with each completion, returns further requests, which go to the front of the queue.
-        A completion ends with an end-of-text token, after max_new_tokens, or where the model's positions end.
+        Requests are pulled only when there is room for them. Those that come next and can wait in the row of the last
+        one are pulled with it.
         ValueError: a prefix that is empty, longer than its context, or leaves no position for a new token.
         """
-        first: deque[Request] = deque()
+        queue: deque[Request] = deque()  # before the rest of the requests: followers, and requests that lost their row
         rest = iter(requests)
-        making, waiting = 0, 0  # requests in the making, and those of them that wait for their prefix
+        active, waiting = 0, 0  # requests that have a row and have not ended, and those of them that do not draw yet
         with self.batch(sampling.max_new_tokens) as batch:
             while True:
-                room = batch.limit - (making - waiting)  # each that draws may come to need its own row
-                taken = list(_take(first, rest, room, 2 * batch.limit - making if self.share else room))
+                # 1. New requests get rows. Each that draws counts as one row, which it may come to need for itself.
+                room = batch.limit - (active - waiting)
+                taken = list(take(queue, rest, room, 2 * batch.limit - active if self.share else room))
                 for request in taken:
                     batch.check(request)
-                rows = _together(taken) if self.share else [_row([request]) for request in taken]
-                making += len(taken)
+                rows = shared_rows(taken) if self.share else [row_of([request]) for request in taken]
+                active += len(taken)
                 waiting += len(taken) - sum(len(row.key.drawing) for row in rows)
                 batch.admit(rows)
                 if not batch.live:
                     return
-                ended, left, joined = _step(batch, sampling)
-                making -= len(ended) + len(left)
-                waiting -= joined + len(left)
-                first.extendleft(reversed(left))
-                for request, completion in ended:
+                # 2. A token for every row.
+                step = _step(batch, sampling)
+                active -= len(step.ended) + len(step.orphaned)
+                waiting -= step.joined + len(step.orphaned)
+                # 3. Requests that lost their row come first again, but after the followers of what ended.
+                queue.extendleft(reversed(step.orphaned))
+                for request, completion in step.ended:
                     if follow is not None:
-                        first.extendleft(reversed(list(follow(request, completion) or ())))
+                        queue.extendleft(reversed(list(follow(request, completion) or ())))
                     yield request, completion
 
     @contextmanager
     def batch(self, max_new_tokens: int) -> Iterator[Batch]:
-        """Rows to decode in, for `stream` and for those who choose tokens themselves (guided decoding)."""
+        """Rows to decode in, for `stream` and for guided decoding, which chooses tokens itself."""
         length = min(_PROMPT + max_new_tokens, self.executor.positions)
-        with self.executor.lend() as rows, self.executor.lend() as read:
-            limit = min(self.rows, self.executor.fitting(length, rows.store.nbytes + read.store.nbytes))
-            prefixes = Prefixes(self.executor, read, limit=max(1, limit // 4))
+        with self.executor.lend() as rows, self.executor.lend() as contexts:
+            limit = min(self.rows, self.executor.fitting(length, rows.store.nbytes + contexts.store.nbytes))
+            prefixes = Prefixes(self.executor, contexts, limit=max(1, limit // 4))
             yield Batch(self.executor, rows, prefixes, limit=limit, eos=self.eos, max_new_tokens=max_new_tokens)
 
 
-class _Group:
-    """The requests of a row, whose key this is.
+@dataclass(frozen=True, eq=False)
+class _Step:
+    """What one step changed.
 
-    drawing: those that draw its tokens, and their seeds and starts, (K,) int64. waiting: those of which the row has so
-    far written a part of the prefix; for each context those that have it. Both in the order of `start`.
+    ended: requests that are complete, with their completions.
+    orphaned: requests that waited for a token that no row goes on with; they need a row of their own.
+    joined: how many waiting requests draw from the next step on.
     """
 
-    def __init__(self, drawing: list[Request], waiting: list[list[Request]]) -> None:
-        self.draw(drawing)
-        self.waiting = waiting
-
-    def draw(self, drawing: list[Request]) -> None:
-        """Let these draw."""
-        self.drawing = drawing
-        self.seeds = np.array([int64(request.seed) for request in drawing], np.int64)
-        self.starts = np.array([request.start for request in drawing], np.int64)
-
-    def go_on(self, part: _Group) -> None:
-        """With these of its requests."""
-        self.drawing, self.seeds, self.starts, self.waiting = part.drawing, part.seeds, part.starts, part.waiting
-
-    def holds(self, length: int, token: int) -> bool:
-        """Whether all that wait go on with a row that has `length` tokens and writes `token` next."""
-        return all(some[0].context[length] == token for some in self.waiting)
-
-    def part(self, length: int, going: dict[int, list[Request]]) -> tuple[dict[int, _Group], list[Request]]:
-        """Groups for those that go on with each token after `length`, and who waited for a text that nobody writes."""
-        waiting: dict[int, list[list[Request]]] = {token: [] for token in going}
-        left: list[Request] = []
-        for some in self.waiting:
-            token = int(some[0].context[length])
-            if token in waiting:
-                waiting[token].append(some)
-            else:
-                left += some
-        return {token: _Group(drawing, waiting[token]) for token, drawing in going.items()}, left
-
-    def join(self, length: int) -> int:
-        """Let those draw whose prefix is written at this length: how many these are."""
-        new = [request for some in self.waiting for request in some if request.start == length]
-        if new:
-            self.draw(self.drawing + new)
-            self.waiting = [later for some in self.waiting if (later := [x for x in some if x.start > length])]
-        return len(new)
+    ended: list[tuple[Request, Completion]]
+    orphaned: list[Request]
+    joined: int
 
 
-def _row(requests: Sequence[Request]) -> Request:
-    """One row for requests of which the first one's prefix begins all others'."""
-    first = requests[0]
-    later: dict[int, list[Request]] = {}
-    for request in requests:
-        if request.start > first.start:
-            later.setdefault(id(request.context), []).append(request)
-    drawing = [request for request in requests if request.start == first.start]
-    return replace(first, key=_Group(drawing, list(later.values())))
+@dataclass(frozen=True, eq=False)
+class _Drawn:
+    """The next tokens of B rows with up to K drawing requests each; rows with fewer are padded.
 
-
-def _together(requests: Sequence[Request]) -> list[Request]:
-    """Rows for the requests: one for all whose prefix begins with its own."""
-    alike: list[list[Request]] = []
-    shortest = None
-    for prefix, request in sorted(((_prefix(request), request) for request in requests), key=lambda pair: pair[0]):
-        if shortest is None or not prefix.startswith(shortest):
-            shortest = prefix
-            alike.append([])
-        alike[-1].append(request)
-    return [_row(some) for some in alike]
-
-
-def _step(batch: Batch, sampling: Sampling) -> tuple[list[tuple[Request, Completion]], list[Request], int]:
-    """A token for every request of every row: those that ended, with what; those for whose prefix no row is left; how
-    many begin to draw.
-
-    A row goes on with the requests that drew one token, and a fork of it with those that drew another.
+    tokens: (B, K) int32. confidences: (B, K) float32. differ: (B,) bool, a row's requests drew different tokens.
     """
-    groups: list[_Group] = [row.key for row in batch.live]
-    lengths = batch.state[1, : len(groups)] + 1
-    tokens, confidences, parting = _draw(batch, groups, lengths, sampling)
-    parting |= np.isin(tokens[:, 0], batch.eos) | (lengths + 1 == batch.stop[: len(groups)])
-    for i, group in enumerate(groups):
-        if group.waiting and not parting[i]:
-            parting[i] = not group.holds(lengths[i], tokens[i, 0])
-    chosen = np.zeros(len(groups), int)  # whose token the row goes on with
+
+    tokens: np.ndarray
+    confidences: np.ndarray
+    differ: np.ndarray
+
+
+@dataclass(frozen=True, eq=False)
+class _Split:
+    """One row's requests by the token that they drew, in the order in which the tokens were drawn first.
+
+    column: for each token, the first request that drew it. going: the requests that go on with it, where there are any.
+    """
+
+    column: dict[int, int]
+    going: dict[int, list[Request]]
+
+
+def _step(batch: Batch, sampling: Sampling) -> _Step:
+    """Draw a token for every request of every row.
+
+    A row goes on with the requests that drew one token; those that drew another one get a fork of the row.
+    """
+    members: list[Members] = [row.key for row in batch.live]  # (B,)
+    lengths = batch.state[LENGTH, : len(members)] + 1  # (B,), with the pending token: where the new token stands
     ended: list[tuple[Request, Completion]] = []
-    left: list[Request] = []
-    forks, over = [], []
+    orphaned: list[Request] = []
+
+    # 1. Draw.
+    drawn = _draw(batch, members, lengths, sampling)
+    tokens, confidences = drawn.tokens, drawn.confidences  # (B, K)
+
+    # 2. Rows that do not just append their token: requests differ, one may end, or one waits for another token.
+    parting = drawn.differ | np.isin(tokens[:, 0], batch.eos) | (lengths + 1 == batch.stop[: len(members)])
+    for i, of_row in enumerate(members):
+        if of_row.waiting and not parting[i]:
+            parting[i] = not of_row.all_follow(lengths[i], tokens[i, 0])
+
+    # 3. Split these by token: the row keeps the requests of the first token that goes on, every other one gets a fork.
+    column = np.zeros(len(members), int)  # the request whose token the row appends
+    forks: list[Fork] = []
+    over: list[int] = []  # rows in which all requests ended
     for i in np.flatnonzero(parting).tolist():
-        row, group = batch.live[i], groups[i]
-        drawn, going = _part(batch, i, tokens[i].tolist(), confidences[i], ended)
-        parts, lost = group.part(int(lengths[i]), going)
-        left += lost
-        if parts:
-            kept, *others = parts
-            group.go_on(parts[kept])
-            chosen[i], batch.stop[i] = drawn[kept], batch.end(group.drawing[0])
-            forks += [(row, replace(row, key=parts[token]), token, confidences[i, drawn[token]]) for token in others]
-        else:
-            group.go_on(_Group([], []))
+        row, of_row = batch.live[i], members[i]
+        split = _split(batch, i, tokens[i].tolist(), confidences[i], ended)
+        parts, lost = of_row.split(int(lengths[i]), split.going)
+        orphaned += lost
+        if not parts:
+            of_row.keep(Members([], []))
             over.append(i)
-    rows = np.setdiff1d(np.arange(len(groups)), over)
-    batch.advance(rows, tokens[rows, chosen[rows]], confidences[rows, chosen[rows]])
-    batch.holes += over
-    joined = sum(g.join(length + 1) for g, length in zip(groups, lengths.tolist(), strict=True) if g.waiting)
-    for source, request, token, confidence in forks:
-        row = batch.fork(source, request, token, confidence)
-        batch.stop[row] = batch.end(request.key.drawing[0])
-        joined += request.key.join(int(batch.state[1, row]) + 1)
-    return ended, left, joined
-
-
-def _part(
-    batch: Batch, row: int, tokens: Sequence[int], confidences: np.ndarray, ended: list[tuple[Request, Completion]]
-) -> tuple[dict[int, int], dict[int, list[Request]]]:
-    """For each token that a row's requests drew who drew it first, and who goes on with it; the others to `ended`."""
-    drawn: dict[int, int] = {}
-    going: dict[int, list[Request]] = {}
-    endings: dict[int, Completion] = {}
-    own = batch.live[row]
-    for j, (token, request) in enumerate(zip(tokens, own.key.drawing, strict=False)):
-        drawn.setdefault(token, j)
-        if token not in batch.eos and batch.end(request) > batch.state[1, row] + 2:
-            going.setdefault(token, []).append(request)
             continue
-        if token not in endings:
-            endings[token] = batch.ending(row, token, confidences[j])
-        ended.append((request, _without(endings[token], request.start - own.start)))
-    return drawn, going
+        kept, *others = parts
+        of_row.keep(parts[kept])
+        column[i], batch.stop[i] = split.column[kept], batch.end(of_row.drawing[0])
+        for token in others:
+            confidence = confidences[i, split.column[token]]
+            forks.append(Fork(row, replace(row, key=parts[token]), token, confidence))
+
+    # 4. Append the tokens. `advance` ends no row: requests that end were split off, and `stop` was set anew.
+    rows = np.setdiff1d(np.arange(len(members)), over)
+    batch.advance(rows, tokens[rows, column[rows]], confidences[rows, column[rows]])
+    batch.holes += over
+    joined = sum(x.join(length + 1) for x, length in zip(members, lengths.tolist(), strict=True) if x.waiting)
+
+    # 5. Fork: after the sources have advanced, as a fork replaces the newest token, and into the holes of step 4.
+    for fork in forks:
+        place = batch.fork(fork)
+        batch.stop[place] = batch.end(fork.request.key.drawing[0])
+        joined += fork.request.key.join(int(batch.state[LENGTH, place]) + 1)
+    return _Step(ended, orphaned, joined)
 
 
-def _draw(
-    batch: Batch, groups: Sequence[_Group], lengths: np.ndarray, sampling: Sampling
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """What each row's requests draw: tokens and confidences, (B, most requests of a row); whether not all the same."""
-    sizes = np.array([len(group.seeds) for group in groups])
-    drawn = np.arange(sizes.max()) < sizes[:, None]
-    seeds, counts = both = np.zeros((2, *drawn.shape), np.int64)
-    seeds[drawn] = np.concatenate([group.seeds for group in groups])
-    counts[drawn] = np.repeat(lengths, sizes) - np.concatenate([group.starts for group in groups])
-    outputs = batch.step()
-    found = draw(outputs, *torch.from_numpy(both), sampling)
-    # One transfer for both, which is the step's only wait for the accelerator.
-    both = torch.stack([found[0].int(), found[1].view(torch.int32)]).cpu().numpy()
+def _draw(batch: Batch, members: Sequence[Members], lengths: np.ndarray, sampling: Sampling) -> _Drawn:
+    """The next token of every request that draws. lengths: (B,), of the rows with their pending tokens."""
+    # 1. Seeds and token numbers, (B, K); the padding is zeros.
+    sizes = np.array([len(of_row.seeds) for of_row in members])
+    drawing = np.arange(sizes.max()) < sizes[:, None]  # (B, K), False at the padding
+    seeds, counts = np.zeros(drawing.shape, np.int64), np.zeros(drawing.shape, np.int64)
+    seeds[drawing] = np.concatenate([of_row.seeds for of_row in members])
+    counts[drawing] = np.repeat(lengths, sizes) - np.concatenate([of_row.starts for of_row in members])
+    # 2. The model's outputs and the draws. One transfer for both results is the step's only wait for the accelerator.
+    outputs = batch.step()  # (B, V)
+    ids, probabilities = draw(outputs, torch.from_numpy(seeds), torch.from_numpy(counts), sampling)
+    both = torch.stack([ids.int(), probabilities.view(torch.int32)]).cpu().numpy()
     tokens, confidences = both[0], both[1].view(np.float32)
-    return tokens, confidences, ((tokens != tokens[:, :1]) & drawn).any(1)
+    return _Drawn(tokens, confidences, ((tokens != tokens[:, :1]) & drawing).any(1))
+
+
+def _split(
+    batch: Batch, row: int, tokens: Sequence[int], confidences: np.ndarray, ended: list[tuple[Request, Completion]]
+) -> _Split:
+    """Sort a row's requests by their tokens (K,); those that end are appended to `ended`.
+
+    confidences: (K,), of the tokens.
+    """
+    split = _Split({}, {})
+    completions: dict[int, Completion] = {}  # by token, of the whole row
+    own = batch.live[row]  # whose `start` is where the row's new tokens begin
+    for column, (token, request) in enumerate(zip(tokens, own.key.drawing, strict=False)):  # without the padding
+        split.column.setdefault(token, column)
+        if token not in batch.eos and batch.end(request) > batch.state[LENGTH, row] + 2:
+            split.going.setdefault(token, []).append(request)
+            continue
+        if token not in completions:
+            completions[token] = batch.ending(row, token, confidences[column])
+        ended.append((request, _without(completions[token], request.start - own.start)))
+    return split
 
 
 def _without(completion: Completion, known: int) -> Completion:
-    """The completion without so many of its first tokens."""
+    """The completion without its first `known` tokens, which are the request's prefix."""
     if not known:
         return completion
     return Completion(completion.ids[known:], completion.confidences[known:], completion.finished)
 
 
-def _take(first: deque[Request], rest: Iterator[Request], room: int, most: int) -> Iterator[Request]:
-    """The next `room` requests, and behind each those whose prefix begins like its own: in its row. `most` in all."""
-    begun = None  # the prefix of the last one that begins a row
-    while most > 0:
-        if not first:
-            first.extend(islice(rest, 1))
-        if not first:
-            return
-        prefix = _prefix(first[0])
-        same = begun is not None and prefix.startswith(begun)
-        if room <= 0 and not same:
-            return
-        if not same:
-            begun = prefix
-        room -= prefix == begun
-        most -= 1
-        yield first.popleft()
-
-
-def _prefix(request: Request) -> bytes:
-    return np.asarray(request.context[: request.start], np.int32).tobytes()
-
-
 def _eos(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase | None) -> list[int]:
     """The model's end-of-text ids, else the tokenizer's."""
-    for source in (getattr(model, "generation_config", None), model.config, tokenizer):
-        ids = getattr(source, "eos_token_id", None)
+    for source in (model.generation_config, model.config, tokenizer):
+        ids = getattr(source, "eos_token_id", None)  # not every configuration has it
         if ids is not None:
             return [ids] if isinstance(ids, int) else list(ids)
     return []

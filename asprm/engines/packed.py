@@ -1,10 +1,10 @@
-"""Packed reading: many sequences in one forward, no padding, every shared beginning read once.
+"""Packed reading: many sequences in one forward, without padding, every shared beginning read once.
 
-Sequences that begin alike (the solutions of one problem, say) form a tree of *segments*: a segment is a run of tokens
-that follows its parent's last one. The segments lie end to end in one row of N tokens; positions count from each
-sequence's own start, and a segment attends to itself and to its ancestors, never to another branch. So a model gives
-every token what it would give were its sequence read alone, gradients included. All but attention sees N tokens and no
-structure. Serves any `transformers` model that takes its attention from `AttentionInterface`.
+Sequences with equal beginnings (the solutions of one problem) form a tree of *segments*: a segment is a run of tokens
+that follows its parent's last one. The segments lie end to end in one row of N tokens. Positions count from each
+sequence's own start, and a segment attends to itself and its ancestors, never to another branch. So every token gets
+the state, and the gradients, that it gets when its sequence is read alone. Only attention knows the tree; everything
+else sees N tokens. Works with any `transformers` model that takes its attention from `AttentionInterface`.
 """
 
 from __future__ import annotations
@@ -32,73 +32,104 @@ except ImportError:  # torch before 2.10
 
 
 ATTENTION = "asprm_packed"
-_SHORTEST = 8  # a common beginning shorter than this is read again: a segment of its own would cost more
-_GRAIN = 64  # packs are filled up to multiples of this: a CPU's bf16 kernels are made, and kept, for every new shape
+_SHORTEST = 8  # tokens; a shorter common beginning is read again, as a segment of its own costs more
+_GRAIN = 64  # packs are filled up to multiples of this, as a CPU compiles and keeps bf16 kernels for every new shape
 
 
 def reading_size(device: str) -> int:
-    """How many tokens to read in one forward: enough to keep the cores busy, few enough to stay in a CPU's caches."""
+    """Tokens to read in one forward: enough to keep the cores busy, few enough for a CPU's caches."""
     return 2048 if device == "cpu" else 16384
 
 
 def bf16_pays(device: str) -> bool:
-    """Whether products in bf16 are faster: on accelerators that have them, on CPUs with instructions for them."""
+    """Whether products in bf16 are faster than in fp32: on GPUs that support bf16, on CPUs with instructions for it."""
     return torch.cuda.is_bf16_supported() if device == "cuda" else torch.cpu._is_avx512_bf16_supported()
+
+
+@dataclass(frozen=True, eq=False)
+class Ragged:
+    """S segments for a kernel that attends over rows of different lengths.
+
+    index: (K,) the tokens that each segment sees, segment after segment.
+    queries, keys: (S + 1,) int32, where the segments' queries (tokens) and keys (in `index`) begin and end.
+    most_queries, most_keys: of one segment.
+    """
+
+    index: torch.Tensor
+    queries: torch.Tensor
+    keys: torch.Tensor
+    most_queries: int
+    most_keys: int
 
 
 @dataclass(eq=False)
 class Segments:
-    """How the N tokens of a pack hang together. lengths: (S,) sum to N. chains: each segment's ancestors and itself."""
+    """The tree of a pack's N tokens.
+
+    lengths: of the S segments; they sum to N. chains: for each segment its ancestors, the root first, and itself.
+    """
 
     lengths: list[int]
     chains: list[tuple[int, ...]]
-    _made: dict = field(default_factory=dict)  # what attention needs, the same in every layer
+    _masks: dict[tuple, torch.Tensor] = field(default_factory=dict)  # the same in every layer
+    _ragged: Ragged | None = None  # too
 
     def mask(self, segment: int, window: int | None, like: torch.Tensor) -> torch.Tensor | None:
-        """Additive (n, n + ancestors); None where plain causal attention is meant."""
+        """Additive (n, n + ancestors' tokens), of the dtype and device of `like`; None for plain causal attention.
+
+        window: how many tokens back a token sees; None for all.
+        """
         own = self.lengths[segment]
         seen = sum(self.lengths[i] for i in self.chains[segment])
         narrow = window is not None and seen > window
         if seen == own and not narrow:
             return None
         key = (segment, window, like.dtype)
-        if key not in self._made:
-            with torch.inference_mode(False):  # whoever comes next may want gradients
+        if key not in self._masks:
+            with torch.inference_mode(False):  # the next reading may need gradients
                 column = torch.arange(seen, device=like.device)
                 position = column[seen - own :, None]
                 hidden = column > position
-                if narrow:
+                if window is not None and narrow:
                     hidden |= column <= position - window
                 mask = torch.zeros(own, seen, dtype=like.dtype, device=like.device)
-                self._made[key] = mask.masked_fill_(hidden, float("-inf"))
-        return self._made[key]
+                self._masks[key] = mask.masked_fill_(hidden, float("-inf"))
+        return self._masks[key]
 
-    def flat(self, device: torch.device) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, int, int]:
-        """For kernels over ragged rows: the tokens that each segment sees, (K,), all segments end to end; where the
-        segments' queries and keys begin and end, (S + 1,) int32 each; the most queries and the most keys of one.
-        """
-        if "flat" not in self._made:
+    def ragged(self, device: torch.device) -> Ragged:
+        """The segments as rows of different lengths."""
+        if self._ragged is None:
             starts = np.cumsum([0, *self.lengths])
             seen = [np.concatenate([np.arange(starts[i], starts[i + 1]) for i in chain]) for chain in self.chains]
             ends = np.cumsum([0, *map(len, seen)])
             with torch.inference_mode(False):
                 index, queries, keys = (torch.from_numpy(x).to(device) for x in (np.concatenate(seen), starts, ends))
-                self._made["flat"] = index, queries.int(), keys.int(), max(self.lengths), max(map(len, seen))
-        return self._made["flat"]
+                most = max(self.lengths), max(map(len, seen))
+                self._ragged = Ragged(index, queries.int(), keys.int(), *most)
+        return self._ragged
 
 
 @dataclass(frozen=True, eq=False)
 class Pack:
     """Sequences ready for one forward.
 
-    ids, positions: (1, N) int64. places: per sequence (L,) int64, where in the pack each of its tokens stands; shared
-    tokens stand at one place, and nobody asks for the filling at the end.
+    ids, positions: (1, N) int64, with a filling at the end that belongs to no sequence.
+    places: per sequence (L,) int64, where in the pack its tokens are; sequences share places.
     """
 
     ids: torch.Tensor
     positions: torch.Tensor
     places: list[np.ndarray]
     segments: Segments
+
+
+@dataclass(frozen=True)
+class _Segment:
+    """A segment of the tree: tokens `start` to `end` of a sequence."""
+
+    ids: np.ndarray
+    start: int
+    end: int
 
 
 def pack(sequences: Sequence[np.ndarray], shortest: int = _SHORTEST, grain: int = _GRAIN) -> Pack:
@@ -109,68 +140,62 @@ def pack(sequences: Sequence[np.ndarray], shortest: int = _SHORTEST, grain: int 
     """
     if not len(sequences) or not all(len(ids) for ids in sequences):
         raise ValueError("pack: expected at least one sequence, and at least one token in each")
+    # 1. Sorted, the sequences below a node of the tree are neighbours. common[i]: tokens that i shares with i - 1.
     order = in_order(sequences)
     ordered = [sequences[i] for i in order]
     common = [0, *(common_length(a, b) for a, b in pairwise(ordered))]
-    pieces: list[tuple[int, int, int]] = []  # of which ordered sequence, from, to
+
+    # 2. Walk down the tree, depth first and in order, so that a segment comes after its ancestors.
+    segments: list[_Segment] = []
     chains: list[tuple[int, ...]] = []
     chain_of: list[tuple[int, ...]] = [()] * len(ordered)
-    # A range of sequences that share their first `depth` tokens, which `chain` holds.
-    work = [(0, len(ordered), 0, ())]
-    while work:
-        low, high, depth, chain = work.pop()
+    # A node: sequences low to high share their first `depth` tokens, which the segments of `chain` hold.
+    nodes: list[tuple[int, int, int, tuple[int, ...]]] = [(0, len(ordered), 0, ())]
+    while nodes:
+        low, high, depth, chain = nodes.pop()
         shared = min(common[low + 1 : high], default=len(ordered[low]))
-        whole = shared == len(ordered[high - 1])  # they are all equal
+        whole = shared == len(ordered[high - 1])  # the sequences are equal
         if shared - depth >= shortest or (whole and shared > depth):
-            chain = (*chain, len(pieces))
+            chain = (*chain, len(segments))
             chains.append(chain)
-            pieces.append((low, depth, shared))
+            segments.append(_Segment(ordered[low], depth, shared))
             depth = shared
         if whole:
             chain_of[low:high] = [chain] * (high - low)
             continue
         cuts = [low, *(i for i in range(low + 1, high) if common[i] == shared), high]
-        work += [(a, b, depth, chain) for a, b in pairwise(cuts)][::-1]
-    return _assemble(ordered, order, pieces, chains, chain_of, grain)
+        nodes += [(a, b, depth, chain) for a, b in pairwise(cuts)][::-1]
 
-
-def _assemble(
-    ordered: list[np.ndarray],
-    order: list[int],
-    pieces: list[tuple[int, int, int]],
-    chains: list[tuple[int, ...]],
-    chain_of: list[tuple[int, ...]],
-    grain: int,
-) -> Pack:
-    lengths = [end - start for _, start, end in pieces]
-    starts = np.cumsum([0, *lengths])
-    ranges = [np.arange(a, b) for a, b in pairwise(starts)]
+    # 3. Where the sequences' tokens are.
+    starts = np.cumsum([0, *(x.end - x.start for x in segments)])
+    ranges = [np.arange(a, b) for a, b in pairwise(starts.tolist())]
     places: list[np.ndarray] = [ranges[0]] * len(order)
     for i, chain in zip(order, chain_of, strict=True):
         places[i] = np.concatenate([ranges[segment] for segment in chain])
+
+    # 4. The filling is a segment of its own.
     filling = -int(starts[-1]) % grain
     if filling:
-        pieces = [*pieces, (len(ordered), 0, filling)]
-        ordered = [*ordered, np.zeros(filling, np.int64)]
-        lengths.append(filling)
+        segments.append(_Segment(np.zeros(filling, np.int64), 0, filling))
         chains.append((len(chains),))
-    ids = np.concatenate([ordered[i][start:end] for i, start, end in pieces]).astype(np.int64)
-    positions = np.concatenate([np.arange(start, end) for _, start, end in pieces])
-    return Pack(torch.from_numpy(ids)[None], torch.from_numpy(positions)[None], places, Segments(lengths, chains))
+    ids = np.concatenate([x.ids[x.start : x.end] for x in segments]).astype(np.int64)
+    positions = np.concatenate([np.arange(x.start, x.end) for x in segments])
+    tree = Segments([x.end - x.start for x in segments], chains)
+    return Pack(torch.from_numpy(ids)[None], torch.from_numpy(positions)[None], places, tree)
 
 
 def in_order(sequences: Sequence[np.ndarray]) -> list[int]:
-    """Indices that sort the sequences by their ids, so that those which begin alike stand together."""
+    """Indices that sort the sequences by their ids, so that those with equal beginnings are neighbours."""
     keys = [np.ascontiguousarray(ids, ">u4").tobytes() for ids in sequences]
     return sorted(range(len(keys)), key=keys.__getitem__)
 
 
 def groups(sequences: Sequence[np.ndarray], size: int) -> Iterator[list[int]]:
-    """Indices of sequences to read together: neighbours in the order of their ids, of about `size` distinct tokens."""
+    """Indices of sequences to pack together: neighbours in the order of their ids, of about `size` distinct tokens."""
     group: list[int] = []
     held, last = 0, np.empty(0, np.int32)
     for i in in_order(sequences):
-        cost = len(sequences[i]) - common_length(last, sequences[i])  # what it adds to a pack of those before it
+        cost = len(sequences[i]) - common_length(last, sequences[i])  # tokens that it adds to the group's pack
         if group and held + cost > size:
             yield group
             group, held = [], 0
@@ -189,11 +214,12 @@ def common_length(a: np.ndarray, b: np.ndarray) -> int:
 
 
 def use_packs(model: PreTrainedModel) -> PreTrainedModel:
-    """Make a model able to `read` packs; the same model, checked on a few tokens. Plain calls work as before.
+    """Make a model able to `read` packs, and check it on a few tokens; returns the same model. Plain calls still work.
 
-    ValueError: it does not give in a pack what it gives a sequence alone, say because it takes its attention from
-    elsewhere, or adds to it what packs do not know.
+    ValueError: the states of a pack differ from those of its sequences read alone, for example because the model does
+    not take its attention from `AttentionInterface`.
     """
+    # Three sequences of which two branch off the first one.
     shared = np.arange(2 * _SHORTEST) % model.config.get_text_config().vocab_size
     sequences = [shared, np.append(shared, shared[:5]), np.append(shared, shared[5:9])]
     try:
@@ -215,7 +241,8 @@ def use_packs(model: PreTrainedModel) -> PreTrainedModel:
 
 
 _UNFIT = (
-    "packed: {} does not read a pack as it reads its sequences alone; expected a Llama-, Mistral- or Qwen-like model"
+    "packed: {}: the states of a pack differ from those of its sequences read alone; expected a Llama-, Mistral- or "
+    "Qwen-like model"
 )
 
 
@@ -223,12 +250,14 @@ def _row(ids: np.ndarray, model: PreTrainedModel) -> torch.Tensor:
     return torch.from_numpy(ids.astype(np.int64))[None].to(model.device)
 
 
-_NO_MASK = torch.empty(1, 1, 0, 0)  # with four axes transformers takes a mask for finished, and makes none of its own
+_NO_MASK = torch.empty(1, 1, 0, 0)  # transformers takes a mask with four axes as it is and makes none of its own
 
 
 def read(model: PreTrainedModel, packed: Pack, at: np.ndarray | None = None) -> torch.Tensor:
-    """The last hidden states of a model that was made to read packs (`use_packs`): of the tokens `at` (A,) of the pack,
-    which may repeat, (A, hidden), or of all, (N, hidden). Where `asprm.engines.reading` can, the rest is not computed.
+    """The last hidden states of a pack, (A, hidden), by a model that `use_packs` made ready.
+
+    at: (A,) the pack's tokens to return, repeated ones too; None: all N. Where `asprm.engines.reading` supports the
+    model, the states of other tokens are not computed.
     """
     if reading.supports(model):
         return reading.states(model, packed, at)
@@ -255,20 +284,20 @@ def _attend(
     segments: Segments | None = None,
     **options: Any,
 ) -> tuple[torch.Tensor, None]:
-    """Attention of (1, heads, N, dim) within segments, (1, N, heads, dim); transformers' own where there are none."""
+    """Attention of (1, heads, N, dim) within segments: (1, N, heads, dim). Without segments transformers' own."""
     if segments is None:
         options["sliding_window"] = sliding_window
         return sdpa_attention_forward(module, query, key, value, attention_mask, dropout, scaling, **options)
     dtype = value.dtype
     with torch.autocast(query.device.type, enabled=False):
-        if query.device.type == "cpu":  # fused attention is slower in bf16 there than in fp32, its backward five times
+        if query.device.type == "cpu":  # there fused attention is slower in bf16 than in fp32, its backward five times
             query, key, value = query.float(), key.float(), value.float()
         query, key = query.to(value.dtype), key.to(value.dtype)
         if varlen_attn is not None and query.is_cuda and dtype != torch.float32 and not dropout:
-            seen = _ragged(query, key, value, segments, sliding_window, scaling)
+            attended = _ragged(query, key, value, segments, sliding_window, scaling)
         else:
-            seen = _one_by_one(query, key, value, segments, sliding_window, scaling, dropout)
-    return seen.to(dtype), None
+            attended = _one_by_one(query, key, value, segments, sliding_window, scaling, dropout)
+    return attended.to(dtype), None
 
 
 def _one_by_one(
@@ -280,12 +309,13 @@ def _one_by_one(
     scale: float | None,
     dropout: float,
 ) -> torch.Tensor:
+    """One call of fused attention per segment."""
     queries, keys, values = (x.split(segments.lengths, 2) for x in (query, key, value))
-    seen = []
+    attended = []
     for i, chain in enumerate(segments.chains):
         mask = segments.mask(i, window, query)
         alone = len(chain) == 1
-        seen.append(
+        attended.append(
             F.scaled_dot_product_attention(
                 queries[i],
                 keys[i] if alone else torch.cat([keys[j] for j in chain], 2),
@@ -297,7 +327,7 @@ def _one_by_one(
                 enable_gqa=query.shape[1] != key.shape[1],
             )
         )
-    return torch.cat(seen, 2).transpose(1, 2)
+    return torch.cat(attended, 2).transpose(1, 2)
 
 
 def _ragged(
@@ -308,27 +338,28 @@ def _ragged(
     window: int | None,
     scale: float | None,
 ) -> torch.Tensor:
-    """One kernel for all segments; the last query of a segment sees its last key."""
-    index, queries, keys, most_queries, most_keys = segments.flat(query.device)
-    groups = {"enable_gqa": query.shape[1] != key.shape[1]} if _asks_for_groups(varlen_attn) else {}
-    seen = varlen_attn(
+    """One kernel for all segments. It is causal from the right end: a segment's last query sees its last key."""
+    kernel: Any = varlen_attn
+    rows = segments.ragged(query.device)
+    options = {"enable_gqa": query.shape[1] != key.shape[1]} if _takes_groups(kernel) else {}
+    attended = kernel(
         query[0].transpose(0, 1),
-        key[0].transpose(0, 1)[index],
-        value[0].transpose(0, 1)[index],
-        queries,
-        keys,
-        most_queries,
-        most_keys,
+        key[0].transpose(0, 1)[rows.index],
+        value[0].transpose(0, 1)[rows.index],
+        rows.queries,
+        rows.keys,
+        rows.most_queries,
+        rows.most_keys,
         scale=scale,
         window_size=(-1 if window is None else window - 1, 0),
-        **groups,
+        **options,
     )
-    return seen[None]
+    return attended[None]
 
 
 @cache
-def _asks_for_groups(kernel: Callable) -> bool:
-    """Torch before 2.12 groups heads unasked."""
+def _takes_groups(kernel: Callable) -> bool:
+    """Whether the kernel is to be asked for groups of query heads; torch before 2.12 makes them unasked."""
     return "enable_gqa" in inspect.signature(kernel).parameters
 
 

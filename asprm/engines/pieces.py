@@ -1,4 +1,4 @@
-"""Pieces: what one forward reads, a few ids of each row, and the mask under which it reads them."""
+"""Pieces: the ids that one forward reads in each row, and the attention mask that it reads them with."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ import torch
 
 
 class Piece:
-    """What one row is to read: a chunk of ids that follows `start` tokens, then branches that follow the chunk.
+    """The ids that one row reads: a chunk that follows the row's `start` tokens, then branches that follow the chunk.
 
-    ids, positions, columns: (Q,) of chunk and branches. Branches share one position, the first after the chunk, and lie
-    in columns of their own.
+    Branches are alternatives for the next token: they share one position, the first after the chunk, and each has a
+    column of its own. ids, positions, columns: (Q,), chunk first.
     """
 
     def __init__(self, row: int, start: int, chunk: np.ndarray, branches: np.ndarray) -> None:
@@ -25,9 +25,10 @@ class Piece:
 def additive_mask(
     positions: torch.Tensor, columns: torch.Tensor, visible: int, window: int, dtype: torch.dtype
 ) -> torch.Tensor:
-    """(..., Q, visible): 0 where the token at `position`, stored in `column`, looks, else the least finite number.
+    """(..., Q, visible): 0 at the columns that a token attends to, the least finite number elsewhere.
 
-    It looks at its own column and at the columns before its position, at most `window` tokens back.
+    A token attends to its own column and to the columns before its position, at most `window` tokens back.
+    positions, columns: (..., Q) int64, where each token stands. visible: how many columns are read.
     """
     column = torch.arange(visible, device=positions.device)
     position = positions[..., None]
@@ -36,8 +37,8 @@ def additive_mask(
     return mask.masked_fill_(~seen, torch.finfo(dtype).min)
 
 
-def packs(sizes: Sequence[int], limit: int) -> list[list[int]]:
-    """Indices of consecutive items whose sizes together stay within `limit` (an item above it stands alone)."""
+def batches(sizes: Sequence[int], limit: int) -> list[list[int]]:
+    """Indices of consecutive items whose sizes sum to at most `limit`; a larger item stands alone."""
     out: list[list[int]] = []
     room = 0
     for i, size in enumerate(sizes):

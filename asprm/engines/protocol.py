@@ -1,8 +1,8 @@
-"""Engines: they turn requests into completions (token ids and confidences), and know nothing of problems or steps.
+"""What an engine takes and gives: requests in, completions (token ids and confidences) out. No problems, no steps.
 
-Everything is token ids. A request continues the first `start` ids of its context under a seed of its own, so that its
-tokens depend on (seed, context[:start], sampling) and not on what else is decoded beside it. Requests that share a
-context (the samples of one problem, the rollouts of all steps of one solution) make the engine read it once and fork.
+Everything is token ids. A request continues the first `start` ids of its context with a seed of its own, so its tokens
+depend on (seed, context[:start], sampling) and not on the requests decoded beside it. Requests that share a context
+(the samples of one problem, the rollouts of all steps of one solution) make the engine read it once and fork it.
 
 A confidence is the policy's softmax probability of the token it emitted, at temperature 1, in fp32, before top-p and
 top-k (paper §2).
@@ -20,7 +20,10 @@ import numpy as np
 
 @dataclass(frozen=True)
 class Sampling:
-    """How tokens are drawn. `temperature` 0 is greedy decoding; `top_k` 0 and `top_p` 1 are off.
+    """How tokens are drawn.
+
+    temperature: 0 is greedy decoding. top_p: share of the probability mass to draw from, 1 for all. top_k: number of
+    tokens to draw from, 0 for all. max_new_tokens: length limit of a completion.
 
     ValueError: temperature < 0, top_p outside (0, 1], top_k < 0, max_new_tokens < 1.
     """
@@ -34,7 +37,7 @@ class Sampling:
         if not self.temperature >= 0:
             raise ValueError(f"sampling: temperature is {self.temperature}, expected 0 (greedy) or more")
         if not 0 < self.top_p <= 1:
-            raise ValueError(f"sampling: top_p is {self.top_p}, expected a share in (0, 1]; 1 turns it off")
+            raise ValueError(f"sampling: top_p is {self.top_p}, expected a share in (0, 1]; 1 switches it off")
         if self.top_k < 0:
             raise ValueError(f"sampling: top_k is {self.top_k}, expected 0 (off) or a number of tokens")
         if self.max_new_tokens < 1:
@@ -45,8 +48,10 @@ class Sampling:
 class Request:
     """Continue `context[:start]`.
 
-    context: (L,) int32 ids. Requests whose contexts are the same array, or have equal ids, share one reading of it.
-    seed: the request's own generator. key: returned untouched.
+    context: (L,) int32 ids; contexts with equal ids are read once.
+    start: length of the prefix to continue, 1 to L.
+    seed: of the request's own random numbers.
+    key: anything; the engine hands it back with the completion.
     """
 
     context: np.ndarray
@@ -57,10 +62,10 @@ class Request:
 
 @dataclass(frozen=True, eq=False)
 class Completion:
-    """What a request was continued with.
+    """The new tokens of a request.
 
-    ids: (T,) int32, the end-of-text token included when the completion came to its end. confidences: (T,) float32 in
-    (0, 1]. finished: the last id is an end-of-text token (False: the length limit cut it off).
+    ids: (T,) int32, with the end-of-text token where there is one. confidences: (T,) float32 in (0, 1]. finished: the
+    last id is an end-of-text token (False: the length limit cut the text off).
     """
 
     ids: np.ndarray
@@ -69,20 +74,24 @@ class Completion:
 
 
 Follow = Callable[[Request, Completion], Iterable[Request] | None]
+"""Called with each completion; the requests that it returns go to the front of the queue."""
 
 
 class Engine(Protocol):
-    """What every engine offers; `tokenizer` is the policy's own."""
+    """What every engine offers.
+
+    tokenizer: the policy's own.
+    share: whether requests that continue the same prefix cost less when they are asked for together, because the engine
+    computes their common tokens once. It changes the cost only, never a token.
+    """
 
     tokenizer: Any
+    share: bool
 
     def stream(
         self, requests: Iterable[Request], sampling: Sampling, follow: Follow | None = None
     ) -> Iterator[tuple[Request, Completion]]:
-        """Completions in the order in which they end; requests are pulled only when there is room for them.
-
-        follow: called with each completion, returns further requests, which go to the front of the queue.
-        """
+        """Completions in the order in which they end; requests are pulled only when there is room for them."""
         ...
 
     def generate(self, requests: Sequence[Request], sampling: Sampling) -> list[Completion]:
@@ -91,6 +100,6 @@ class Engine(Protocol):
 
 
 def request_seed(*parts: object) -> int:
-    """A 63-bit seed from what identifies a request: the same for ever, whatever else is sampled."""
+    """A 63-bit seed from the parts that identify a request: the same in every run, whatever else is sampled."""
     text = "/".join(map(str, parts))
     return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest()) >> 1

@@ -1,11 +1,10 @@
 """Lean reading of packs on a CPU in fp32, forward and backward by hand, for Llama- and Mistral-style models.
 
-A small model's training on a CPU is half bookkeeping: modules, repeated key-value heads, elementwise passes that
-autograd keeps apart, one attention call per segment. Here a layer is one autograd function. Its projections are fused;
-segments of like size attend in one batch of matrix products, the query heads that share a key-value head as rows of one
-matrix; and the last layer goes only as far as asked: keys and values of every token, the rest for the tokens whose
-states are wanted. `asprm.engines.packed.read` uses it where it can; what it gives is what the model's own modules give, up to
-rounding.
+Half of a small model's training on a CPU is bookkeeping: modules, repeated key-value heads, elementwise operations that
+autograd does not fuse, one attention call per segment. Here a layer is one autograd function, with fused projections.
+Segments of similar size attend in one batch of matrix products, where the query heads that share a key-value head are
+rows of one matrix. The last layer computes keys and values of every token, and the rest only for tokens whose states
+are wanted. The results are those of the model's own modules, up to rounding. `asprm.engines.packed.read` calls it.
 """
 
 from __future__ import annotations
@@ -20,12 +19,12 @@ import torch.nn.functional as F
 from torch.autograd.function import once_differentiable
 from transformers import PreTrainedModel
 
-_BLOCK = 384  # rows of a layer's products at a time, where nothing is kept
-_WASTE = 1.6  # segments attend together while the padded scores are at most so many times as many as the needed ones
+_BLOCK = 384  # rows of a layer's products at a time, without gradients
+_WASTE = 1.6  # segments attend together while there are at most this many times as many scores as without padding
 
 
 def supports(model: PreTrainedModel) -> bool:
-    """Whether `states` gives what the model's own forward gives, and is meant for it: a CPU, fp32, nothing dropped."""
+    """Whether `states` can replace the model's own forward: Llama or Mistral, on a CPU in fp32, without dropout."""
     config = model.config.get_text_config()
     return (
         model.device.type == "cpu"
@@ -41,8 +40,12 @@ def supports(model: PreTrainedModel) -> bool:
 
 
 def states(model: PreTrainedModel, packed: Any, at: np.ndarray | None = None) -> torch.Tensor:
-    """The last hidden states (A, hidden) of the pack's tokens `at` (A,), which may repeat; None: of all of them."""
-    backbone, config = model.base_model, model.config.get_text_config()
+    """The last hidden states (A, hidden) of the pack's tokens `at` (A,), repeated ones too; None: of all tokens.
+
+    packed: an `asprm.engines.packed.Pack`.
+    """
+    backbone: Any = model.base_model
+    config = model.config.get_text_config()
     window = getattr(config, "sliding_window", None) if config.model_type == "mistral" else None
     head_dim = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
     groups = config.num_attention_heads // config.num_key_value_heads
@@ -81,8 +84,9 @@ def states(model: PreTrainedModel, packed: Any, at: np.ndarray | None = None) ->
 class _Bucket:
     """B segments that attend together, padded to n queries and m keys.
 
-    queries: (B · n,) rows of the queries among all tokens; keys: (B · m,). filled: which of the B · n are no padding;
-    out: (F,) the rows of these among the layer's results. mask: (B, n · groups, m) additive.
+    queries, keys: (B · n,) and (B · m,), which of all tokens they are.
+    filled: (F,) which of the B · n queries are no padding. out: (F,) their rows among the layer's results.
+    mask: (B, n · groups, m) additive.
     """
 
     size: tuple[int, int, int]  # B, n, m
@@ -94,16 +98,17 @@ class _Bucket:
 
 
 def _plan(segments: Any, wanted: np.ndarray, window: int | None, groups: int) -> list[_Bucket]:
-    """How the `wanted` tokens (sorted) attend: each to the chain of its segment, up to itself."""
+    """The buckets of the `wanted` tokens (sorted); each attends to the chain of its segment, up to itself."""
     starts = np.cumsum([0, *segments.lengths])
     cuts = np.searchsorted(wanted, starts)
-    pieces = []  # keys, segment, first and last wanted of it
+    pieces = []  # number of keys, segment, its first wanted token and the one after its last, among `wanted`
     for number, chain in enumerate(segments.chains):
         if cuts[number] < cuts[number + 1]:
-            last = int(wanted[cuts[number + 1] - 1])  # nothing beyond it is looked at
+            last = int(wanted[cuts[number + 1] - 1])  # no key after it is needed
             seen = sum(segments.lengths[i] for i in chain[:-1]) + last + 1 - int(starts[number])
             pieces.append((seen, number, int(cuts[number]), int(cuts[number + 1])))
     pieces.sort(reverse=True)
+    # Each bucket takes as many pieces, in the order of their keys, as `_WASTE` allows.
     buckets, first = [], 0
     while first < len(pieces):
         longest, most, area, end = pieces[first][0], 0, 0, first
@@ -128,13 +133,14 @@ def _bucket(
     window: int | None,
     groups: int,
 ) -> _Bucket:
+    """A bucket of pieces as in `_plan`. most: queries of a piece. longest: keys of a piece."""
     queries, out = np.zeros((2, len(pieces), most), np.int64)
     keys = np.zeros((len(pieces), longest), np.int64)
-    position = np.full((len(pieces), most), longest)  # padding looks everywhere, and nobody looks at it
+    position = np.full((len(pieces), most), longest)  # padding sees all keys, and its results are dropped
     filled = np.zeros((len(pieces), most), bool)
     for i, (seen, number, low, high) in enumerate(pieces):
         chain, count = segments.chains[number], high - low
-        keys[i, :seen] = np.concatenate([np.arange(starts[j], starts[j + 1]) for j in chain])[:seen]
+        keys[i, :seen] = np.concatenate([np.arange(int(starts[j]), int(starts[j + 1])) for j in chain])[:seen]
         queries[i, :count] = wanted[low:high]
         out[i, :count] = np.arange(low, high)
         filled[i, :count] = True
@@ -148,17 +154,34 @@ def _bucket(
     mask = mask[:, :, None].expand(-1, -1, groups, -1).flatten(1, 2)
     kept = np.flatnonzero(filled)
     return _Bucket(
-        (len(pieces), most, longest),
-        *map(torch.from_numpy, (queries.ravel(), keys.ravel(), kept, out.ravel()[kept])),
-        mask,
+        size=(len(pieces), most, longest),
+        queries=torch.from_numpy(queries.ravel()),
+        keys=torch.from_numpy(keys.ravel()),
+        filled=torch.from_numpy(kept),
+        out=torch.from_numpy(out.ravel()[kept]),
+        mask=mask,
     )
 
 
 class _Layer(torch.autograd.Function):
-    """One decoder layer: x (N, hidden) to the states of `rows` (A, hidden), or of all tokens where that is None."""
+    """One decoder layer: from x (N, hidden) to the states (A, hidden) of `rows`, or of all tokens if `rows` is None."""
 
     @staticmethod
-    def forward(ctx, x, before, qkv, out, after, gate_up, down, angles, plan, rows, shape, epsilon):
+    def forward(
+        ctx: Any,
+        x: torch.Tensor,
+        before: torch.Tensor,
+        qkv: torch.Tensor,
+        out: torch.Tensor,
+        after: torch.Tensor,
+        gate_up: torch.Tensor,
+        down: torch.Tensor,
+        angles: tuple[torch.Tensor, torch.Tensor],
+        plan: list[_Bucket],
+        rows: torch.Tensor | None,
+        shape: tuple[int, int, int],
+        epsilon: float,
+    ) -> torch.Tensor:
         heads, kv_heads, dim = shape
         scale1 = _scale(x, epsilon)
         h1 = (x * scale1).mul_(before)
@@ -178,7 +201,7 @@ class _Layer(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx, d_result):
+    def backward(ctx: Any, d_result: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         x, before, qkv, out, after, gate_up, down, scale1, h1, seen, y, scale2, h2, gated, active, up = (
             ctx.saved_tensors
         )
@@ -203,8 +226,21 @@ class _Layer(torch.autograd.Function):
         return d_x, d_before, d_qkv, d_out, d_after, d_both, d_down, None, None, None, None, None
 
 
-def _result(x, before, qkv, out, after, gate_up, down, angles, plan, rows, shape, epsilon) -> torch.Tensor:
-    """What `_Layer` gives, with nothing kept for a backward: in blocks of rows that stay in a core's cache."""
+def _result(
+    x: torch.Tensor,
+    before: torch.Tensor,
+    qkv: torch.Tensor,
+    out: torch.Tensor,
+    after: torch.Tensor,
+    gate_up: torch.Tensor,
+    down: torch.Tensor,
+    angles: tuple[torch.Tensor, torch.Tensor],
+    plan: list[_Bucket],
+    rows: torch.Tensor | None,
+    shape: tuple[int, int, int],
+    epsilon: float,
+) -> torch.Tensor:
+    """`_Layer` without a backward, in blocks of rows that stay in a core's cache."""
     heads, kv_heads, dim = shape
     projected = x.new_empty(len(x), len(qkv))
     for block, room in zip(x.split(_BLOCK), projected.split(_BLOCK), strict=True):
@@ -221,12 +257,12 @@ def _result(x, before, qkv, out, after, gate_up, down, angles, plan, rows, shape
 
 
 def _scale(x: torch.Tensor, epsilon: float) -> torch.Tensor:
-    """(N, 1): what makes the mean square of each row one."""
+    """(N, 1): the factors that make the mean square of each row one."""
     return torch.linalg.vector_norm(x, dim=1, keepdim=True).square_().div_(x.shape[1]).add_(epsilon).rsqrt_()
 
 
 def _norm_back(d: torch.Tensor, x: torch.Tensor, scale: torch.Tensor, weight: torch.Tensor):
-    """Gradients of x and of the norm's weight, from that of its result; overwrites d."""
+    """Gradients of x and of the norm's weight, from the gradient `d` of its result, which is overwritten."""
     unit = x * scale
     d_weight = torch.linalg.vecdot(d.t(), unit.t())
     d.mul_(weight)
@@ -235,7 +271,7 @@ def _norm_back(d: torch.Tensor, x: torch.Tensor, scale: torch.Tensor, weight: to
 
 
 def _rotate(x: torch.Tensor, cosine: torch.Tensor, sine: torch.Tensor) -> None:
-    """Turn each pair (i, i + half) of x (N, heads, dim) by the angle of its token, in place."""
+    """Rotate each pair (i, i + half) of x (N, heads, dim) by the angle of its token, in place."""
     low, high = x.chunk(2, dim=2)
     kept = low * cosine
     kept.addcmul_(high, sine, value=-1)
@@ -244,7 +280,7 @@ def _rotate(x: torch.Tensor, cosine: torch.Tensor, sine: torch.Tensor) -> None:
 
 
 def _attend(projected: torch.Tensor, plan: list[_Bucket], count: int, shape: tuple[int, int, int]):
-    """Attention's results (count, heads · dim), and what its backward needs of every bucket."""
+    """Attention's results (count, heads · dim), and for each bucket the tensors that its backward needs."""
     heads, _, dim = shape
     seen, kept = projected.new_empty(count, heads * dim), []
     for bucket in plan:
@@ -260,7 +296,7 @@ def _attend(projected: torch.Tensor, plan: list[_Bucket], count: int, shape: tup
 
 
 def _attend_back(d_seen: torch.Tensor, kept: list, plan: list[_Bucket], count: int, shape: tuple[int, int, int]):
-    """The gradient (N, width) of what was projected."""
+    """The gradient (N, width) of the projections."""
     heads, kv_heads, dim = shape
     d_projected = d_seen.new_zeros(count, (heads + 2 * kv_heads) * dim)
     for bucket, (query, key, value, weights) in zip(plan, kept, strict=True):
@@ -269,12 +305,12 @@ def _attend_back(d_seen: torch.Tensor, kept: list, plan: list[_Bucket], count: i
         d_result.index_copy_(0, bucket.filled, d_seen.index_select(0, bucket.out))
         d_result = _stack(d_result, size, shape)
         d_value = torch.bmm(weights.transpose(1, 2), d_result)
-        d_scores = torch._softmax_backward_data(
+        d_scores = torch._softmax_backward_data(  # pyright: ignore[reportPrivateImportUsage]
             torch.bmm(d_result, value.transpose(1, 2)), weights, -1, weights.dtype
         ).mul_(dim**-0.5)
         d_query = _unstack(torch.bmm(d_scores, key), size, shape)
-        some = bucket.filled
-        d_projected[:, : heads * dim].index_copy_(0, bucket.queries[some], d_query.index_select(0, some))
+        filled = bucket.filled
+        d_projected[:, : heads * dim].index_copy_(0, bucket.queries[filled], d_query.index_select(0, filled))
         d_keys = torch.stack([torch.bmm(d_scores.transpose(1, 2), query), d_value], 1)  # (B · kv, 2, m, dim)
         d_keys = d_keys.unflatten(0, (size, kv_heads)).permute(0, 3, 2, 1, 4).flatten(2).flatten(0, 1)
         d_projected[:, heads * dim :].index_add_(0, bucket.keys, d_keys)
@@ -282,7 +318,7 @@ def _attend_back(d_seen: torch.Tensor, kept: list, plan: list[_Bucket], count: i
 
 
 def _stack(x: torch.Tensor, size: int, shape: tuple[int, int, int]) -> torch.Tensor:
-    """(B · n, heads · dim) as (B · kv, n · groups, dim): a view where there is one key-value head."""
+    """(B · n, heads · dim) as (B · kv, n · groups, dim); a view if there is one key-value head."""
     heads, kv_heads, dim = shape
     return x.view(size, -1, kv_heads, heads // kv_heads, dim).transpose(1, 2).flatten(2, 3).flatten(0, 1)
 

@@ -1,8 +1,7 @@
-"""Rescore: the confidence of every token of any text, under any causal language model.
+"""Rescore: the confidence of every token of any solution, under any causal language model.
 
-A solution need not have been sampled here: its tokens are read once, and a token's confidence is the softmax
-probability that the model gives it after what stands before, at temperature 1, in fp32 (paper §2). That is what the
-engine records while it samples. Knows token ids: no text, no step.
+The model reads a solution once; a token's confidence is its softmax probability after the tokens before it, at
+temperature 1, in fp32 (paper §2). The engine records the same while it samples. Token ids only: no text, no step.
 """
 
 from __future__ import annotations
@@ -10,22 +9,22 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
 from transformers import AutoModelForCausalLM, PreTrainedModel
 
 from asprm.engines.packed import groups, pack, read, reading_size, use_packs
-from asprm.models.device import this_device
+from asprm.models.device import placement
 from asprm.models.load import load_tokenizer, load_weights, quiet
 
-_SLICE = 1 << 26  # outputs (tokens × vocabulary) computed at a time: 256 MB in fp32
+_SLICE = 1 << 26  # outputs (tokens × vocabulary) that exist at a time: 256 MB in fp32
 
 
 @dataclass(frozen=True, eq=False)
 class Reader:
-    """A causal language model that reads. packs: it reads texts that begin alike as one tree, else padded rows."""
+    """A causal language model that reads. packs: texts with equal beginnings as one tree; else padded rows."""
 
     model: PreTrainedModel
     tokenizer: Any
@@ -33,12 +32,15 @@ class Reader:
 
     @property
     def positions(self) -> int:
+        """How many tokens a text may have."""
         return int(getattr(self.model.config.get_text_config(), "max_position_embeddings", None) or 2**31)
 
     @property
     def eos(self) -> int | None:
-        """What ends a solution: the tokenizer's end of text, if the model ends with it, else the model's first."""
-        ends = getattr(self.model.generation_config, "eos_token_id", None) or self.model.config.eos_token_id
+        """The id that ends a solution: the tokenizer's end of text if the model has it too, else the model's first."""
+        generation = self.model.generation_config
+        ends = generation.eos_token_id if generation else None
+        ends = ends or self.model.config.eos_token_id
         ends = [ends] if isinstance(ends, int) else list(ends or ())
         own = self.tokenizer.eos_token_id if self.tokenizer else None
         return own if own in ends or not ends else ends[0]
@@ -47,20 +49,16 @@ class Reader:
 def load_reader(
     path: str | Path, *, device: str | torch.device | None = None, dtype: str | torch.dtype | None = None
 ) -> Reader:
-    """From a Hugging Face folder or hub name.
-
-    device: the accelerator if there is one, else the CPU. dtype: bfloat16 on an accelerator, float32 on the CPU.
-    """
-    device = torch.device(device or this_device())
-    dtype = dtype or (torch.float32 if device.type == "cpu" else torch.bfloat16)
+    """The reader of a Hugging Face folder or hub name. device, dtype: see `asprm.models.device.placement`."""
+    device, dtype = placement(device, dtype)
     with quiet():
-        model = load_weights(AutoModelForCausalLM, path, dtype=dtype, attn_implementation="sdpa").to(device)
-    return reader(model, load_tokenizer(path))
+        model = cast(Any, load_weights(AutoModelForCausalLM, path, dtype=dtype, attn_implementation="sdpa"))
+    return reader(model.to(device), load_tokenizer(path))
 
 
 def reader(model: PreTrainedModel, tokenizer: Any = None) -> Reader:
-    """Packs if what they give is what the model's plain forward gives, else rows."""
-    before = model.config._attn_implementation
+    """The reader of a model: by packs if their confidences equal those of the plain forward, else by rows."""
+    before = model.config._attn_implementation or "eager"
     model.eval()
     try:
         made = Reader(use_packs(model), tokenizer, True)
@@ -75,25 +73,25 @@ def reader(model: PreTrainedModel, tokenizer: Any = None) -> Reader:
 def confidences(
     reader: Reader, prompts: Sequence[np.ndarray], solutions: Sequence[np.ndarray], *, tokens: int | None = None
 ) -> list[np.ndarray]:
-    """(T,) float32 in (0, 1] for each solution (T,) ids after its prompt (L,) ids, L > 0.
+    """The confidences (T,) float32 in (0, 1] of each solution's tokens.
 
-    tokens: how many are read in one forward (None: by the device). What is read beside a text does not change its
-    confidences. ValueError: an empty prompt or solution, a text longer than the model's positions, a model that gives
-    no number.
+    prompts, solutions: ids, (L,) and (T,) each, L and T at least 1.
+    tokens: how many are read in one forward (None: by the device). The other texts do not change a text's confidences.
+    ValueError: an empty prompt or solution, a text longer than the model's positions, confidences that are not finite.
     """
     for number, (prompt, ids) in enumerate(zip(prompts, solutions, strict=True)):
         if not len(prompt) or not len(ids) or len(prompt) + len(ids) > reader.positions:
             raise ValueError(
-                f"rescore: text {number} has {len(prompt)} + {len(ids)} tokens; expected at least one of prompt and of "
-                f"solution, and at most {reader.positions} in all"
+                f"rescore: text {number} has {len(prompt)} prompt tokens and {len(ids)} solution tokens; expected at "
+                f"least one of each, and at most {reader.positions} in all"
             )
     size = tokens or reading_size(reader.model.device.type)
     read_all = _in_packs if reader.packs else _in_rows
     out: list[np.ndarray] = [np.empty(0, np.float32)] * len(solutions)
     for number, values in read_all(reader.model, prompts, solutions, size):
         if not np.isfinite(values).all():
-            raise ValueError(f"rescore: text {number} got confidences that are no numbers; is the model broken?")
-        # A probability below the least float32 is still not zero: the token was written.
+            raise ValueError(f"rescore: text {number} has non-finite confidences; check the model's weights or dtype")
+        # A probability may be too small for a float32, but no confidence is 0: the token was written.
         out[number] = np.clip(values, np.finfo(np.float32).tiny, 1.0)
     return out
 
@@ -102,7 +100,8 @@ def confidences(
 def _in_packs(
     model: PreTrainedModel, prompts: Sequence[np.ndarray], solutions: Sequence[np.ndarray], size: int
 ) -> Iterator[tuple[int, np.ndarray]]:
-    # The last token is asked about, not read.
+    """The number and the confidences of each text, in any order. size: tokens of a pack."""
+    # The last token is not read: no confidence depends on it.
     texts = [np.concatenate([p, s[:-1]]).astype(np.int32) for p, s in zip(prompts, solutions, strict=True)]
     for group in groups(texts, size):
         packed = pack([texts[i] for i in group])
@@ -117,11 +116,12 @@ def _in_packs(
 def _in_rows(
     model: PreTrainedModel, prompts: Sequence[np.ndarray], solutions: Sequence[np.ndarray], size: int
 ) -> Iterator[tuple[int, np.ndarray]]:
-    """Rows of like lengths, filled on the right: a causal model does not see what comes after."""
+    """As `_in_packs`, by rows of similar lengths, padded on the right, where a causal model does not see."""
     lengths = np.array([len(p) + len(s) - 1 for p, s in zip(prompts, solutions, strict=True)])
     order = np.argsort(lengths, kind="stable")
     start = 0
     while start < len(order):
+        # 1. The next rows, with at most `size` tokens, padding included.
         end = start + 1
         while end < len(order) and (end + 1 - start) * lengths[order[end]] <= size:
             end += 1
@@ -131,6 +131,7 @@ def _in_rows(
         for row, i in enumerate(rows):
             text = np.concatenate([prompts[i], solutions[i][:-1]]).astype(np.int64)
             ids[row, : len(text)], seen[row, : len(text)] = torch.from_numpy(text), 1
+        # 2. One forward.
         logits = model(ids.to(model.device), attention_mask=seen.to(model.device), use_cache=False).logits
         for row, i in enumerate(rows):
             part = logits[row, len(prompts[i]) - 1 : lengths[i]]
@@ -139,11 +140,12 @@ def _in_rows(
 
 
 def _probabilities(model: PreTrainedModel, states: torch.Tensor, ids: np.ndarray) -> np.ndarray:
-    """(N,) of ids after states (N, width); the vocabulary's outputs exist for some of the N at a time."""
-    head, wanted = model.get_output_embeddings(), torch.from_numpy(ids.astype(np.int64)).to(model.device)
+    """Probabilities (N,) of ids (N,) after states (N, hidden), a slice of the N at a time."""
+    head: Any = model.get_output_embeddings()
+    wanted = torch.from_numpy(ids.astype(np.int64)).to(model.device)
     size = max(1, _SLICE // head.weight.shape[0])
-    parts = [_pick(head(some), own) for some, own in zip(states.split(size), wanted.split(size), strict=True)]
-    return np.concatenate(parts)
+    slices = zip(states.split(size), wanted.split(size), strict=True)
+    return np.concatenate([_pick(head(part), own) for part, own in slices])
 
 
 def _pick(logits: torch.Tensor, ids: torch.Tensor) -> np.ndarray:
@@ -152,7 +154,7 @@ def _pick(logits: torch.Tensor, ids: torch.Tensor) -> np.ndarray:
 
 
 def _agrees(made: Reader) -> bool:
-    """Whether packs and head give the plain forward's probabilities: some models do more to their outputs."""
+    """Whether packs give the plain forward's probabilities: some models change their head's outputs afterwards."""
     size = made.model.config.get_text_config().vocab_size
     ids = [(np.arange(12) * 7 + k) % size for k in (1, 1, 2)]
     cut = [x[:4] for x in ids], [x[4:] for x in ids]

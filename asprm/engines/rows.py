@@ -1,8 +1,8 @@
 """The key-value cache: rows of fixed shape, written in place.
 
-A row is one sequence. It lies in one piece of memory for all layers, one token's keys and values side by side, so that
-writing a token is one copy per layer, and forking a prefix is one copy in all. Columns are positions in the sequence.
-Rows hold no lengths: their owner knows them, and whatever lies beyond a row's length is finite and never attended to.
+A row is one sequence; its columns are the sequence's positions. All layers lie in one tensor, with a token's keys and
+values side by side, so that writing a token is one copy per layer and forking a prefix is one copy in all.
+Rows hold no lengths: their owner knows them. Numbers beyond a row's length are finite and never attended to.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ _GRAIN = 16  # lengths are rounded up to this many columns, so that the kernels 
 
 @dataclass(frozen=True)
 class Shape:
-    """What one token's keys and values look like in every layer."""
+    """The shape of one token's keys and values, the same in every layer."""
 
     layers: int
     heads: int
@@ -28,13 +28,14 @@ class Shape:
 
     @property
     def width(self) -> int:
+        """Numbers that one token takes in one layer."""
         return self.heads * (self.key_dim + self.value_dim)
 
 
 class Rows:
-    """Keys and values of `count` sequences of up to `length` tokens; grows when asked to `reserve` more.
+    """Keys and values of `count` sequences of up to `length` tokens; `reserve` makes room for more.
 
-    store: (layers, count, length, width).
+    store: (layers, count, length, width). A new tensor takes its place when room is made.
     """
 
     def __init__(self, shape: Shape, count: int = 0, length: int = 0) -> None:
@@ -55,10 +56,10 @@ class Rows:
 
     @torch.inference_mode()
     def reserve(self, count: int, length: int) -> None:
-        """Make room for `count` rows of `length` columns; what the rows hold is kept."""
+        """Make room for `count` rows of `length` columns; the rows keep their contents."""
         if count <= self.count and length <= self.length:
             return
-        # By half at least, so that rows that lengthen token by token are seldom moved.
+        # By at least half, so that rows that grow token by token are seldom moved.
         if length > self.length:
             length = -(-max(length, self.length * 3 // 2) // _GRAIN) * _GRAIN
         grown = self._empty(max(count, self.count), max(length, self.length))
@@ -67,15 +68,15 @@ class Rows:
 
     @torch.inference_mode()
     def copy(self, row: int, source: Rows, source_row: int, length: int) -> None:
-        """Fork: the first `length` tokens of the source's row become this row's."""
+        """Fork: copy the first `length` tokens of `source_row` of `source` into `row`."""
         self.store[:, row, :length] = source.store[:, source_row, :length]
 
     def visible(self, longest: int) -> int:
-        """How many columns to read so that rows of up to `longest` tokens are seen in full."""
+        """How many columns to read to see rows of up to `longest` tokens in full."""
         return min(-(-longest // _GRAIN) * _GRAIN, self.length)
 
     def flat(self, layer: int) -> torch.Tensor:
-        """(count · length, width): token `column` of `row` is at row · length + column."""
+        """(count · length, width): the token in `column` of `row` is at row · length + column."""
         return self.store[layer].view(-1, self.shape.width)
 
     def split(self, tokens: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -86,10 +87,11 @@ class Rows:
 
 
 class RowsCache(Cache):
-    """The view of `rows` that one forward of a transformers model gets: `update` writes in place, then reads.
+    """`rows` as the cache that one forward of a transformers model gets: `update` writes in place, then reads.
 
-    rows_read: which rows the batch stands for, a slice (read as views) or an index. at: (B · Q,) flat places of the
-    batch's tokens, row by row. columns: how many columns the attention reads.
+    rows_read: the rows of the batch, a slice (read as views) or an index (B,).
+    at: (B · Q,) places of the batch's tokens in `Rows.flat`, row by row.
+    columns: how many columns the attention reads.
     """
 
     def __init__(self, rows: Rows, rows_read: slice | torch.Tensor, at: torch.Tensor, columns: int) -> None:
@@ -99,7 +101,7 @@ class RowsCache(Cache):
     def update(
         self, key_states: torch.Tensor, value_states: torch.Tensor, layer_idx: int, *args: object, **kwargs: object
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Write (B, heads, Q, dim) keys and values, return those of columns [:columns] as (B, heads, columns, dim)."""
+        """Write keys and values (B, heads, Q, dim); return all those up to `columns`, (B, heads, columns, dim)."""
         tokens = torch.cat([key_states.transpose(1, 2).flatten(2), value_states.transpose(1, 2).flatten(2)], dim=-1)
         self.rows.flat(layer_idx).index_copy_(0, self.at, tokens.flatten(0, 1))
         keys, values = self.rows.split(self.rows.store[layer_idx, :, : self.columns][self.rows_read])

@@ -1,7 +1,7 @@
-"""From logits to tokens: inverse CDF sampling with one counter-based generator per request.
+"""From logits to tokens: inverse CDF sampling with one counter-based random generator per request.
 
-The uniform number that draws token i of a request is a hash of (seed, i). It is computed for the whole batch at once,
-and no generator has a state, so neither the batch nor the order of requests can change what a request draws.
+The uniform number that draws token i of a request is a hash of (seed, i). No generator has a state, so neither the
+batch nor the order of requests can change the tokens of a request. The hashes of a batch are computed at once.
 """
 
 from __future__ import annotations
@@ -10,14 +10,15 @@ import torch
 
 from asprm.engines.protocol import Sampling
 
-_NUCLEUS = 64  # tokens looked at first for top-p: sorting a whole vocabulary costs more than the model's step
+_NUCLEUS = 64  # top-p first looks at this many tokens: sorting a whole vocabulary costs more than the model's step
 _GOLDEN = -7046029254386353131  # 0x9E3779B97F4A7C15, SplitMix64's increment
 
 
 def uniforms(seeds: torch.Tensor, counts: torch.Tensor) -> torch.Tensor:
-    """Float32 in [0, 1), a hash of each seed (int64) and number of tokens drawn so far (int64, as seeds or broadcast).
+    """Float32 in [0, 1): a hash of each seed and of the number of tokens drawn so far.
 
-    SplitMix64 started from the mixed seed: its (count + 1)-th output, top 24 bits (int64 arithmetic wraps).
+    seeds: int64. counts: int64, of the same shape or one that broadcasts to it. The hash is SplitMix64 started from the
+    mixed seed: its (count + 1)-th output, top 24 bits (int64 arithmetic wraps).
     """
     bits = _mix(_mix(seeds + _GOLDEN) + (counts + 1) * _GOLDEN)
     return (bits >> 40 & 0xFFFFFF).float() * 2.0**-24
@@ -33,19 +34,21 @@ def _mix(x: torch.Tensor) -> torch.Tensor:
 def draw(
     logits: torch.Tensor, seeds: torch.Tensor, counts: torch.Tensor, sampling: Sampling
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Tokens: ids int64 and confidences float32, both of the shape of `seeds`.
+    """Token ids (int64) and their confidences (float32), both of the shape of `seeds`.
 
-    logits: (B, V) float32. seeds, counts: (B,) int64, or (B, K) for K draws from each row; counts may be (B, 1). They
-    are best left in host memory, where hashing a few numbers costs less than a launch. Equal seeds draw equal tokens in
-    either shape. The confidence is the token's softmax probability at temperature 1, whatever the sampling.
+    logits: (B, V) float32.
+    seeds: (B,) int64, or (B, K) for K draws from each row; equal seeds draw equal tokens in either shape.
+    counts: int64, as `seeds` or (B, 1). Leave both in host memory: to hash few numbers there is cheaper than a launch.
+    A confidence is the token's softmax probability at temperature 1, whatever the sampling.
     """
     probabilities = logits.softmax(-1)
     if sampling.temperature == 0:
         confidences, tokens = probabilities.max(-1)
-        return tuple(x.view(len(logits), *[1] * (seeds.ndim - 1)).expand_as(seeds) for x in (tokens, confidences))
+        shape = (len(logits), *[1] * (seeds.ndim - 1))
+        return tokens.view(shape).expand_as(seeds), confidences.view(shape).expand_as(seeds)
     tempered = probabilities if sampling.temperature == 1 else (logits / sampling.temperature).softmax(-1)
     cumulative = _filter(tempered, sampling).cumsum(-1)
-    # The first token at which the cumulative mass exceeds u times the whole; u < 1, so there is one.
+    # The first token at which the cumulative mass exceeds u times the total; there is one because u < 1.
     chance = uniforms(seeds, counts).to(logits.device, non_blocking=True)
     target = chance.view(len(logits), -1) * cumulative[:, -1:]
     tokens = torch.searchsorted(cumulative, target, right=True)
@@ -53,7 +56,7 @@ def draw(
 
 
 def _filter(probabilities: torch.Tensor, sampling: Sampling) -> torch.Tensor:
-    """The probabilities (B, V) with those that top-k and then top-p exclude set to 0; ties with the last one stay."""
+    """The probabilities (B, V), 0 where top-k and then top-p exclude the token; ties with the last token stay."""
     size = probabilities.shape[-1]
     if 0 < sampling.top_k < size:
         least = probabilities.topk(sampling.top_k).values[:, -1:]
@@ -61,7 +64,7 @@ def _filter(probabilities: torch.Tensor, sampling: Sampling) -> torch.Tensor:
     if sampling.top_p < 1:
         enough = sampling.top_p * probabilities.sum(-1, keepdim=True)
         best = probabilities.topk(min(_NUCLEUS, size)).values
-        # On an accelerator looking at the result would stall it, and sorting is cheap there.
+        # On an accelerator reading the result would stall it, and sorting is cheap there.
         if probabilities.device.type != "cpu" or (best.sum(-1, keepdim=True) < enough).any():
             best = probabilities.sort(descending=True).values
         before = best.cumsum(-1) - best
