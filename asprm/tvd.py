@@ -1,15 +1,15 @@
-"""Guided decoding as a stage (stage 8): every set at every trigger, and what came of it.
+"""TVD: guided decoding of every set at every trigger, and what came of it (stage 8; paper §3.3, Table 1, Figure 3).
 
-The algorithm itself is in `asprm.engines.guided`. Here problems are decoded in chunks, graded and written to tables, and these
-are held against greedy decoding.
+The algorithm is in `asprm.engines.guided`. Here problems are decoded in chunks, graded and written to tables; these are
+compared with greedy decoding.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from functools import partial, reduce
-from itertools import product
+from functools import partial
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -17,15 +17,17 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from asprm.engines.guided import Walk, decode_together, guided_decode
-from asprm.engines.load import load_engine
+from asprm.engines.local import LocalEngine
 from asprm.engines.protocol import Request
+from asprm.engines.values import Guide
 from asprm.grading.grade import grade
 from asprm.models.align import Speller
 from asprm.models.prompts import encode_prompts
 from asprm.problems.problem import Problem
 from asprm.problems.sets import origins, problem_set, test_sets
-from asprm.reward.guides import Guide, guide_for
+from asprm.reward.guides import guide_for
 from asprm.reward.published import load_reward_model
+from asprm.run import names
 from asprm.run.chunks import map_chunks
 from asprm.run.open import Run
 from asprm.sample import greedy_verdicts
@@ -39,113 +41,159 @@ SCHEMA = pa.schema(
         "correct": pa.bool_(),
         "tokens": pa.int32(),
         "decisions": pa.int32(),  # tokens at which the top-1 probability was below the trigger
-        "changed": pa.int32(),  # of them, those at which another than the top-1 token was emitted
+        "changed": pa.int32(),  # decisions at which another token than the top-1 was written
     }
 )
-_OF = ("prm", "set", "trigger")  # what tells the rows of one problem apart
 _CHUNK = 64  # problems
+
+# --- the stage --------------------------------------------------------------------------------------------------------
+
+
+def run_tvd(run: Run) -> list[str]:
+    """Guide the run's policy by every reward model that the profile names; an experiment guides by `run.prm` alone.
+
+    Writes, and returns the names of:
+    - the table `tvd/<prm>/<policy>-<set>` (`SCHEMA`) of the validation set and of each test set, for each reward model.
+      Validation problems are decoded at all of `tvd.triggers`. Test problems are decoded at the trigger that was chosen
+      on them, and by the first reward model at all triggers.
+    - the JSON file `tvd/<prm>/<policy>`: trigger, the lowest of those with the best accuracy on validation problems;
+      validation, the accuracy by trigger.
+    - the JSON file `tvd/<prm>/<policy>-decision` of `run.prm`, if it guides: a `Decision` of the first test set
+      (`telling_decision`), or null.
+    """
+    profile, policy = run.profile, run.policy
+    trainings = [run.prm] if run.experiment else list(profile.tvd.guide[policy])
+    tests = test_sets(profile, run.domain)
+    with run.noting() as inputs:
+        models = {training: run.reward_model(training) for training in trainings}
+        setup = partial(Guides, run.policy_path(), models, run.domain)
+        run.inputs.update(origins(profile, run.domain))
+    decoded = partial(_decoded, run, setup, inputs)
+    written: list[str] = []
+
+    # 1. Validation problems at every trigger; the choice of the trigger.
+    walks = [Walk(training, trigger) for training in trainings for trigger in profile.tvd.triggers]
+    triggers: dict[str, float] = {}
+    for training, name, table in decoded(["validation"], walks, "validation"):
+        accuracy = table.to_pandas().groupby("trigger")["correct"].mean()
+        triggers[training] = float(accuracy.idxmax())  # the first of equals, and groupby sorts
+        written.append(names.guided(training, policy, name))
+        run.write(written[-1], table)
+        written.append(names.trigger(training, policy))
+        run.write_json(written[-1], {"trigger": triggers[training], "validation": accuracy.to_dict()})
+
+    # 2. Test problems.
+    walks = [walk for walk in walks if walk.guide == trainings[0] or walk.trigger == triggers[walk.guide]]
+    for training, name, table in decoded(tests, walks, "test"):
+        written.append(names.guided(training, policy, name))
+        run.write(written[-1], table, tokens=sum(table["tokens"].to_pylist()))
+
+    # 3. The decision that is shown.
+    if run.prm in triggers:
+        decision = telling_decision(run, tests[0], triggers[run.prm])
+        written.append(names.decision(run.prm, policy))
+        run.write_json(written[-1], decision and asdict(decision))
+    return written
 
 
 @dataclass(frozen=True)
 class _Item:
-    """One problem of one set, and how it is to be decoded."""
+    """One problem of one set, and the walks by which it is decoded."""
 
     set: str
     problem: Problem
     walks: tuple[Walk, ...]
 
 
-def decode_all(run: Run) -> dict[str, float]:
-    """Guide the run's policy by every reward model that is asked for; the trigger chosen for each.
+def _decoded(
+    run: Run,
+    setup: Callable[[], Guides],
+    inputs: Mapping[str, str],
+    sets: Sequence[str],
+    walks: Sequence[Walk],
+    label: str,
+) -> Iterator[tuple[str, str, pa.Table]]:
+    """Decode all problems of the sets by all walks, those of a problem together.
 
-    A trigger is chosen on the validation problems, at all of `tvd.triggers` (the least of the best ones), and then used
-    on the test sets; the first reward model is shown at every trigger there too. An experiment is guided by
-    `run.prm` alone. All decodings of a problem are made together (`asprm.engines.guided.decode_together`). Writes
-    `tvd/<prm>/<policy>-<set>` and `tvd/<prm>/<policy>.json` with the trigger.
+    run: gives problems and settings.
+    setup: loads the models, once per process.
+    inputs: digests of all that the decodings depend on beside the settings.
+    label: part of the name of the folder for chunks.
+
+    Yields (reward model, set, table of `SCHEMA`), by trigger in the order of `walks`.
     """
-    profile, settings, policy = run.profile, run.settings, run.policy
-    names = [run.prm] if run.experiment else profile.tvd.guide[policy]
-    with run.noting() as inputs:
-        path, models = run.policy_path(), {name: run.reward_model(name) for name in names}
-        run.inputs.update(origins(profile, run.domain))
-
-    def decode(sets: Sequence[str], walks: Sequence[Walk], label: str) -> Iterator[tuple[str, str, pa.Table]]:
-        tables = map_chunks(
-            partial(_decode_chunk, candidates=settings.candidates, max_new_tokens=profile.sample.max_new_tokens),
-            [_Item(one, problem, tuple(walks)) for one in sets for problem in problem_set(profile, one, run.domain)],
-            size=_CHUNK,
-            folder=run.work(f"tvd/{policy}/{label}"),
-            key={
-                "settings": profile.reads("tvd"),
-                "inputs": inputs,
-                "sets": sets,
-                "walks": [[walk.guide, walk.trigger] for walk in walks],
-            },
-            setup=partial(Guides, path, models, run.domain),
-            workers=run.workers,
-            label=f"tvd {policy}, {label}",
-            kept=run.kept,
-        )
-        whole = pa.concat_tables(tables)
-        for name, one in product(names, sets):
-            parts = [_part(whole, one, walk) for walk in walks if walk.guide == name]
-            yield name, one, pa.concat_tables(parts).select(SCHEMA.names)
-
-    triggers: dict[str, float] = {}
-    everywhere = [Walk(name, trigger) for name in names for trigger in settings.triggers]
-    for name, one, table in decode(["validation"], everywhere, "validation"):
-        run.write(f"tvd/{name}/{policy}-{one}", table)
-        right = table.to_pandas().groupby("trigger")["correct"].mean()
-        triggers[name] = float(right.idxmax())
-        run.write_json(f"tvd/{name}/{policy}", {"trigger": triggers[name], "validation": right.to_dict()})
-    chosen = [walk for walk in everywhere if walk.guide == names[0] or walk.trigger == triggers[walk.guide]]
-    for name, one, table in decode(test_sets(profile, run.domain), chosen, "test"):
-        run.write(f"tvd/{name}/{policy}-{one}", table, tokens=pc.sum(table["tokens"]).as_py())
-    return triggers
-
-
-def _part(whole: pa.Table, name: str, walk: Walk) -> pa.Table:
-    """What became of the problems of one set by one walk."""
-    same = [pc.equal(whole[column], value) for column, value in zip(_OF, (walk.guide, name, walk.trigger), strict=True)]
-    return whole.filter(reduce(pc.and_, same))
+    profile, policy = run.profile, run.policy
+    problems = {name: problem_set(profile, name, run.domain) for name in sets}
+    chunks = map_chunks(
+        partial(_decode_chunk, candidates=profile.tvd.candidates, max_new_tokens=profile.sample.max_new_tokens),
+        [_Item(name, problem, tuple(walks)) for name in sets for problem in problems[name]],
+        size=_CHUNK,
+        folder=run.work(f"tvd/{policy}/{label}"),
+        key={
+            "settings": profile.reads("tvd"),
+            "inputs": inputs,
+            "sets": sets,
+            "walks": [[walk.guide, walk.trigger] for walk in walks],
+        },
+        setup=setup,
+        workers=run.workers,
+        label=f"tvd {policy}, {label}",
+        kept=run.kept,
+    )
+    whole = pa.concat_tables(chunks)
+    for training in dict.fromkeys(walk.guide for walk in walks):
+        triggers = [walk.trigger for walk in walks if walk.guide == training]
+        for name in sets:
+            rows = whole.filter((pc.field("prm") == training) & (pc.field("set") == name))
+            parts = [rows.filter(pc.field("trigger") == trigger) for trigger in triggers]
+            yield training, name, pa.concat_tables(parts).select(SCHEMA.names)
 
 
 class Guides:
-    """The policy, and the reward models as they are asked for."""
+    """The policy's engine, and the reward models that guide it; each is loaded when it is first asked for.
+
+    policy: folder or hub name.
+    models: by training, what `load_reward_model` takes.
+    domain: of the problems, "math" or "code".
+    """
 
     def __init__(self, policy: str, models: Mapping[str, tuple[str, str | None]], domain: str) -> None:
-        self.engine = load_engine(policy)
-        self.models, self.domain, self.ready = models, domain, {}
+        self.engine = LocalEngine.load(policy)  # the one kind of engine that can be guided
+        self.tokenizer: Any = self.engine.tokenizer
+        self.models, self.domain = models, domain
+        self.ready: dict[str, Guide] = {}
 
-    def of(self, name: str) -> Guide:
-        if name not in self.ready:
-            self.ready[name] = guide_for(load_reward_model(*self.models[name]), self.engine)
-        return self.ready[name]
+    def of(self, training: str) -> Guide:
+        if training not in self.ready:
+            self.ready[training] = guide_for(load_reward_model(*self.models[training]), self.engine)
+        return self.ready[training]
 
     @property
     def where(self) -> Callable[[np.ndarray], bool] | None:
-        """In code the reward model steps in within the program only (METHOD, step 7)."""
+        """In code the reward model may choose tokens within the program only (METHOD, step 7)."""
         return self.in_fence if self.domain == "code" else None
 
     def in_fence(self, ids: np.ndarray) -> bool:
-        return self.engine.tokenizer.decode(ids, skip_special_tokens=True).count("```") % 2 == 1
+        """Whether a text (T,) ends within a program: after an odd number of fences."""
+        return self.tokenizer.decode(ids, skip_special_tokens=True).count("```") % 2 == 1
 
 
 def _decode_chunk(items: Sequence[_Item], guides: Guides, *, candidates: int, max_new_tokens: int) -> pa.Table:
-    """One row per walk of each item, in order: `SCHEMA` with the names of the reward model and the set in front."""
-    tokenizer = guides.engine.tokenizer
+    """One row per walk of each item, in order: the names of the reward model (prm) and the set, then `SCHEMA`."""
+    tokenizer = guides.tokenizer
     prompts = encode_prompts(tokenizer, [item.problem.prompt for item in items])
-    requests = [(Request(ids, len(ids), 0, item.problem), item.walks) for ids, item in zip(prompts, items, strict=True)]
+    requests = [Request(ids, len(ids), 0, item.problem) for ids, item in zip(prompts, items, strict=True)]
+    asked = [(request, item.walks) for request, item in zip(requests, items, strict=True)]
     of = {name: guides.of(name) for name in dict.fromkeys(walk.guide for item in items for walk in item.walks)}
     options = {"candidates": candidates, "max_new_tokens": max_new_tokens, "where": guides.where}
-    rows: dict[tuple[Request, Walk], dict] = {}
-    for request, found in decode_together(guides.engine, of, requests, **options):
-        problem, one = request.key, next(iter(found.values()))
-        text = tokenizer.decode(one.ids, skip_special_tokens=True)
-        correct = one.finished and grade(problem, text).correct
-        for walk, guided in found.items():
+    rows: dict[tuple[Request, Walk], dict[str, Any]] = {}
+    for request, by_walk in decode_together(guides.engine, of, asked, **options):
+        first = next(iter(by_walk.values()))  # all of `by_walk` came to the same text
+        text = tokenizer.decode(first.ids, skip_special_tokens=True)
+        correct = first.finished and grade(request.key, text).correct
+        for walk, guided in by_walk.items():
             rows[request, walk] = {
-                "problem": problem.id,
+                "problem": request.key.id,
                 "trigger": walk.trigger,
                 "text": text,
                 "correct": correct,
@@ -155,16 +203,21 @@ def _decode_chunk(items: Sequence[_Item], guides: Guides, *, candidates: int, ma
             }
     ordered = [
         {"prm": walk.guide, "set": item.set, **rows[request, walk]}
-        for (request, walks), item in zip(requests, items, strict=True)
-        for walk in walks
+        for request, item in zip(requests, items, strict=True)
+        for walk in item.walks
     ]
-    return pa.Table.from_pylist(ordered, pa.schema([*((name, pa.string()) for name in _OF[:2]), *SCHEMA]))
+    return pa.Table.from_pylist(ordered, pa.schema([("prm", pa.string()), ("set", pa.string()), *SCHEMA]))
+
+
+# --- against greedy decoding ------------------------------------------------------------------------------------------
 
 
 def by_trigger(frame: pd.DataFrame, seed: int, clusters: Mapping[str, str] | None = None) -> pd.DataFrame:
-    """Per trigger: accuracy (value, low, high) and share of tokens stepped in (share, share_low, share_high).
+    """One row per trigger: accuracy (value, low, high) and the share of tokens that are decisions (share, share_low,
+    share_high).
 
-    clusters: what is resampled together, by problem (`asprm.problems.sets.templates`); None: problems.
+    frame: columns of `SCHEMA`.
+    clusters: by problem, what is resampled together (`asprm.problems.sets.templates`); None: each problem by itself.
     """
     rows = []
     for trigger, part in frame.groupby("trigger"):
@@ -176,12 +229,12 @@ def by_trigger(frame: pd.DataFrame, seed: int, clusters: Mapping[str, str] | Non
 
 
 def solved(verdicts: Mapping[str, bool], seed: int, clusters: Mapping[str, str] | None = None) -> Interval:
-    """The share of problems with the verdict right, with its interval. clusters: as in `by_trigger`."""
+    """The share of problems that are right, with its interval. clusters: as in `by_trigger`."""
     return bootstrap_mean(list(verdicts.values()), _groups(verdicts, clusters), seed=seed)
 
 
 def _groups(problems: Iterable[str], clusters: Mapping[str, str] | None) -> list[str] | None:
-    return [clusters[name] for name in problems] if clusters else None
+    return [clusters[problem] for problem in problems] if clusters else None
 
 
 def against_greedy(
@@ -190,36 +243,59 @@ def against_greedy(
     trigger: float,
     seed: int,
     clusters: Mapping[str, str] | None = None,
-) -> dict[str, float]:
+) -> dict[str, Any]:
     """TVD at one trigger against greedy decoding, paired by problem: a row of the chapter's table.
 
+    frame: columns of `SCHEMA`.
+    greedy: by problem, whether greedy decoding is right.
+    trigger: one of the frame's.
     clusters: as in `by_trigger`.
     """
-    part = frame[frame["trigger"] == trigger]
-    base = [float(greedy[name]) for name in part["problem"]]
-    found = compare(part["correct"].to_numpy(float), base, _groups(part["problem"], clusters), seed=seed)
+    part = at_trigger(frame, trigger)
+    base = [float(greedy[problem]) for problem in part["problem"]]
+    paired = compare(part["correct"].to_numpy(float), base, _groups(part["problem"], clusters), seed=seed)
     return {
         "trigger": trigger,
         "problems": len(part),
-        "TVD": found.a,
-        "greedy": found.b,
-        "difference": found.difference,
-        "low": found.low,
-        "high": found.high,
-        "only TVD": found.only_a,
-        "only greedy": found.only_b,
-        "p": found.p,
+        "TVD": paired.a,
+        "greedy": paired.b,
+        "difference": paired.difference,
+        "low": paired.low,
+        "high": paired.high,
+        "only TVD": paired.only_a,
+        "only greedy": paired.only_b,
+        "p": paired.p,
         "stepped in": part["decisions"].sum() / part["tokens"].sum(),
     }
 
 
+def overruled(frames: Mapping[str, pd.DataFrame], trigger: float) -> pd.DataFrame:
+    """How often the reward model overrules the policy's first choice, by set: decisions, changed and their share."""
+    counts = {name: at_trigger(frame, trigger)[["decisions", "changed"]].sum() for name, frame in frames.items()}
+    table = pd.DataFrame(counts).T
+    return table.assign(share=table["changed"] / table["decisions"])
+
+
+def at_trigger(frame: pd.DataFrame, trigger: float) -> pd.DataFrame:
+    """The rows of a table of `SCHEMA` at one trigger."""
+    return frame.loc[frame["trigger"] == trigger]
+
+
+# --- one decision -----------------------------------------------------------------------------------------------------
+
+
 @dataclass(frozen=True)
 class Decision:
-    """One place where the reward model stepped in, and what it saw there (paper Figure 3).
+    """One token at which the reward model stepped in, and what it saw there (paper Figure 3).
 
-    tokens, probabilities (the policy's), scores: (M,) each, most probable candidate first; a token is "" if it ends the
-    text. written: the place of the one that was emitted. correct, greedy: whether the guided and the greedy solution
-    are right. before: the solution up to there.
+    set, problem, prompt: the problem.
+    trigger: of the decoding.
+    correct, greedy: whether the guided and the greedy solution are right.
+    before: the solution up to the decision.
+    tokens: (M,) texts of the candidates, the most probable first; "" ends the solution.
+    probabilities: (M,) the policy's.
+    scores: (M,) the reward model's.
+    written: index of the candidate that was written.
     """
 
     set: str
@@ -236,42 +312,45 @@ class Decision:
 
 
 def telling_decision(run: Run, name: str, trigger: float) -> Decision | None:
-    """The decision that tells most about guided decoding of the set `name`, from decoding its problem once more.
+    """The decision that tells most about guiding by `run.prm` on the set `name`; None if it never stepped in.
 
-    It is the first at which another than the policy's first choice was written, of the first problem that guided
-    decoding solves and greedy decoding does not; where there is none, of the first problem with such a change, else
-    with any decision. Writes it to `tvd/<prm>/<policy>-decision.json`; None, and null there, without any decision.
+    The problem is the first that guided decoding solves, with a token that was changed, and greedy decoding does not.
+    If there is none, it is the first with a changed token, else the first with a decision. It is decoded once more, for
+    the candidates are not kept; the decision is the first that changed a token, else the first.
     """
-    frame = run.read(f"tvd/{run.prm}/{run.policy}-{name}").to_pandas()
+    frame = run.read(names.guided(run.prm, run.policy, name)).to_pandas()
     greedy = greedy_verdicts(run, name)
-    part = frame[(frame["trigger"] == trigger) & (frame["decisions"] > 0)]
-    changed = part["changed"] > 0
-    gained = changed & part["correct"] & ~part["problem"].map(greedy).astype(bool)
-    found = None
-    if len(part):
-        row = part.loc[(2 * gained + changed).idxmax()]  # the first of equals
-        problem = next(one for one in problem_set(run.profile, name) if one.id == row["problem"])
-        found = _decision(run, name, problem, trigger, greedy[problem.id])
-    run.write_json(f"tvd/{run.prm}/{run.policy}-decision", found and asdict(found))
-    return found
+    frame = at_trigger(frame, trigger)
+    frame = frame.loc[frame["decisions"] > 0]
+    if not len(frame):
+        return None
+    changed = frame["changed"] > 0
+    gained = changed & frame["correct"] & ~frame["problem"].map(greedy).astype(bool)
+    row = frame.loc[(2 * gained + changed).idxmax()]  # the first of equals
+    problem = next(problem for problem in problem_set(run.profile, name) if problem.id == row["problem"])
+    return _decision(run, name, problem, trigger, greedy[problem.id])
 
 
 def _decision(run: Run, name: str, problem: Problem, trigger: float, greedy: bool) -> Decision:
-    """The problem's first decision that changed a token, or its first."""
+    # 1. Decode the problem once more.
     guides = Guides(run.policy_path(), {run.prm: run.reward_model(run.prm)}, run.domain)
-    tokenizer = guides.engine.tokenizer
+    tokenizer = guides.tokenizer
     [prompt] = encode_prompts(tokenizer, [problem.prompt])
     [(_, guided)] = guided_decode(
         guides.engine,
         guides.of(run.prm),
         [Request(prompt, len(prompt), 0, problem)],
         trigger=trigger,
-        candidates=run.settings.candidates,
+        candidates=run.profile.tvd.candidates,
         max_new_tokens=run.profile.sample.max_new_tokens,
         where=guides.where,
     )
+
+    # 2. Its first decision that changed a token, or its first.
     at = int([*guided.changed, *guided.decisions][0])
     number = int(np.flatnonzero(guided.decisions == at)[0])
+
+    # 3. What each candidate adds to the text so far.
     candidates, spell = guided.candidates[number], Speller(tokenizer)
     before, _ = spell(guided.ids[:at])
     return Decision(
@@ -282,7 +361,7 @@ def _decision(run: Run, name: str, problem: Problem, trigger: float, greedy: boo
         correct=guided.finished and grade(problem, spell(guided.ids)[0]).correct,
         greedy=greedy,
         before=before,
-        tokens=[spell(np.append(guided.ids[:at], one))[0].removeprefix(before) for one in candidates],
+        tokens=[spell(np.append(guided.ids[:at], token))[0].removeprefix(before) for token in candidates],
         probabilities=guided.probabilities[number].tolist(),
         scores=guided.scores[number].tolist(),
         written=int(np.flatnonzero(candidates == guided.ids[at])[0]),

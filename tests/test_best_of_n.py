@@ -5,8 +5,10 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 
-from asprm.best_of_n import chosen, comparisons, curves
-from asprm.results.candidates import aggregate, candidates
+from asprm.best_of_n import answers, chosen, comparisons, curves, rated_sets, rescued
+from asprm.results.candidates import candidates
+from asprm.reward.aggregates import aggregate
+from asprm.run.profile import load_profile
 from asprm.statistics import mcnemar_p
 
 # One problem where the PRM finds the rare right answer, one where every candidate agrees, one that nobody solves.
@@ -105,14 +107,31 @@ def test_comparisons_at_fewer_candidates(table):
     assert set(frame["test"]) == {"random signs by problem"}
 
 
-def test_what_is_chosen_is_told_beside_what_there_is(table):
+def test_the_chosen_candidate_is_compared_with_all_candidates(table):
     tokens = [3, 30, 10, 10, 7, 7, 7, 7, 9, 10, 11, 30]
     lengths = pd.Series(tokens, pd.MultiIndex.from_tuples([row[:2] for row in ROWS]))
-    found = chosen(table, lengths)
-    assert list(found.index) == ["a", "b", "c"]
-    assert found.loc["a"].tolist() == [1, 0, 1, 0.25, 0.25, 0.25]  # solution 1: right, and longer than most
-    assert found.loc["b"].tolist() == [1, 0, 0, 1, 0, 0]  # all tie
+    best = chosen(table, lengths)
+    assert list(best.index) == ["a", "b", "c"]
+    assert best.loc["a"].tolist() == [1, 0, 1, 0.25, 0.25, 0.25]  # solution 1: right, and longer than most
+    assert best.loc["b"].tolist() == [1, 0, 0, 1, 0, 0]  # all tie
     assert chosen(table, lengths, how="max").loc["a"].tolist()[:3] == [0, 0.5, 0]  # 0.9 twice: one short, one not
+
+
+def test_a_problem_is_rescued_where_the_vote_fails_and_the_reward_model_does_not(table):
+    assert rescued(table) == ["a"]  # b: both are right; c: both are wrong
+    assert rescued(table, "max") == []
+    by_answer = answers(table, "a")
+    assert list(by_answer.columns) == ["answer", "correct", "candidates", "best score"]
+    assert by_answer["best score"].tolist() == [0.7, 0.3, 0.1]
+    assert by_answer["candidates"].tolist() == [1, 2, 1]  # the last one gave no answer
+
+
+def test_validation_is_rated_by_first_trainings_of_the_policys_reward_models():
+    profile = load_profile("tiny")
+    tests = ["minigsm", "minimath", "minigsm-p2"]
+    assert rated_sets(profile, "ASPRM-M", "M") == ["validation", *tests]
+    assert rated_sets(profile, "ASPRM-M@1", "M") == tests
+    assert rated_sets(profile, "ASPRM-L", "M") == tests
 
 
 def test_wrong_input_is_named(table):

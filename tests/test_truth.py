@@ -9,14 +9,16 @@ import pytest
 
 from asprm import statistics as s
 from asprm import truth
+from asprm.problems.departure import departure, intervention
 from asprm.problems.errors import first_error
 from asprm.problems.families import scenes
 from asprm.problems.load import load
 from asprm.problems.problem import Problem
 from asprm.problems.student import solve
+from asprm.results import first_errors
 from asprm.run.artifacts import write_parquet
 from asprm.run.open import open_run
-from asprm.truth import Solution, departure
+from asprm.truth import Solution
 
 TRUE = "First, Ann has 4 + 3 = 7 pens.\nThen they have 7 * 2 = 14 pens.\nThe answer is: 14"
 PROBLEM = Problem("p", "math", "How many?", "14", TRUE)
@@ -166,8 +168,8 @@ def scored(rows):
 
 def test_the_first_step_below_the_cut_is_the_claim():
     scores = [np.array(x) for x in ([0.9, 0.2, 0.1], [0.9, 0.8], [0.3])]
-    assert truth.first_below(scores, 0.5).tolist() == [1, -1, 0]
-    assert truth.first_below(scores, 0.15).tolist() == [2, -1, -1]
+    assert first_errors.first_below(scores, 0.5).tolist() == [1, -1, 0]
+    assert first_errors.first_below(scores, 0.15).tolist() == [2, -1, -1]
 
 
 def test_f1_of_finding_the_first_error_by_hand():
@@ -181,11 +183,11 @@ def test_f1_of_finding_the_first_error_by_hand():
             ("c", [0.9], -1),
         ]
     )
-    found = truth.find_errors(frame, 0.5)
+    found = first_errors.find_errors(frame, 0.5)
     assert (found["found"], found["unclaimed"]) == (pytest.approx(1 / 3), pytest.approx(2 / 3))
     assert found["f1"] == pytest.approx(4 / 9)
     assert found["f1_low"] <= found["f1"] <= found["f1_high"]
-    assert truth.find_errors(frame, 0.05)["f1"] == 0  # nothing is claimed, nothing found
+    assert first_errors.find_errors(frame, 0.05)["f1"] == 0  # nothing is claimed, nothing found
 
 
 def test_the_cut_is_the_best_one_on_validation():
@@ -196,41 +198,51 @@ def test_the_cut_is_the_best_one_on_validation():
         right, wrong = 0.75 + 0.2 * rng.random(4), 0.2 + 0.4 * rng.random(4)
         rows.append((f"p{i % 50}", np.where((np.arange(4) < error) | (error < 0), right, wrong), error))
     frame = scored(rows)
-    cut = truth.best_cut(frame)
+    cut = first_errors.best_cut(frame)
     assert 0.6 <= cut <= 0.76
-    assert truth.find_errors(frame, cut)["f1"] == 1
+    assert first_errors.find_errors(frame, cut)["f1"] == 1
+
+
+def test_the_policys_confidence_stands_beside_the_reward_models_best_first():
+    good = scored([("a", [0.9, 0.2], 1), ("b", [0.9, 0.8], -1)])
+    bad = good.assign(scores=good["scores"].map(lambda scores: 1 - scores))
+    frames = {"A": bad.assign(confidences=good["scores"]), "B": good.assign(confidences=good["scores"])}
+    table = first_errors.first_errors(frames, frames)
+    assert sorted(table["by"]) == ["A", "B", "the policy's confidence"]
+    assert table["f1"].tolist() == [1, 1, 0]
+    assert table["by"].iloc[-1] == "A"
+    with pytest.raises(ValueError, match="no reward model rated"):
+        first_errors.first_errors({}, {})
 
 
 def test_scores_are_calibrated_against_the_truth_so_far():
     frame = scored([("a", [0.9, 0.1], 1), ("b", [0.8, 0.7], -1)])
-    curve, found = truth.calibration(frame, bins=10)
+    curve, quality = first_errors.calibration(frame, bins=10)
     expected = s.reliability([0.9, 0.1, 0.8, 0.7], [1, 0, 1, 1], 10)
     assert curve.count.tolist() == expected.count.tolist()
-    assert found["ece"] == pytest.approx(expected.error)
-    assert found["brier"] == pytest.approx(np.mean([0.01, 0.01, 0.04, 0.09]))
-    assert found["brier_base"] == pytest.approx(0.75 * 0.25)
+    assert quality["ece"] == pytest.approx(expected.error)
+    assert quality["brier"] == pytest.approx(np.mean([0.01, 0.01, 0.04, 0.09]))
+    assert quality["brier_base"] == pytest.approx(0.75 * 0.25)
 
 
 def test_scores_of_other_steps_are_refused(run):
-    write(
-        run,
-        "best_of_n/A/M-minigsm@confidence",
-        pd.DataFrame({"problem": ["p"], "solution": [0], "scores": [[0.5, 0.5]]}),
-    )
-    some = [solution("p", departs=5, low=[3, 8])]
-    with pytest.raises(ValueError, match="A has 2 scores of solution 0 of problem 'p', which has 3 adaptive steps"):
-        truth.scored_steps(run, "A", "minigsm", some, 0.5)
-    write(
-        run,
-        "best_of_n/A/M-minigsm@confidence",
-        pd.DataFrame({"problem": ["p"], "solution": [0], "scores": [[0.9, 0.2, 0.1]]}),
-    )
-    [row] = truth.scored_steps(run, "A", "minigsm", some, 0.5).itertuples()
+    table, solutions = "best_of_n/MS-M/M-minigsm@confidence", [solution("p", departs=5, low=[3, 8])]
+    write(run, table, {"problem": ["p"], "solution": [0], "scores": [[0.5, 0.5]]})
+    with pytest.raises(ValueError, match="MS-M has 2 scores of solution 0 of problem 'p', which has 3 adaptive steps"):
+        truth.scored_steps(run, "MS-M", "minigsm", solutions, 0.5)
+    write(run, table, {"problem": ["p"], "solution": [0], "scores": [[0.9, 0.2, 0.1]]})
+    [row] = truth.scored_steps(run, "MS-M", "minigsm", solutions, 0.5).itertuples()
     assert row.error == 1  # token 5 belongs to the step that ends with token 8
     assert row.confidences.tolist() == pytest.approx([0.1, 0.1, 0.9])
-    assert truth.scored_by(run, "minigsm") == []  # nothing to choose the cut on
-    write(run, "best_of_n/A/M-validation@confidence", {"problem": ["p"]})
-    assert truth.scored_by(run, "minigsm") == ["A"]
+
+
+def test_reward_models_count_that_rated_validation_too(run):
+    for training in ("MS-M", "ASPRM-M", "ASPRM-L"):
+        write(run, f"best_of_n/{training}/M-minigsm@confidence", {"problem": ["p"]})
+    assert truth.scored_by(run, "minigsm") == []  # there is nothing to choose a cut on
+    for training in ("MS-M", "ASPRM-M"):
+        write(run, f"best_of_n/{training}/M-validation@confidence", {"problem": ["p"]})
+    assert truth.scored_by(run, "minigsm") == ["ASPRM-M", "MS-M"]
 
 
 # --- guided decoding --------------------------------------------------------------------------------------------------
@@ -254,8 +266,8 @@ LATER = f"{LINES[0]}\nThen they have 7 + 2 = 9 pens.\nThe answer is: 9"
         (TRUE.replace("Then they", "So then they"), TRUE, "another wording"),
     ],
 )
-def test_the_first_intervention_is_told_by_the_truth(guided, greedy, kind):
-    assert truth.intervention(PROBLEM, guided, greedy) == kind
+def test_the_first_intervention_is_judged_by_the_truth(guided, greedy, kind):
+    assert intervention(PROBLEM, guided, greedy) == kind
 
 
 def test_interventions_are_counted_with_what_became_of_them(run):
@@ -303,5 +315,5 @@ def test_problems_are_made_anew_from_the_ids_of_a_table(run):
 
 
 def test_a_departure_is_marked_where_it_stands():
-    assert truth.show(solution("p", tokens=5, departs=2)) == "xx⟦xxx"
-    assert truth.show(solution("p", tokens=5)) == "xxxxx"
+    assert solution("p", tokens=5, departs=2).marked == "xx⟦xxx"
+    assert solution("p", tokens=5).marked == "xxxxx"

@@ -16,7 +16,7 @@ from asprm.reward.published import TokenScorer
 from asprm.reward.score import load_prm
 from asprm.run.open import open_run
 from asprm.sample import greedy_verdicts
-from asprm.tvd import Decision, Guides, against_greedy, by_trigger, telling_decision
+from asprm.tvd import Decision, Guides, against_greedy, by_trigger, overruled, telling_decision
 
 
 def frame(correct, decisions, trigger=0.5):
@@ -26,13 +26,18 @@ def frame(correct, decisions, trigger=0.5):
 
 
 def test_by_trigger_by_hand():
-    both = pd.concat([frame([True, False], [1, 2]), frame([True, True], [4, 6], 0.9)])
-    found = by_trigger(both, seed=0)
-    assert found["trigger"].tolist() == [0.5, 0.9]
-    assert found["value"].tolist() == [0.5, 1.0]
-    assert found["share"].tolist() == pytest.approx([0.15, 0.5])
-    assert (found["low"] <= found["value"]).all()
-    assert (found["share_high"] >= found["share"]).all()
+    decoded = pd.concat([frame([True, False], [1, 2]), frame([True, True], [4, 6], 0.9)])
+    curve = by_trigger(decoded, seed=0)
+    assert curve["trigger"].tolist() == [0.5, 0.9]
+    assert curve["value"].tolist() == [0.5, 1.0]
+    assert curve["share"].tolist() == pytest.approx([0.15, 0.5])
+    assert (curve["low"] <= curve["value"]).all()
+    assert (curve["share_high"] >= curve["share"]).all()
+
+
+def test_overruled_counts_the_changed_decisions_at_one_trigger():
+    decoded = pd.concat([frame([True, False], [1, 3]).assign(changed=[0, 1]), frame([True, True], [4, 6], 0.9)])
+    assert overruled({"minigsm": decoded}, 0.5).loc["minigsm"].tolist() == [4, 1, 0.25]
 
 
 def test_against_greedy_counts_discordant_problems():
@@ -51,7 +56,7 @@ def test_the_smoke_study_decodes_every_problem_at_every_trigger(study, monkeypat
     for name in ("validation", "minigsm", "minimath", "minigsm-p2"):
         decoded = run.read(f"tvd/{run.prm}/M-{name}").to_pandas()  # the first reward model: at every trigger
         problems = set(greedy_verdicts(run, name))
-        assert set(decoded["trigger"]) == set(run.settings.triggers)
+        assert set(decoded["trigger"]) == set(run.profile.tvd.triggers)
         assert (decoded.groupby("trigger")["problem"].agg(set) == problems).all()
         assert (decoded["changed"] <= decoded["decisions"]).all()
         assert (decoded["decisions"] <= decoded["tokens"]).all()
@@ -67,7 +72,7 @@ def test_the_kept_decision_is_one_of_the_chosen_trigger(study, monkeypatch):
     assert found.written == np.argmax(found.scores)
     assert found.probabilities == sorted(found.probabilities, reverse=True)
     assert found.probabilities[0] < found.trigger
-    assert len(found.tokens) == len(found.scores) == run.settings.candidates
+    assert len(found.tokens) == len(found.scores) == run.profile.tvd.candidates
     rows = run.read(f"tvd/{run.prm}/M-{found.set}").to_pylist()
     [row] = [row for row in rows if (row["problem"], row["trigger"]) == (found.problem, found.trigger)]
     assert row["correct"] == found.correct
@@ -75,13 +80,12 @@ def test_the_kept_decision_is_one_of_the_chosen_trigger(study, monkeypatch):
     assert greedy_verdicts(run, found.set)[found.problem] == found.greedy
 
 
-def test_no_decision_is_kept_where_the_reward_model_never_stepped_in(tmp_path, monkeypatch):
+def test_there_is_no_telling_decision_where_the_reward_model_never_stepped_in(tmp_path, monkeypatch):
     monkeypatch.setenv("ASPRM_HOME", str(tmp_path))
     run = open_run("smoke", stage="tvd", quiet=True)
     run.write(f"tvd/{run.prm}/M-minigsm", frame([True, False], [0, 0]))
     monkeypatch.setattr("asprm.tvd.greedy_verdicts", lambda run, name: {"p0": True, "p1": False})
     assert telling_decision(run, "minigsm", 0.5) is None
-    assert run.read_json(f"tvd/{run.prm}/M-decision") is None
 
 
 def test_a_rater_of_texts_gives_the_tokens_of_the_prm_with_its_cache(tmp_path):
@@ -112,6 +116,7 @@ def test_a_rater_of_texts_gives_the_tokens_of_the_prm_with_its_cache(tmp_path):
     assert compared > 10
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("policy", "family", "foreign", "count"), [("M", "minigsm", "D", 140), ("D", "minicode", "L", 60)]
 )
@@ -143,8 +148,8 @@ def test_guided_decoding_steps_in_only_where_it_may():
     engine = load_engine(policy)
 
     class Worst:
-        def rate(self, asked):
-            return [np.linspace(0, 1, len(candidates)).astype(np.float32) for _, _, candidates in asked]
+        def rate(self, questions):
+            return [np.linspace(0, 1, len(question.candidates)).astype(np.float32) for question in questions]
 
     [problem] = load("minigsm", "validation", 1)
     [prompt] = encode_prompts(engine.tokenizer, [problem.prompt])
@@ -169,6 +174,7 @@ def reward_model(folder, source, seed):
     return str(folder / f"{source}-{seed}")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("policy", "family", "foreign", "fewest"),
     [("M", "minigsm", "D", 100), ("D", "minicode", "M", 20)],
@@ -215,8 +221,8 @@ def test_forks_beyond_the_engines_rows_are_made_all_the_same():
         def __init__(self, n):
             self.n = n
 
-        def rate(self, asked):
-            return [np.arange(len(candidates)) == self.n for *_, candidates in asked]
+        def rate(self, questions):
+            return [np.arange(len(question.candidates)) == self.n for question in questions]
 
     guides = {str(n): Nth(n) for n in range(4)}
     walks = [Walk(name, trigger) for name in guides for trigger in (0.5, 0.9)]

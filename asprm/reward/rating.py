@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
 from asprm.reward.published import Scorer, Text
 from asprm.reward.score import PRM, Item, score
@@ -22,15 +23,16 @@ SCHEMA = pa.schema(
 )
 
 
-def score_table(
-    prm: PRM | Scorer, samples: pa.Table, splits: pa.Table, problems: Mapping[str, np.ndarray] | Mapping[str, str]
-) -> pa.Table:
-    """One row of step scores per solution; schema `SCHEMA`. Rows are independent: score a big table batch by batch.
+def score_table(prm: PRM | Scorer, samples: pa.Table, splits: pa.Table, problems: Mapping[str, Any]) -> pa.Table:
+    """One row of step scores per solution (`SCHEMA`). Rows are independent: score a big table batch by batch.
 
-    splits: columns problem, solution, … of the same rows as samples, in the same order. A PRM reads the samples' own
-    tokens: samples has problem, solution, ids, correct, answer, splits has ends, and problems are token ids (L,) by
-    name. A `Scorer` reads texts: text and finished in the place of ids, char_ends in that of ends, and the problems'
-    texts. ValueError: the tables do not match, or an item cannot be scored.
+    A `PRM` reads the samples' own tokens, a `Scorer` their text.
+
+    samples: columns problem, solution, correct, answer; for a PRM ids, for a `Scorer` text and finished.
+    splits: the same rows in the same order: problem, solution; for a PRM ends, for a `Scorer` char_ends.
+    problems: by id; for a PRM token ids (L,), for a `Scorer` the text.
+
+    ValueError: the tables do not match, or a solution cannot be scored.
     """
     for column in ("problem", "solution"):
         if not samples[column].combine_chunks().equals(splits[column].combine_chunks()):
@@ -39,10 +41,10 @@ def score_table(
                 "expected the split of these very samples, in their order"
             )
     if isinstance(prm, PRM):
-        found = score(prm, _items(samples, splits, problems))
+        step_scores = score(prm, _items(samples, splits, problems))
     else:
-        found = list(prm.rate(_texts(samples, splits, problems)))
-    scores = pa.array(found, pa.list_(pa.float32()))
+        step_scores = list(prm.rate(_texts(samples, splits, problems)))
+    scores = pa.array(step_scores, pa.list_(pa.float32()))
     table = samples.select(["problem", "solution", "correct", "answer"]).append_column("scores", scores)
     return table.select(SCHEMA.names).cast(SCHEMA)
 
@@ -58,36 +60,58 @@ def _texts(samples: pa.Table, splits: pa.Table, problems: Mapping[str, str]) -> 
         yield Text(problems[name], text, np.asarray(ends.values), whole)
 
 
+# --- several kinds of rating positions --------------------------------------------------------------------------------
+
+
 def rate_positions(
-    prm: PRM | Scorer, batch: pa.Table, splits: Mapping[str, pa.Table], problems: Mapping[str, Any]
+    prm: PRM | Scorer, samples: pa.Table, splits: Mapping[str, pa.Table], problems: Mapping[str, Any]
 ) -> dict[str, pa.Table]:
-    """Score tables of a batch by position; the union of all positions is read once."""
+    """`score_table` for each kind of rating positions; a solution is read once, whatever the number of kinds.
+
+    prm, samples, problems: as in `score_table`.
+    splits: by kind of positions, each as in `score_table`.
+    """
     if len(splits) == 1:
-        [(position, split)] = splits.items()
-        return {position: score_table(prm, batch, split, problems)}
-    places = {position: _places(table["ends"]) for position, table in splits.items()}
-    union = np.unique(np.concatenate(list(places.values())))
-    ends = _lists(union, (union & _END).astype(np.int32), len(batch))
-    table = score_table(prm, batch, batch.select(["problem", "solution"]).append_column("ends", ends), problems)
-    scores = table["scores"].combine_chunks().flatten().to_numpy()
-    out, column = {}, table.schema.get_field_index("scores")
-    for position, some in places.items():
-        found = _lists(some, scores[np.searchsorted(union, some)], len(batch))
-        out[position] = table.set_column(column, SCHEMA.field("scores"), found)
-    return out
+        return {position: score_table(prm, samples, split, problems) for position, split in splits.items()}
+    column = "ends" if isinstance(prm, PRM) else "char_ends"
+
+    # 1. All ends of each kind as sorted numbers, and their union: an end of several kinds stands there once.
+    places = {position: _places(split[column]) for position, split in splits.items()}
+    union = np.unique(np.concatenate(list(places.values())))  # (U,)
+
+    # 2. Score the union. Its scores, row after row, are aligned with it.
+    ends = _by_row(union, _ends(union), len(samples))
+    table = score_table(prm, samples, samples.select(["problem", "solution"]).append_column(column, ends), problems)
+    scores = table["scores"].combine_chunks().flatten().to_numpy()  # (U,)
+
+    # 3. Each kind takes the scores at its own places, all of which the union holds.
+    index = SCHEMA.get_field_index("scores")
+    rated = {}
+    for position, own in places.items():
+        own_scores = scores[np.searchsorted(union, own)]
+        rated[position] = table.set_column(index, SCHEMA.field(index), _by_row(own, own_scores, len(samples)))
+    return rated
 
 
-_END = 2**32 - 1
+# A place is one end of one row as the number row · 2³² + end. Sorted places are in the order of the rows and, within a
+# row, of its ends: they hold the lists of ends of a whole table as one array, which can be merged and searched.
+
+_ROW_BITS = 32
 
 
-def _places(ends: pa.ChunkedArray) -> np.ndarray:
-    """Every end of every row as one number, row · 2³² + end, (N,) int64."""
-    column = ends.combine_chunks()
-    row = np.repeat(np.arange(len(column)), column.value_lengths().to_numpy())
-    return row << 32 | column.flatten().to_numpy().astype(np.int64)
+def _places(ends: pa.ChunkedArray) -> NDArray[np.int64]:
+    """(N,) the places of a column of R lists of ends, N ends in all; sorted, as the ends of each row are."""
+    lists = ends.combine_chunks()
+    rows = np.repeat(np.arange(len(lists)), lists.value_lengths().to_numpy())  # (N,)
+    return rows << _ROW_BITS | lists.flatten().to_numpy().astype(np.int64)
 
 
-def _lists(places: np.ndarray, values: np.ndarray, rows: int) -> pa.ListArray:
-    """The values at `places`, a list for every row."""
-    offsets = np.searchsorted(places >> 32, np.arange(rows + 1))
+def _ends(places: NDArray[np.int64]) -> NDArray[np.int32]:
+    """(N,) the ends of the places, without their rows."""
+    return (places & (2**_ROW_BITS - 1)).astype(np.int32)
+
+
+def _by_row(places: NDArray[np.int64], values: np.ndarray, rows: int) -> pa.ListArray:
+    """`rows` lists: the values (N,), which belong to the sorted places (N,), by the row of their place."""
+    offsets = np.searchsorted(places >> _ROW_BITS, np.arange(rows + 1))
     return pa.ListArray.from_arrays(pa.array(offsets, pa.int32()), pa.array(values))
