@@ -272,7 +272,7 @@ def texts(requests: list[Request], done: list) -> set[bytes]:
 
 
 @pytest.mark.usefixtures("device")
-@pytest.mark.parametrize("longest", [3, 8, pytest.param(30, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("longest", [3, *(pytest.param(n, marks=pytest.mark.slow) for n in (8, 30))])
 @pytest.mark.parametrize("rows", [pytest.param(1, marks=pytest.mark.slow), 4, 256])
 @pytest.mark.parametrize("temperature", [0.0, 0.2, 1.0])
 def test_requests_that_continue_what_others_write_join_them_and_get_what_they_get_alone(
