@@ -183,6 +183,7 @@ def test_a_killed_training_goes_on_to_the_same_bits(base, tmp_path, monkeypatch,
     assert not list((tmp_path / "work").iterdir())
 
 
+@pytest.mark.slow
 def test_another_training_does_not_take_up_a_checkpoint(base, tmp_path, monkeypatch):
     data = some_examples(20)
     names = []
@@ -192,6 +193,7 @@ def test_another_training_does_not_take_up_a_checkpoint(base, tmp_path, monkeypa
     assert len(set(names)) == 3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("keep", ["best", "last"])
 def test_which_weights_are_kept(base, tmp_path, keep):
     # Labels of chance: what is learned by heart makes the validation worse in the end.
