@@ -75,6 +75,7 @@ def test_all_items_come_once_and_in_order(tmp_path_factory, n, size):
     assert collect(tmp_path_factory.mktemp("chunks"), items=range(n), size=size) == list(range(n))
 
 
+@pytest.mark.slow
 def test_processes_give_the_same_in_the_same_order(tmp_path):
     log = tmp_path / "log"
     found = collect(tmp_path, partial(note, log=log), items=range(12), size=1, workers=2, setup=process_id)
