@@ -88,6 +88,7 @@ def test_there_is_no_telling_decision_where_the_reward_model_never_stepped_in(tm
     assert telling_decision(run, "minigsm", 0.5) is None
 
 
+@pytest.mark.slow
 def test_a_rater_of_texts_gives_the_tokens_of_the_prm_with_its_cache(tmp_path):
     """Where both read the same tokens, and re-reading a text gives the same ids, the two ways are one."""
     policy = REPOSITORY / "data" / "policies" / "M"
@@ -213,6 +214,7 @@ def test_walks_taken_together_are_those_taken_alone(tmp_path, policy, family, fo
     assert changed > fewest
 
 
+@pytest.mark.slow
 def test_forks_beyond_the_engines_rows_are_made_all_the_same():
     path = REPOSITORY / "data" / "policies" / "M"
     problems = load("minigsm", "validation", 5)
