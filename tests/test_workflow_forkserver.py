@@ -72,6 +72,7 @@ def is_there(pid):
         return False
 
 
+@pytest.mark.slow
 def test_a_job_is_what_a_started_process_would_be(server, tmp_path):
     module(tmp_path, PRINTER)
     alone = {name: value for name, value in server.items() if name != forkserver.ADDRESS} | {"ASPRM_SAID": "ä b"}
@@ -137,6 +138,7 @@ def test_a_job_ends_with_its_client(server, tmp_path, end):
     eventually(lambda: not is_there(pid))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("ends", ["starter", "server"])
 def test_jobs_end_with_the_starter_of_the_server_and_a_lost_server_is_reported(tmp_path, ends):
     ids = "os.getpid(), os.getppid(), os.environ['ASPRM_FORKSERVER']"
