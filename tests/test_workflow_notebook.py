@@ -145,6 +145,7 @@ def test_a_notebook_without_a_parameters_cell_takes_none(tmp_path):
         execute(tmp_path / "06_toy.ipynb", tmp_path / "out.ipynb", {"share": 1})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("cell", "printed"),
     [
