@@ -13,7 +13,7 @@ from asprm.best_of_n import curves
 from asprm.figures.base import Fragment, show
 from asprm.figures.labels import accuracy_by_steps, label_by_position, loss_curves, reliability_diagram, training_curve
 from asprm.figures.results import bon_curves, decision, tvd_triggers
-from asprm.figures.samples import solution_steps
+from asprm.figures.samples import solution_steps, solve_rates
 from asprm.figures.threshold import confidence_histogram, threshold_sweep
 from asprm.figures.tokens import token_bars, token_samples, types_beside_paper
 from asprm.statistics import Interval, reliability
@@ -56,6 +56,10 @@ def token_frame(by):
 
 
 FIGURES = {
+    "solved": (
+        lambda: solve_rates({"MiniGSM": np.array([0, 0.5, 1, 1]), "MiniMATH": np.array([0, 1, 0.25])}),
+        "MiniGSM: 25.0 % never, 50.0 % always; MiniMATH: 33.3 % never, 33.3 % always",
+    ),
     "histogram": (lambda: confidence_histogram(np.concatenate(CONFIDENCES), THRESHOLDS[2]), "1,800 token"),
     "sweep": (lambda: threshold_sweep(THRESHOLDS), f"{THRESHOLDS[0].tau:.3f} for 0.5 %"),
     "labels": (lambda: label_by_position(STEP, RIGHT, PROBLEM), "Mean label of 300 steps"),
@@ -91,6 +95,14 @@ FIGURES = {
 def test_figure_renders_says_what_it_shows_and_can_be_read(name):
     draw, words = FIGURES[name]
     check_plot(draw(), words)
+
+
+def test_bars_of_solve_rates_are_shares_of_each_set():
+    rates = {"MiniGSM": [0, 0.5, 1, 1], "MiniMATH": [0, 0, 0.25]}
+    plot = solve_rates(rates, bins=2)
+    heights = [sorted(bar.get_height() for bar in bars) for bars in plot.axes[0].containers]
+    assert sorted(heights) == [[0, 1], [0.25, 0.75]]
+    assert [text.get_text() for text in plot.axes[0].get_legend().get_texts()] == list(rates)
 
 
 def test_the_chosen_trigger_stands_clear_of_the_title():

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from html import escape
 
 import numpy as np
+import pandas as pd
 from numpy.typing import ArrayLike
 
 from asprm.figures.base import BLUE, GREEN, PURPLE, RED, Fragment, Plot, new_plot, percent_axis, styled
@@ -15,20 +16,24 @@ from asprm.results.format import percent
 @styled
 def solve_rates(rates: Mapping[str, ArrayLike], bins: int = 8) -> Plot:
     """How often problems are solved. rates: by test set, each problem's share of right samples (P,)."""
+    import seaborn as sns  # here, because it takes a second
+
+    rates = {name: np.asarray(values, float) for name, values in rates.items()}
+    frame = pd.concat([pd.DataFrame({"set": name, "rate": values}) for name, values in rates.items()])
+    colors = [(BLUE, GREEN, RED, PURPLE)[k % 4] for k in range(len(rates))]
     plot, (ax,) = new_plot(3.2)
-    edges = np.linspace(0, 1, bins + 1)
-    width = 0.9 / bins / len(rates)
-    sentences = []
-    for k, (name, values) in enumerate(rates.items()):
-        values = np.asarray(values, float)
-        share = np.histogram(values, edges)[0] / len(values)
-        color = (BLUE, GREEN, RED, PURPLE)[k % 4]
-        ax.bar(edges[:-1] + 0.05 / bins + (k + 0.5) * width, share, width, color=color, label=name)
-        sentences.append(f"{name}: {percent((values == 0).mean())} never, {percent((values == 1).mean())} always")
-    ax.legend()
+    sns.histplot(
+        frame, x="rate", hue="set", palette=colors, bins=bins, binrange=(0, 1), stat="proportion", common_norm=False,
+        multiple="dodge", shrink=0.9, alpha=1, linewidth=0, ax=ax,
+    )  # fmt: skip
+    sns.move_legend(ax, "best", title=None)
     percent_axis(ax.xaxis)
     percent_axis(ax.yaxis)
     ax.set(xlabel="share of a problem's samples that are right", ylabel="share of problems", xlim=(0, 1))
+    sentences = [
+        f"{name}: {percent((values == 0).mean())} never, {percent((values == 1).mean())} always"
+        for name, values in rates.items()
+    ]
     plot.alt = f"Share of problems by how often their samples are right. {'; '.join(sentences)}."
     return plot
 
