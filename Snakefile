@@ -327,10 +327,11 @@ rule claims:
 # A site that cannot be built leaves the old one as it was: `update` keeps its first page, the mark tells them apart.
 rule site:
     input: notebooks=CHAPTERS,
+           code=source("asprm/site/build.py", *code.modules(SOURCE / "asprm/site/build.py", SOURCE)),  # pages show docstrings
            pages=source("_config.yml", "_toc.yml", *(p for p in sorted((SOURCE / "book").rglob("*")) if p.is_file()),
                         *sorted((SOURCE / "data" / "paper").glob("*.yml")),
                         *sorted((SOURCE / "data" / "reference").glob("*.json")),
                         *sorted((SOURCE / "benchmarks" / "results").glob("*.json")))
     output: mark=touch(f"{RUN}/.site"), page=update(f"{RUN}/site/index.html")
-    params: PROFILE.model_dump_json(), modules("asprm/site/build.py")
+    params: PROFILE.model_dump_json()
     shell: "{sys.executable} -m asprm.workflow.forkserver asprm.site.build --profile {NAME}"

@@ -29,9 +29,8 @@ def modules(start: Path, root: Path = REPOSITORY) -> list[Path]:
 
 
 def state(start: Path, root: Path = REPOSITORY) -> str:
-    """A digest of what the modules do that a notebook or module imports; of a module, with its own code."""
-    files = [*modules(start, root), *([start] if start.suffix == ".py" else [])]
-    lines = [f"{file.relative_to(root).as_posix()} {fingerprint(file)}\n" for file in sorted(set(files))]
+    """A digest of what the modules do that a notebook imports."""
+    lines = [f"{file.relative_to(root).as_posix()} {fingerprint(file)}\n" for file in modules(start, root)]
     return hashlib.sha256("".join(lines).encode()).hexdigest()
 
 
