@@ -117,7 +117,10 @@ def test_profiles_are_frozen():
             "reward_models: {X: {published: a/b, convention: asprn}}",
             "unknown convention 'asprn': did you mean 'asprm'?",
         ),
-        ("reward_models: {X: {published: a/b, steps: lines}}", "reward_models.X.steps = 'lines' (str): unknown split method"),
+        (
+            "reward_models: {X: {published: a/b, steps: lines}}",
+            "reward_models.X.steps = 'lines' (str): unknown split method",
+        ),
         ("tvd: {guide: {M: [ASPRM-N]}}", "tvd.guide: unknown reward model 'ASPRM-N': did you mean 'ASPRM-M'?"),
         ("tvd: {triggers: 0.5}", "tvd.triggers = 0.5 (float): expected list"),
         ("tvd: {triggers: []}", "tvd.triggers = [] (list): "),

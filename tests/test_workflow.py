@@ -143,7 +143,12 @@ def test_nothing_runs_twice(project):
 
 
 def test_a_file_that_is_only_touched_reruns_nothing(project):
-    for path in ("asprm/run/open.py", "notebooks/02_sample.ipynb", "data/runs/tiny/sample/M/train.parquet", "book/index.md"):
+    for path in (
+        "asprm/run/open.py",
+        "notebooks/02_sample.ipynb",
+        "data/runs/tiny/sample/M/train.parquet",
+        "book/index.md",
+    ):
         os.utime(project / path)
     assert planned(project) == set()
 
@@ -408,7 +413,8 @@ def test_an_old_python_is_refused_clearly(tmp_path):
 
 @pytest.mark.slow
 def test_no_module_of_the_package_loads_torch_on_import():
-    code = "import sys, asprm, asprm.run.open, asprm.run.chunks, asprm.workflow.notebook, asprm.run.code; sys.exit('torch' in sys.modules)"
+    modules = "asprm.run.open, asprm.run.chunks, asprm.run.code, asprm.workflow.notebook"
+    code = f"import sys, {modules}; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY).returncode == 0
 
 
