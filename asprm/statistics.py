@@ -266,8 +266,8 @@ def difference_of_shares(a: Interval, b: Interval, *, level: float = 0.95) -> tu
     """a − b of two independent values that come with intervals of `level`, and a two-sided p.
 
     The interval recovers the variances from the two intervals, each on the side that matters (MOVER; for two Wilson
-    intervals it is Newcombe's). p is of the normal distribution. If the two vary together, the interval is too wide and p
-    too large.
+    intervals it is Newcombe's). p is of the normal distribution. If the two vary together, the interval is too wide
+    and p too large.
     """
     value = a.value - b.value
     low = value - math.hypot(a.value - a.low, b.high - b.value)
