@@ -5,7 +5,7 @@ own value. A name that the stage does not know, and a value that cannot be one, 
 """
 
 import ast
-from collections.abc import Mapping, Set
+from collections.abc import Iterator, Mapping, Set
 from types import FunctionType, ModuleType
 from typing import Any
 
@@ -13,6 +13,8 @@ from asprm.run.sections import ProfileError, nearest
 
 COMMON = ("profile", "policy", "method", "prm", "scratch", "seed", "workers")
 """What every stage takes beside the fields of its own section of the profile."""
+
+_SCOPES = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.Lambda, ast.comprehension)
 
 INJECTED = "# Parameters"
 """How the cell begins that papermill adds."""
@@ -38,10 +40,18 @@ def assigned_names(source: str) -> set[str]:
     """The names that a cell's code assigns; none where it is not Python. IPython's own lines are left out."""
     lines = [line for line in source.splitlines() if not line.lstrip().startswith(("%", "!"))]
     try:
-        nodes = ast.walk(ast.parse("\n".join(lines)))
+        tree = ast.parse("\n".join(lines))
     except SyntaxError:
         return set()
-    return {node.id for node in nodes if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)}
+    return {node.id for node in _own_nodes(tree) if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)}
+
+
+def _own_nodes(node: ast.AST) -> Iterator[ast.AST]:
+    """All nodes below `node` but those of functions, classes and comprehensions, whose names are their own."""
+    for child in ast.iter_child_nodes(node):
+        if not isinstance(child, _SCOPES):
+            yield child
+            yield from _own_nodes(child)
 
 
 def _is_notebook(namespace: Mapping[str, Any]) -> bool:
