@@ -10,10 +10,9 @@ are of 95 % over problems. Axes: T tokens, K steps of a solution, S solutions, P
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import pandas as pd
@@ -39,10 +38,8 @@ METHODS = ("decision tokens", "line breaks", "random, as many as decision tokens
 # --- the stage --------------------------------------------------------------------------------------------------------
 
 
-def run_truth(run: Run, known: Known | None = None) -> list[str]:
+def run_truth(run: Run) -> list[str]:
     """Measure step ends, labels, scores and guided decoding against the truth.
-
-    known: what to measure, if the caller goes on with it; None: reads it.
 
     Writes, and returns the names of, the tables `truth/<policy>-<table>`:
     - entry: `entry_points` on all test sets.
@@ -50,14 +47,15 @@ def run_truth(run: Run, known: Known | None = None) -> list[str]:
     - first-error: `first_errors` on the first test set.
     - interventions: `intervention_table` of guided decoding by `run.prm`, over all test sets.
     """
-    known = known or Known(run)
+    known = Known(run)
+    tested = [solution for name in known.sets for solution in known.solutions[name]]
+    disagree = [disagreement(known.labels[m], seed=run.seed).assign(split=m) for m in label_methods(run)]
     trigger = run.read_json(names.trigger(run.prm, run.policy))["trigger"]
     steps_in = [interventions(run, run.prm, name, trigger, known.problems[name]) for name in known.sets]
-    by_method = known.labels.items()
     tables = {
-        "entry": entry_points(known.tested, known.tau, seed=run.seed),
-        "labels": pd.concat(disagreement(labels, seed=run.seed).assign(split=method) for method, labels in by_method),
-        "first-error": first_errors(known.validated, known.scored, seed=run.seed),
+        "entry": entry_points(tested, known.tau, seed=run.seed),
+        "labels": pd.concat(disagree),
+        "first-error": first_errors(known.scored["validation"], known.scored[known.sets[0]], seed=run.seed),
         "interventions": intervention_table(pd.concat(steps_in)),
     }
     for table in names.TRUTH:
@@ -66,50 +64,46 @@ def run_truth(run: Run, known: Known | None = None) -> list[str]:
 
 
 class Known:
-    """A run's solutions, labels and scores together with the truth; each is read when it is first asked for."""
+    """A run's solutions, labels and scores together with the truth; each is read when it is first asked for.
+
+    sets: the test sets whose truth is known.
+    tau: the policy's threshold.
+    problems: by set, and there by id.
+    solutions: by set, in the order of the tables.
+    labels: by method, from `label_truth`.
+    scored: by set, and there by training of a reward model, from `scored_steps`.
+    """
 
     def __init__(self, run: Run) -> None:
-        self.run, self.sets = run, known_sets(run)
-        self.tau: float = run.read_json(names.threshold(run.policy))["tau"]
+        self.sets = known_sets(run)
         if not self.sets:
-            raise ValueError(f"truth: the run has no samples of policy {run.policy} for a test set that was made here")
+            raise ValueError(f"truth: the run has no samples of policy {run.policy} for a synthetic test set")
+        self.tau: float = run.read_json(names.threshold(run.policy))["tau"]
+        tokenizer = load_tokenizer(run.policy_path())
+        self.problems = _Lazy(lambda name: problems_of(run, name))
+        self.solutions = _Lazy(lambda name: list(solutions(run, name, self.problems[name], tokenizer)))
+        self.labels = _Lazy(lambda method: label_truth(run, method, self.problems["train"]))
+        self.scored = _Lazy(
+            lambda name: {
+                training: scored_steps(run, training, name, self.solutions[name], self.tau)
+                for training in scored_by(run, self.sets[0])
+            }
+        )
 
-    @cached_property
-    def problems(self) -> dict[str, dict[str, Problem]]:
-        """By set, and there by id: the training, validation and test problems."""
-        return {name: problems_of(self.run, name) for name in ("train", "validation", *self.sets)}
 
-    @cached_property
-    def solutions(self) -> dict[str, list[Solution]]:
-        """By set, validation and test; in the order of the tables."""
-        tokenizer = load_tokenizer(self.run.policy_path())
-        return {
-            name: list(solutions(self.run, name, self.problems[name], tokenizer)) for name in ("validation", *self.sets)
-        }
+_T = TypeVar("_T")
 
-    @property
-    def tested(self) -> list[Solution]:
-        """The solutions of all test sets."""
-        return [solution for name in self.sets for solution in self.solutions[name]]
 
-    @cached_property
-    def labels(self) -> dict[str, pd.DataFrame]:
-        """By method: `label_truth`."""
-        return {method: label_truth(self.run, method, self.problems["train"]) for method in label_methods(self.run)}
+class _Lazy(dict[str, _T]):
+    """Values that are made when they are first asked for."""
 
-    @cached_property
-    def scored(self) -> dict[str, pd.DataFrame]:
-        """By reward model: `scored_steps` of the first test set."""
-        return self._scored_steps(self.sets[0])
+    def __init__(self, make: Callable[[str], _T]) -> None:
+        super().__init__()
+        self.make = make
 
-    @cached_property
-    def validated(self) -> dict[str, pd.DataFrame]:
-        """By reward model: `scored_steps` of the validation set."""
-        return self._scored_steps("validation")
-
-    def _scored_steps(self, name: str) -> dict[str, pd.DataFrame]:
-        trainings = scored_by(self.run, self.sets[0])
-        return {prm: scored_steps(self.run, prm, name, self.solutions[name], self.tau) for prm in trainings}
+    def __missing__(self, key: str) -> _T:
+        self[key] = self.make(key)
+        return self[key]
 
 
 def known_sets(run: Run) -> list[str]:
