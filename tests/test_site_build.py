@@ -136,7 +136,7 @@ def test_the_executed_notebook_is_found(tmp_path):
 
 
 def test_a_missing_notebook_is_named_with_the_command_that_makes_it(tmp_path):
-    with pytest.raises(SiteError, match=r"03_threshold.ipynb has not been executed(.|\n)*PROFILE=smoke make study"):
+    with pytest.raises(SiteError, match=r"03_threshold.ipynb was not executed(.|\n)*PROFILE=smoke make study"):
         executed(tmp_path / "smoke", "notebooks/03_threshold")
 
 
@@ -209,7 +209,7 @@ def test_a_failed_build_leaves_the_old_site(small_book, monkeypatch):
     (small_book / "book" / "index.md").write_text("First.")
     page = build_site("smoke", source=small_book)
     (small_book / "book" / "index.md").write_text('Second. <a href="gone.html">x</a>')
-    with pytest.raises(SiteError, match=r"dangling reference gone.html(.|\n)*the old site is untouched"):
+    with pytest.raises(SiteError, match=r"dangling reference gone.html(.|\n)*the old site is unchanged"):
         build_site("smoke", source=small_book)
     assert page.read_text() == "First."
     (small_book / "book" / "index.md").write_text("Third.")

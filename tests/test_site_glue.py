@@ -1,4 +1,4 @@
-"""Numbers for sentences: kept for the site, and told to whoever runs a chapter in Jupyter."""
+"""Numbers for sentences: kept for the site, and printed for a person who runs a chapter in Jupyter."""
 
 import pytest
 
@@ -7,7 +7,7 @@ from asprm.site.glue import glue
 
 
 @pytest.mark.parametrize("watched", [True, False])
-def test_a_number_is_kept_and_told_only_to_a_person(monkeypatch, capsys, watched):
+def test_a_number_is_kept_and_printed_only_for_a_person(monkeypatch, capsys, watched):
     kept = []
     monkeypatch.setattr("myst_nb.glue", lambda *given, **options: kept.append((given, options)))
     monkeypatch.setattr(module, "interactive", lambda: watched)

@@ -6,7 +6,7 @@ from asprm import REPOSITORY
 from asprm.claims import VERDICTS
 from asprm.problems import sets
 from asprm.problems.load import title
-from asprm.run.names import METHODS
+from asprm.run.names import METHODS, TALLY
 from asprm.run.open import open_run
 from asprm.run.profile import load_profile
 from asprm.site.includes import performance
@@ -14,7 +14,7 @@ from asprm.site.includes.performance import meets, promises, stage_seconds
 from asprm.site.includes.provenance import manifests, seconds_of
 from asprm.site.includes.results import ASPECTS, overview, tally
 from asprm.site.includes.settings import ENDS, HOLDS, KINDS, deviations, reward_models, settings
-from asprm.site.includes.tables import interval, p_value, percent, table
+from asprm.site.includes.tables import duration, table
 
 
 def test_a_table_escapes_what_would_break_it():
@@ -26,10 +26,8 @@ def test_a_table_escapes_what_would_break_it():
     ]
 
 
-def test_numbers_read_as_people_write_them():
-    assert percent(0.5) == "50.0 %"
-    assert interval(-0.012, 0.5) == "−1.2 to +50.0"
-    assert [p_value(p) for p in (0.0004, 0.0321, 1.0)] == ["< .001", "= .032", "= 1.000"]
+def test_a_duration_is_in_seconds_or_minutes():
+    assert [duration(seconds) for seconds in (95.4, 119, 121, 754)] == ["95 s", "119 s", "2 minutes", "13 minutes"]
 
 
 def test_every_setting_of_a_profile_is_explained():
@@ -65,14 +63,13 @@ def test_deviations_of_small_policies_and_problems_are_those_of_runs_that_have_t
     assert set(HOLDS) <= {entry["id"] for entry in entries}
 
 
-def test_the_tally_shows_every_verdict_by_symbol_and_word_and_says_when_there_is_none(tmp_path):
-    run = type("Run", (), {"base": tmp_path})
-    assert "not been held against" in tally(run)
+def test_the_tally_shows_every_verdict_by_symbol_and_word_and_says_when_there_is_none(tmp_path, monkeypatch):
+    monkeypatch.setenv("ASPRM_HOME", str(tmp_path))
+    run = open_run("smoke", stage="claims", quiet=True)
+    assert "have not been compared with this run" in tally(run)
     by = dict.fromkeys(ASPECTS, 0)
     verdicts = {verdict: by | {"arrow": number} for number, verdict in enumerate(VERDICTS)}
-    (tmp_path / "claims").mkdir()
-    counts = {"verdicts": verdicts, "claims": 10, "others": {}, "own_sample_too_small": 3}
-    (tmp_path / "claims/tally.json").write_text(json.dumps(counts))
+    run.write_json(TALLY, {"verdicts": verdicts, "claims": 10, "others": {}, "own_sample_too_small": 3})
     page = tally(run)
     for number, (verdict, symbol) in enumerate(VERDICTS.items()):
         assert f"| {symbol} {verdict} | {number} | 0 | 0 | 0 |" in page
@@ -107,13 +104,13 @@ def test_a_gpu_is_shown_with_its_limits_and_its_absence_said(monkeypatch, tmp_pa
     monkeypatch.setattr(performance, "REPOSITORY", tmp_path)
     assert "Not measured" in performance.gpu(None)
     row = {"model": "7B", "what": "rollouts", "unit": "tokens/s", "value": 15210.0, "low": 14950.0, "high": 15300.0}
-    found = {"gpu": "a card", "torch": "2.11.0", "command": "python benchmarks/gpu.py", "bytes_per_second": 3.01e12}
-    found |= {
+    measured = {"gpu": "a card", "torch": "2.11.0", "command": "python benchmarks/gpu.py", "bytes_per_second": 3.01e12}
+    measured |= {
         "operations_per_second": 7.9e14,
         "rows": [row | {"limit": 30000.0, "share of limit": 0.507, "repeats": 3}],
     }
     (tmp_path / "benchmarks/results").mkdir(parents=True)
-    (tmp_path / "benchmarks/results/gpu.json").write_text(json.dumps(found))
+    (tmp_path / "benchmarks/results/gpu.json").write_text(json.dumps(measured))
     page = performance.gpu(None)
     assert "| 7B | rollouts | 15,210 | 14,950 to 15,300 | tokens/s | 30,000 | 51 % |" in page
     assert "one a card, torch 2.11.0" in page
@@ -121,7 +118,7 @@ def test_a_gpu_is_shown_with_its_limits_and_its_absence_said(monkeypatch, tmp_pa
     assert "790 TFLOP/s" in page
 
 
-def test_seconds_of_what_was_taken_over_are_counted_and_told(tmp_path, monkeypatch):
+def test_seconds_of_results_that_were_taken_over_are_counted_and_shown(tmp_path, monkeypatch):
     monkeypatch.setenv("ASPRM_HOME", str(tmp_path))
     run = open_run("smoke", stage="sample", quiet=True)
     run.write_json("sample/M/own", {})
@@ -143,7 +140,7 @@ def test_the_overview_has_every_policy_and_test_set(study, monkeypatch):
     monkeypatch.setenv("ASPRM_HOME", str(study))
     run = open_run("smoke", stage="claims", quiet=True)
     rows = [line.split(" | ") for line in overview(run).splitlines() if line.startswith("| ")][2:]
-    sets = [f"| {policy}: {title(name)}" for policy, one in run.profile.policies.items()
+    labels = [f"| {policy}: {title(name)}" for policy, one in run.profile.policies.items()
             for name in sets.test_sets(run.profile, one.domain)]  # fmt: skip
-    assert [row[0] for row in rows] == sets
+    assert [row[0] for row in rows] == labels
     assert all("%" in row[1] and "%<br>" in row[2] and "%<br>" in row[3] for row in rows)

@@ -1,4 +1,4 @@
-"""The picture shows what the tables hold, and nothing runs out of its panel."""
+"""The picture shows the values of the tables, and everything in a panel stays inside it."""
 
 import shutil
 from dataclasses import replace
@@ -11,9 +11,9 @@ import pytest
 
 from asprm import REPOSITORY
 from asprm.run.open import open_run
-from asprm.site import picture
-from asprm.site.picture import ADVANCE, HEIGHT, LINE, LINES, WIDTH, description, figure, flow, pipeline_svg
-from asprm.site.story import Label, Solution, story
+from asprm.site.drawing import ADVANCE, HEIGHT, WIDTH, flow
+from asprm.site.picture import description, figure, pipeline_svg
+from asprm.site.story import LINE, LINES, Label, Solution, Story, story
 from asprm.tvd import Decision
 
 SVG = "{http://www.w3.org/2000/svg}"
@@ -34,7 +34,7 @@ DECISION = Decision(
     [0.2, 0.9],
     1,
 )
-STORY = picture.Story(
+STORY = Story(
     profile="smoke",
     policy="M",
     prm="ASPRM-M",
@@ -99,7 +99,7 @@ def words(element):
 
 @pytest.mark.parametrize("columns", [1, 2, 3])
 @pytest.mark.parametrize("name", STORIES)
-def test_nothing_runs_out_of_its_panel(name, columns):
+def test_everything_stays_inside_its_panel(name, columns):
     found = panels(STORIES[name], columns)
     assert len(found) == 6
     for panel in found:
@@ -153,8 +153,8 @@ def test_a_step_ends_with_a_doubtful_token():
 def test_words_say_what_the_panels_show():
     said = " ".join(description(STORY).split())
     for words in (
-        "It hesitated at - (0.52), + (0.61).",
-        "of 12,678 tokens 31, 0.2%, have a confidence below 0.700",
+        "Its confidence is low at - (0.52), + (0.61).",
+        "of 12,678 tokens 31, 0.2 %, have a confidence below 0.700",
         "into 3 steps",
         "step 1: 1 of 2 right, label 1; step 2: 0 of 4 right, label 0; step 3: the solution itself, label 0.",
         "0.93, 0.88, 0.91, min 0.88, right; the worst one 0.93, 0.31, min 0.31, wrong",
@@ -188,27 +188,29 @@ def rows_of(run, name, solution):
 
 
 def test_the_numbers_are_those_of_the_tables(run):
-    told = story(run)
+    shown = story(run)
     fitted = run.read_json("threshold/M")
-    assert (told.tau, told.total, told.below) == (fitted["tau"], fitted["tokens"], fitted["decision_tokens"])
-    [row] = rows_of(run, "sample/M/train", told.solution)
-    assert told.solution.text == row["text"]
-    assert list(told.solution.confidences) == row["confidences"]
-    [row] = rows_of(run, "split/M/adaptive", told.solution)
-    assert list(told.solution.ends) == row["ends"]
-    found = [(row["right"], row["rollouts"], row["label"]) for row in rows_of(run, "rollout/M/adaptive", told.solution)]
-    assert [(label.right, label.run, label.value) for label in told.labels] == found
-    for one in (told.best, told.worst):
+    assert (shown.tau, shown.total, shown.below) == (fitted["tau"], fitted["tokens"], fitted["decision_tokens"])
+    [row] = rows_of(run, "sample/M/train", shown.solution)
+    assert shown.solution.text == row["text"]
+    assert list(shown.solution.confidences) == row["confidences"]
+    [row] = rows_of(run, "split/M/adaptive", shown.solution)
+    assert list(shown.solution.ends) == row["ends"]
+    found = [
+        (row["right"], row["rollouts"], row["label"]) for row in rows_of(run, "rollout/M/adaptive", shown.solution)
+    ]
+    assert [(label.right, label.run, label.value) for label in shown.labels] == found
+    for one in (shown.best, shown.worst):
         [row] = rows_of(run, "best_of_n/ASPRM-M/M-minigsm", one)
         assert (list(one.scores), one.correct) == (row["scores"], row["correct"])
         assert len(one.ends) == len(one.scores)
     rated = run.read("best_of_n/ASPRM-M/M-minigsm").to_pylist()
-    least = [min(row["scores"]) for row in rated if row["problem"] == told.best.problem]
-    assert (min(told.best.scores), min(told.worst.scores)) == (max(least), min(least))
-    assert told.decision.written == int(np.argmax(told.decision.scores))
-    drawn = [words(panel) for panel in panels(told)]
+    least = [min(row["scores"]) for row in rated if row["problem"] == shown.best.problem]
+    assert (min(shown.best.scores), min(shown.worst.scores)) == (max(least), min(least))
+    assert shown.decision.written == int(np.argmax(shown.decision.scores))
+    drawn = [words(panel) for panel in panels(shown)]
     assert f"τ = {fitted['tau']:.3f}" in drawn[1]
-    assert {f"{score:.2f}" for score in told.best.scores[:4]} <= set(drawn[4])
+    assert {f"{score:.2f}" for score in shown.best.scores[:4]} <= set(drawn[4])
 
 
 def test_the_picture_changes_with_a_table(run, tmp_path, monkeypatch):

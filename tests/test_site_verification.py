@@ -1,4 +1,4 @@
-"""The tables of the Verification page count what the graders say, and the committed figures can be made again."""
+"""The tables of the Verification page count the graders' verdicts, and the committed numbers can be made again."""
 
 import json
 import re
@@ -12,6 +12,7 @@ from asprm.problems.hub import load
 from asprm.site import verification
 from asprm.site.includes.index import INCLUDES
 from asprm.site.includes.verification import verification_made, verified
+from asprm.site.marks import mark_types, marks
 
 
 @pytest.fixture
@@ -137,8 +138,8 @@ def test_figures_of_mathematics_can_be_made_again():
 @pytest.mark.slow
 def test_figures_of_the_marks_can_be_made_again():
     folder, found = real_data(), verified()
-    assert in_json(verification.marks(folder)) == found["marks"]
-    made = verification.mark_types(folder).round(4)
+    assert in_json(marks(folder)) == found["marks"]
+    made = mark_types(folder).round(4)
     pd.testing.assert_frame_equal(made, pd.DataFrame(found["mark_types"]), check_dtype=False, atol=1e-4)
 
 
@@ -156,6 +157,6 @@ def test_tables_of_graders_can_be_made_again():
 def test_every_part_of_the_page_can_be_written():
     pages = {name: make(None) for name, make in INCLUDES.items() if name.startswith("verification_")}
     assert "| GSM8K test: the gold solution is right | 100\u00a0% | 1,319 of 1,319 |" in pages["verification_held"]
-    assert '<img alt="Decisions by token type beside the paper' in pages["verification_types"]
+    assert '<img alt="Share of decision tokens by type beside the paper' in pages["verification_types"]
     assert "| Math Formula | " in pages["verification_types"]
     assert all("None" not in page and "nan" not in page for page in pages.values())

@@ -54,6 +54,11 @@ def test_sets(profile: Profile, domain: str) -> list[str]:
     return [name for name in profile.problems.test if domain == domain_of(name)]
 
 
+def solvers(profile: Profile, name: str) -> list[str]:
+    """Names of the policies that solve the problems of a test set."""
+    return [policy for policy, source in profile.policies.items() if source.domain == domain_of(name)]
+
+
 def knows_truth(profile: Profile, policy: str) -> bool:
     """Whether the policy learns from and is tested on problems made here: their solutions' first errors are known."""
     domain, problems = profile.policies[policy].domain, profile.problems

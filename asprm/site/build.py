@@ -1,9 +1,11 @@
-"""Site: from the executed notebooks of a run and the prose pages to a website: `python -m asprm.site.build --profile tiny`.
+"""Site: build a website from the executed notebooks of a run and the prose pages.
 
-The source is staged in `data/runs/<profile>/.site-source`: configuration, pages, the executed copies of the notebooks
-that `_toc.yml` names, and the generated includes (`asprm.site.includes.index`). Jupyter Book builds it, every warning an error;
-`check_site` reads the result, and only a site without fault takes the place of the old `data/runs/<profile>/site`.
-Executes nothing and knows no model.
+    python -m asprm.site.build --profile tiny
+
+The source is collected in `data/runs/<profile>/.site-source`: configuration, pages, the executed copies of the
+notebooks that `_toc.yml` names, and the generated includes (`asprm.site.includes.index`). Jupyter Book builds the site
+and treats every warning as an error; `check_site` then looks for faults. Only a site without faults replaces the old
+one, `data/runs/<profile>/site`. No notebook is executed here.
 """
 
 import argparse
@@ -33,23 +35,21 @@ HOME = """<!DOCTYPE html>
 <body><p><a href="{page}">{title}</a></p></body>
 </html>
 """
-
-
-_TRUTH = "notebooks/11_truth"  # the one chapter that needs problems whose true solutions are known
+_LABELS = re.compile(r"^\((?P<target>[\w-]+)\)=$", re.MULTILINE)
 
 
 class SiteError(Exception):
-    """The site cannot be built, or must not be shown: says why and what to do."""
+    """The site could not be built, or has faults; the message says what to do."""
 
 
 # --- from a run to a site ---------------------------------------------------------------------------------------------
 
 
 def build_site(profile: str, *, source: Path = REPOSITORY) -> Path:
-    """Build the site of a profile's run from the pages in `source`; returns its first page.
+    """Build the site of a profile's run from the pages in `source`. Returns the path of its first page.
 
     SiteError: a notebook is missing or failed, Jupyter Book warned, or the built site has a fault. MissingArtifact: the
-    run has not finished. Whatever goes wrong, the old site stays.
+    run has not finished. After an error the old site is still there.
     """
     run = open_run(profile, stage="tvd", quiet=True)
     staging, site = run.base / ".site-source", run.base / "site"
@@ -59,20 +59,23 @@ def build_site(profile: str, *, source: Path = REPOSITORY) -> Path:
     if faults:
         listed = "\n  ".join(str(fault) for fault in faults[:20])
         more = f"\n  and {len(faults) - 20} more" if len(faults) > 20 else ""
-        kept = "\n  the old site is untouched" if site.exists() else ""
-        raise SiteError(f"site: {len(faults)} faults in {built}\n  {listed}{more}\n  mend the page or notebook{kept}")
+        kept = "\n  the old site is unchanged" if site.exists() else ""
+        raise SiteError(
+            f"site: {len(faults)} faults in {built}\n  {listed}{more}\n  correct the page or notebook{kept}"
+        )
     with atomic(site) as temporary:
         built.rename(temporary)
     return site / "index.html"
 
 
 def stage(run: Run, source: Path, staging: Path) -> None:
-    """Lay out what Jupyter Book reads: configuration, pages, executed notebooks, includes. Raises as `build_site`.
+    """Collect the source of Jupyter Book in `staging`: configuration, pages, executed notebooks, includes.
 
-    A chapter of `_toc.yml` is the first policy's copy of a notebook; its sections, `<notebook>-<policy>`, are those of
-    the other policies, left out where the run's profile has no such policy or does not know the truth they are about.
+    A chapter of `_toc.yml` is the first policy's copy of a notebook. Its sections `<notebook>-<policy>` are the other
+    policies' copies. Copies that the run does not have are left out (see `_leave_out`).
+    SiteError: a notebook is missing or failed. MissingArtifact: the run has not finished.
     """
-    first, *others = run.profile.policies
+    first = next(iter(run.profile.policies))
     toc = yaml.safe_load((source / "_toc.yml").read_text())
     _leave_out(toc, run.profile)
     shutil.rmtree(staging, ignore_errors=True)
@@ -80,42 +83,51 @@ def stage(run: Run, source: Path, staging: Path) -> None:
     (staging / "notebooks").mkdir()
     (staging / "_toc.yml").write_text(yaml.safe_dump(toc, sort_keys=False))
     shutil.copy(source / "_config.yml", staging)
-    for name in chapters(staging / "_toc.yml"):
-        if name.startswith("notebooks/"):
-            policy = next((one for one in others if name.endswith(f"-{one}")), None)
-            notebook = json.loads(executed(run.base, name, first).read_text(encoding="utf-8"))
-            if policy:
+    for page in chapters(staging / "_toc.yml"):
+        if page.startswith("notebooks/"):
+            notebook = json.loads(executed(run.base, page, first).read_text(encoding="utf-8"))
+            policy = _notebook_of(page)[1]
+            if policy in run.profile.policies:
                 notebook = as_section(notebook, policy)
-            (staging / f"{name}.ipynb").write_text(json.dumps(notebook, ensure_ascii=False), encoding="utf-8")
+            (staging / f"{page}.ipynb").write_text(json.dumps(notebook, ensure_ascii=False), encoding="utf-8")
     write_includes(run, staging / "book" / "generated")
 
 
 def _leave_out(toc: dict, profile: Profile) -> None:
-    """Remove the sections of policies that the profile has not, and what is about a truth that is not known."""
+    """Remove from a _toc.yml the pages of policies that the profile lacks.
+
+    The chapter on the truth needs problems whose true solutions are known: the pages of other policies are removed too.
+    """
     first = next(iter(profile.policies))
     for part in toc.get("parts", [toc]):
         kept = []
         for chapter in part.get("chapters", []):
-            policies = [one for one in profile.policies if chapter["file"] != _TRUTH or knows_truth(profile, one)]
-            sections = [one for one in chapter.pop("sections", []) if one["file"].rpartition("-")[2] in policies]
+            needs_truth = _notebook_of(chapter["file"])[0] == "truth"
+            policies = [policy for policy in profile.policies if not needs_truth or knows_truth(profile, policy)]
+            sections = [x for x in chapter.pop("sections", []) if _notebook_of(x["file"])[1] in policies]
             if first in policies:
                 kept.append(chapter | ({"sections": sections} if sections else {}))
         if kept:
             part["chapters"] = kept
 
 
-_LABELS = re.compile(r"^\((?P<target>[\w-]+)\)=$", re.MULTILINE)
+def _notebook_of(page: str) -> tuple[str, str]:
+    """The stage and the policy of a page: ("truth", "L") of notebooks/11_truth-L; either is "" where there is none."""
+    name = re.fullmatch(r"notebooks/\d+_(?P<stage>\w+)(-(?P<policy>.+))?", page)
+    return (name["stage"], name["policy"] or "") if name else ("", "")
 
 
 def as_section(notebook: dict, policy: str) -> dict:
-    """A chapter's notebook as it ran for another policy: a section of that chapter.
+    """The copy of a chapter's notebook that ran for another policy, as a section of that chapter.
 
-    Its title names the policy, its labels end with it, so that none occurs twice, and the exercises stay with the
-    chapter.
+    Its title names the policy. Its labels end with the policy's name, so that none occurs twice. Exercises and their
+    solutions are in the chapter and are left out.
     """
+    # 1. What stays, and its labels.
     cells = [c for c in notebook["cells"] if not _text(c).lstrip().startswith((":::{exercise}", ":::{solution}"))]
     figures = [c["metadata"]["mystnb"]["figure"] for c in cells if "figure" in c["metadata"].get("mystnb", {})]
     labels = {match["target"] for c in cells for match in _LABELS.finditer(_text(c))} | {f["name"] for f in figures}
+    # 2. Labels with the policy's name, where they are defined and where they are referred to.
     for figure in figures:
         figure["name"] += f"-{policy}"
     for number, cell in enumerate(cells):
@@ -134,23 +146,24 @@ def _text(cell: dict) -> str:
 
 
 def chapters(toc: Path) -> list[str]:
-    """The pages that a _toc.yml names, root first, without their endings."""
+    """The pages that a _toc.yml names, without suffixes; the root is the first."""
     contents = yaml.safe_load(toc.read_text())
-    found = [contents["root"]]
+    pages = [contents["root"]]
 
     def walk(entries: list[dict]) -> None:
         for entry in entries:
-            found.append(entry["file"])
+            pages.append(entry["file"])
             walk(entry.get("sections", []))
 
     for part in contents.get("parts", [contents]):
         walk(part.get("chapters", []))
-    return found
+    return pages
 
 
 def executed(folder: Path, chapter: str, policy: str = "") -> Path:
-    """The executed copy of a notebook chapter, where there is one for each policy that of `policy`.
+    """Path of the executed copy of a notebook in the run's `folder`.
 
+    chapter: its page, such as notebooks/03_threshold. policy: the copy to take if there is one for each policy.
     SiteError: it is missing, unreadable, or a cell of it failed.
     """
     path = folder / f"{chapter}.ipynb"
@@ -158,35 +171,35 @@ def executed(folder: Path, chapter: str, policy: str = "") -> Path:
         path = of_policy
     if not path.exists():
         raise SiteError(
-            f"site: {chapter}.ipynb has not been executed for this run: no {path}\n"
+            f"site: {chapter}.ipynb was not executed for this run: there is no {path}\n"
             f"  make it with:  PROFILE={folder.name} make study"
         )
     try:
         cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
     except (ValueError, KeyError) as error:
-        raise SiteError(f"site: {path} is not a notebook ({error})\n  remove it and run make study again") from None
+        raise SiteError(f"site: {path} is not a notebook ({error})\n  delete it and run make study again") from None
     for number, cell in enumerate(cells, 1):
         for output in cell.get("outputs", []):
             if output["output_type"] == "error":
                 raise SiteError(
                     f"site: cell {number} of {path} failed: {output['ename']}: {output['evalue']}\n"
-                    "  mend the notebook and run make study again"
+                    "  correct the notebook and run make study again"
                 )
     return path
 
 
 def render(staging: Path) -> Path:
-    """Run Jupyter Book over the staged source; returns the folder of pages. SiteError with its warnings."""
+    """Run Jupyter Book on the source in `staging`. Returns the folder of pages. SiteError: it failed or warned."""
     jupyter_book = [sys.executable, "-c", "from jupyter_book.cli.main import main; main()"]
     options = ["build", str(staging), "-n", "-W", "--keep-going"]
     result = subprocess.run(jupyter_book + options, capture_output=True, text=True)
-    said, complaints = (re.sub(r"\x1b\[[\d;]*m", "", text) for text in (result.stdout, result.stderr))  # no colours
+    output, errors = (re.sub(r"\x1b\[[\d;]*m", "", text) for text in (result.stdout, result.stderr))  # no colours
     log = staging / "build.log"
-    log.write_text(said + complaints, encoding="utf-8")
+    log.write_text(output + errors, encoding="utf-8")
     if result.returncode:
-        warnings = [line for line in complaints.splitlines() if re.search("WARNING|ERROR|Error:", line)]
-        listed = "\n  ".join(warnings[:20] or complaints.splitlines()[-5:])
-        raise SiteError(f"site: Jupyter Book could not build {staging}\n  {listed}\n  everything it said: {log}")
+        warnings = [line for line in errors.splitlines() if re.search("WARNING|ERROR|Error:", line)]
+        listed = "\n  ".join(warnings[:20] or errors.splitlines()[-5:])
+        raise SiteError(f"site: Jupyter Book could not build {staging}\n  {listed}\n  its whole output: {log}")
     pages = staging / "_build" / "html"
     config, toc = (yaml.safe_load((staging / name).read_text()) for name in ("_config.yml", "_toc.yml"))
     (pages / "index.html").write_text(HOME.format(title=config["title"], page=f"{toc['root']}.html"), encoding="utf-8")
@@ -194,6 +207,7 @@ def render(staging: Path) -> Path:
 
 
 def main(arguments: list[str] | None = None) -> int:
+    """Build the site of a profile's run. Exit status: 0, or 1 after an error."""
     parser = argparse.ArgumentParser(prog="python -m asprm.site.build", description="Build the site of a run.")
     parser.add_argument("--profile", default="tiny", help="a profile's name or file (default: tiny)")
     options = parser.parse_args(arguments)

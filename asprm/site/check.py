@@ -1,4 +1,4 @@
-"""Check: what is wrong with a built site."""
+"""Check a built site: outside assets, tracebacks, images without text, dangling references."""
 
 import re
 from html.parser import HTMLParser
@@ -8,7 +8,7 @@ from urllib.parse import unquote, urlsplit
 
 
 class Fault(NamedTuple):
-    """What is wrong on a page of the built site."""
+    """A fault of one page of the built site."""
 
     page: str  # path inside the site
     what: str
@@ -17,9 +17,7 @@ class Fault(NamedTuple):
         return f"{self.page}: {self.what}"
 
 
-# --- what a built site must not have ----------------------------------------------------------------------------------
-
-ASSETS = {  # attributes through which a browser fetches something by itself
+ASSETS = {  # elements and attributes whose address a browser fetches by itself
     "script": ("src",),
     "img": ("src", "srcset"),
     "source": ("src", "srcset"),
@@ -40,19 +38,20 @@ SCRIPT_FETCH = re.compile(r"""["'`]((?:https?:)?//[^"'`\s]+\.(?:js|mjs|css|woff2
 
 
 class Page(HTMLParser):
-    """One page, read once: its anchors, its local references and its own faults."""
+    """One page: its anchors, its local references, and the faults that the page alone shows."""
 
-    def __init__(self, name: str, html: str):
+    def __init__(self, name: str, html: str) -> None:
         super().__init__(convert_charrefs=True)
         self.name = name
         self.anchors: set[str] = set()
         self.references: list[str] = []
         self.faults: list[Fault] = []
-        self.inside: str | None = None  # "script" or "style"
+        self.inside: str | None = None  # "script", "style" or neither
         self.feed(html)
         self.close()
 
     def fault(self, what: str) -> None:
+        """Note a fault of this page."""
         self.faults.append(Fault(self.name, what))
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
@@ -84,21 +83,24 @@ class Page(HTMLParser):
             self.css(data)
         elif self.inside == "script":
             for url in SCRIPT_FETCH.findall(data):
-                self.fault(f"a script names an outside asset: {url}")
+                self.fault(f"a script contains the address of an outside asset: {url}")
         elif "Traceback (most recent call last)" in data:
             self.fault("a traceback: a notebook cell failed")
 
     def asset(self, tag: str, url: str) -> None:
+        """Note what the browser fetches: a fault if it is on another machine, else a local reference."""
         if OUTSIDE.match(url):
-            self.fault(f"<{tag}> asks another machine for {url}: keep a copy under book/_static")
+            self.fault(f"<{tag}> fetches {url} from another machine: keep a copy in book/_static")
         else:
             self.references.append(url)
 
     def css(self, text: str) -> None:
+        """Note assets of a style that are on another machine."""
         for url in CSS_FETCH.findall(text):
-            self.fault(f"a style asks another machine for {url}")
+            self.fault(f"a style fetches {url} from another machine")
 
     def alternatives(self, tag: str, values: dict[str, str]) -> None:
+        """Note an image or drawing without alternative text; Sphinx puts the file's path in place of a missing one."""
         if tag == "img" and values.get("role") != "presentation" and values.get("aria-hidden") != "true":
             alt, src = values.get("alt", "").strip(), unquote(values.get("src", ""))
             if not alt or alt == src or alt.endswith(Path(urlsplit(src).path).name or "/"):
@@ -111,12 +113,12 @@ class Page(HTMLParser):
 
 
 def check_site(site: Path) -> list[Fault]:
-    """All faults of a built site, in the order of its pages; an empty list is a clean site.
+    """All faults of a built site, in the order of its pages; an empty list if there are none.
 
-    A fault is: an asset from another machine, a traceback, an image without alternative text, or a reference to a file
-    or an anchor of the site that is not there. Links to pages elsewhere are fine.
+    A fault is: an asset on another machine, a traceback, an image without alternative text, or a reference to a file or
+    an anchor that the site does not have. Links to pages of other sites are allowed.
     """
-    files = [file for file in sorted(site.rglob("*.html")) if "_static" not in file.parts]  # there: theme's templates
+    files = [file for file in sorted(site.rglob("*.html")) if "_static" not in file.parts]  # it holds theme templates
     pages = {file: Page(file.relative_to(site).as_posix(), file.read_text(encoding="utf-8")) for file in files}
     if not pages:
         return [Fault(".", f"no pages in {site}")]
@@ -127,17 +129,17 @@ def check_site(site: Path) -> list[Fault]:
     for sheet in sorted(site.rglob("*.css")):
         text = sheet.read_text(encoding="utf-8")
         name = sheet.relative_to(site).as_posix()
-        faults += [Fault(name, f"a style asks another machine for {url}") for url in CSS_FETCH.findall(text)]
+        faults += [Fault(name, f"a style fetches {url} from another machine") for url in CSS_FETCH.findall(text)]
     return list(dict.fromkeys(faults))
 
 
 def dangling(url: str, file: Path, site: Path, pages: dict[Path, Page]) -> str | None:
-    """What is wrong with a reference in `file`, if it is local."""
+    """The fault of a reference in `file`, in words; None if it has none or leads to another site."""
     parts = urlsplit(url)
     if parts.netloc or parts.scheme in ("http", "https", "mailto", "data", "javascript"):
         return None
     if parts.scheme or parts.path.startswith("/"):
-        return f"{url} holds only on the machine that built the site: make it relative"
+        return f"{url} is valid only on the machine that built the site: make it relative"
     target = (file.parent / unquote(parts.path)).resolve() if parts.path else file
     target = target / "index.html" if target.is_dir() else target
     if not target.is_file() or not target.is_relative_to(site.resolve()):

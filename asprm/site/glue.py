@@ -1,11 +1,12 @@
-"""Glue: a chapter's numbers, put into its sentences where they say {glue:text}`name`."""
+"""Glue: numbers of a chapter that its sentences show by {glue:text}`name`."""
 
 from asprm.run.progress import interactive
 
 
 def glue(name: str, value: object) -> None:
-    """Keep the value under this name for the site. Jupyter shows the bare name in the sentence, so that a person who
-    runs the chapter there is told the value here.
+    """Keep the value under this name for the site.
+
+    In Jupyter the sentence shows only the name, so the value is printed for a person who runs the chapter there.
     """
     from myst_nb import glue as keep
 

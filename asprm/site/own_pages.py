@@ -1,7 +1,7 @@
-"""The worked example of the page "Use it on your own solutions": every command run for real, what it wrote as Markdown.
+"""The worked example of the page "Use it on your own solutions": every command is run, and its output shown.
 
-The rows are the first solutions of a run's test problems, taken as text, as if somebody else had brought them; the
-models are the run's. Long lists and texts are cut for the page, and say so.
+The rows are solutions of the run's first test problems, taken as text, like rows of a user; the models are the run's.
+Long lists are shortened for the page.
 """
 
 from __future__ import annotations
@@ -12,23 +12,27 @@ import shlex
 from contextlib import chdir
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 from asprm.problems.sets import problem_set, test_sets
+from asprm.run import names
 from asprm.run.open import Run
 from asprm.run.profile import packaged_profiles
 
-PROBLEMS, SOLUTIONS = 6, 4
-_LONGEST = 6  # of a list
-_COUNT = re.compile(r"^» \w+: \d+ (of|done)")
+if TYPE_CHECKING:
+    from typer.core import TyperGroup
+
+PROBLEMS, SOLUTIONS = 6, 4  # problems, and solutions of each
+_LONGEST = 6  # items of a list that are shown
+_PROGRESS = re.compile(r"^» \w+: \d+ (of|done)")
 
 
 def own_pages(run: Run) -> dict[str, str]:
-    """The page's includes by name. MissingArtifact: the run has no samples or no reward model yet.
+    """The includes of the page by name.
 
-    RuntimeError: a command failed.
+    MissingArtifact: the run has no samples or no reward model yet. RuntimeError: a command failed.
     """
-    policy, prm = Path(run.policy_path()).resolve(), run.find(f"prm/{run.prm}").resolve()
+    policy, prm = Path(run.policy_path()).resolve(), run.find(names.reward_model(run.prm)).resolve()
     with TemporaryDirectory() as folder, chdir(folder):
         Path("policy").symlink_to(policy)
         Path("reward-model").symlink_to(prm)
@@ -47,7 +51,7 @@ def own_pages(run: Run) -> dict[str, str]:
             "own_score": _run("score --prm reward-model steps.jsonl -o scored.jsonl"),
             "own_export": _run("export --to trl labelled.jsonl -o stepwise.jsonl"),
         }
-        trigger = run.read_json(f"tvd/{run.prm}/{run.policy}")["trigger"]
+        trigger = run.read_json(names.trigger(run.prm, run.policy))["trigger"]
         problems = list({row["problem"]: {name: row[name] for name in ("problem", "answer")} for row in rows}.values())
         _write("problems.jsonl", problems)
         pages["own_decode"] = _run(
@@ -62,9 +66,10 @@ def own_pages(run: Run) -> dict[str, str]:
 
 
 def _solutions(run: Run) -> list[dict[str, Any]]:
+    """Rows for `asprm split`: a few samples of the first test problems."""
     first = test_sets(run.profile, run.domain)[0]
     problems = {problem.id: problem for problem in problem_set(run.profile, first)[:PROBLEMS]}
-    rows = run.read(f"sample/{run.policy}/{first}", ["problem", "solution", "text", "finished"]).to_pylist()
+    rows = run.read(names.samples(run.policy, first), ["problem", "solution", "text", "finished"]).to_pylist()
     return [
         {
             "problem": problems[row["problem"]].prompt,
@@ -82,7 +87,10 @@ def _write(name: str, rows: list[dict[str, Any]]) -> None:
 
 
 def _run(line: str) -> str:
-    """Run `asprm … IN -o OUT`, or one without rows; as Markdown: what it said, and what it added to the first row."""
+    """Run a command; Markdown of the command, its messages, and the fields that it added to the first row.
+
+    line: the arguments, `… IN -o OUT`, or those of a command without rows.
+    """
     from typer.testing import CliRunner
 
     from asprm.cli import app
@@ -91,15 +99,15 @@ def _run(line: str) -> str:
     result = CliRunner().invoke(app, words)
     if result.exit_code:
         raise RuntimeError(f"asprm {line}: status {result.exit_code}\n{result.output}") from result.exception
-    said = "".join(f"{text}\n" for text in result.stderr.splitlines() if not _COUNT.match(text))
-    shown = f"```console\n$ asprm {line}\n{said}{result.stdout}```\n"
+    messages = "".join(f"{text}\n" for text in result.stderr.splitlines() if not _PROGRESS.match(text))
+    shown = f"```console\n$ asprm {line}\n{messages}{result.stdout}```\n"
     if "-o" not in words:
         return shown
-    given, written = (_rows(name) for name in (words[-3], words[-1]))
-    added = {name: value for name, value in written[0].items() if name not in given[0]}
+    read, written = (_rows(name) for name in (words[-3], words[-1]))
+    added = {name: value for name, value in written[0].items() if name not in read[0]}
     fields = "\n".join(f"{name:15} {_value(value)}" for name, value in added.items())
-    what = "The first row" if len(added) == len(written[0]) else "What was added to the first row"
-    return f"{shown}\n```{{code-block}} text\n:caption: {what} (of {len(written)})\n{fields}\n```\n"
+    caption = "The first row" if len(added) == len(written[0]) else "The fields added to the first row"
+    return f"{shown}\n```{{code-block}} text\n:caption: {caption} (of {len(written)})\n{fields}\n```\n"
 
 
 def _rows(file: str) -> list[dict[str, Any]]:
@@ -107,6 +115,7 @@ def _rows(file: str) -> list[dict[str, Any]]:
 
 
 def _value(value: Any) -> str:
+    """A value as JSON, a long list shortened."""
     if isinstance(value, list) and len(value) > _LONGEST:
         shown = json.dumps(value[:_LONGEST], ensure_ascii=False)
         return f"{shown[:-1]}, … {len(value) - _LONGEST} more]"
@@ -114,9 +123,12 @@ def _value(value: Any) -> str:
 
 
 def _commands() -> list[str]:
+    """Names of all commands of `asprm`."""
+    from typer.main import get_command
+
     from asprm.cli import app
 
-    return [one.name or one.callback.__name__ for one in app.registered_commands]
+    return list(cast("TyperGroup", get_command(app)).commands)
 
 
 def _help(name: str) -> str:

@@ -1,171 +1,67 @@
 """The picture of the pipeline, as SVG text: six panels that follow real solutions of a run from sampling to use.
 
-The landing page has it in its HTML, so that its colours follow the page's theme: two panels a row for a desk, one for a
-phone. `python -m asprm.site.picture --profile tiny` writes both to `book/_static` for the README. What it shows is picked by
-`asprm.site.story`; nothing here reads a table.
+The landing page contains the picture as HTML, so that its colours follow the page's theme: two panels a row for a
+desktop, one for a phone. `python -m asprm.site.picture --profile tiny` writes both to `book/_static` for the README.
+`asprm.site.story` chooses what the picture shows; nothing here reads a table.
 """
 
 import argparse
 import math
 import sys
-import textwrap
-from collections.abc import Iterator, Sequence
 from html import escape
-from typing import NamedTuple
 
 from asprm import REPOSITORY
 from asprm.models.align import visible
+from asprm.results.format import percent
 from asprm.reward.aggregates import aggregate
 from asprm.run.open import open_run
 from asprm.run.sections import ProfileError
 from asprm.run.store import BrokenArtifact, MissingArtifact
+from asprm.site.drawing import (
+    ADVANCE,
+    GAP,
+    HEIGHT,
+    MARGIN,
+    STYLE,
+    WIDTH,
+    beginning,
+    box,
+    ending,
+    flow,
+    line,
+    lines,
+    plain,
+    text,
+    token,
+)
 from asprm.site.story import BINS, LINE, LINES, Solution, Story, story
+from asprm.tvd import Decision
 
-WIDTH, HEIGHT, GAP, MARGIN = 340, 276, 18, 14  # of a panel; from its edge to what stands in it
-ADVANCE = {"title": 9.2, "": 6.9, "token": 8.0, "tick": 6.3}  # of a character, at most in the mean, by kind of text
 SHOWN = 4  # steps and candidates that a row has room for
 
-LABELS = {
+LABELS = {  # what the panel on rollouts says of each estimate
     "hard": "up to {} times. Any right: label 1",
     "soft": "{} times. The share that is right is the label",
     "entropy": "{} times. The more are right, the higher the label",
 }
 
-STYLE = """
-.pipeline { --ink: var(--pst-color-text-base, #1f2328); --paper: var(--pst-color-background, #ffffff);
-  --line: var(--pst-color-border, #8c959f); --doubt: #d1453b; --good: #2d9a4e;
-  --one: #2f6fd6; --two: #c77700; --three: #7a4fc9; --four: #1b8a8f;
-  font-family: system-ui, "DejaVu Sans", sans-serif; }
-@media (prefers-color-scheme: dark) { .pipeline { --ink: var(--pst-color-text-base, #e6edf3);
-  --paper: var(--pst-color-background, #0d1117); } }
-.pipeline text { fill: var(--ink); font-size: 13px; }
-.pipeline .title { font-size: 16px; font-weight: 700; }
-.pipeline .tick { font-size: 11.5px; }
-.pipeline .token { font-family: ui-monospace, "DejaVu Sans Mono", monospace; }
-.pipeline .panel { fill: var(--paper); stroke: var(--line); }
-.pipeline .bar { fill: var(--ink); fill-opacity: .45; }
-.pipeline .rule { stroke: var(--ink); fill: none; stroke-width: 1.2; }
-.pipeline .grid { stroke: var(--line); fill: none; stroke-opacity: .5; }
-.pipeline .doubt { stroke: var(--doubt); fill: none; stroke-width: 2; }
-.pipeline .low { fill: var(--doubt); }
-.pipeline .box { fill: var(--line); fill-opacity: .16; }
-.pipeline .s1 { fill: var(--one); fill-opacity: .28; }
-.pipeline .s2 { fill: var(--two); fill-opacity: .28; }
-.pipeline .s3 { fill: var(--three); fill-opacity: .28; }
-.pipeline .s4 { fill: var(--four); fill-opacity: .28; }
-.pipeline .pick { stroke: var(--good); fill: none; stroke-width: 2.2; }
-"""
-
-
-# --- shapes -----------------------------------------------------------------------------------------------------------
-
-
-def text(x: float, y: float, words: str, kind: str = "", anchor: str = "start") -> str:
-    return f'<text x="{x:g}" y="{y:g}" class="{kind}" text-anchor="{anchor}">{escape(words)}</text>'
-
-
-def box(x: float, y: float, width: float, height: float, kind: str) -> str:
-    return f'<rect x="{x:g}" y="{y:g}" width="{width:g}" height="{height:g}" rx="3" class="{kind}"/>'
-
-
-def line(x1: float, y1: float, x2: float, y2: float, kind: str) -> str:
-    return f'<path d="M{x1:g} {y1:g}L{x2:g} {y2:g}" class="{kind}"/>'
-
-
-def lines(y: float, words: str) -> str:
-    """Running text as wide as the panel, from the baseline `y` down."""
-    wrapped = textwrap.wrap(words, int((WIDTH - 2 * MARGIN) / ADVANCE[""]))
-    return "".join(text(MARGIN, y + 17 * i, one) for i, one in enumerate(wrapped))
-
-
-def token(x: float, y: float, words: str) -> str:
-    """Text in which each character has a place of its own, so that boxes around it fit in every font."""
-    shown = words.lstrip(" ")
-    x += ADVANCE["token"] * (len(words) - len(shown))
-    if not (shown := shown.rstrip(" ")):
-        return ""
-    size = f'textLength="{ADVANCE["token"] * len(shown):g}" lengthAdjust="spacingAndGlyphs"'
-    return f'<text x="{x:g}" y="{y:g}" class="token" {size}>{escape(shown)}</text>'
-
-
-def beginning(words: str, length: int) -> str:
-    return words if len(words) <= length else words[: length - 1] + "…"
-
-
-def plain(words: str) -> str:
-    """In one line."""
-    return " ".join(words.split())
-
-
-def ending(words: str, length: int) -> str:
-    return words if len(words) <= length else "…" + words[len(words) - length + 1 :]
-
 
 # --- solutions --------------------------------------------------------------------------------------------------------
 
 
-class Place(NamedTuple):
-    """Where a token stands, in characters and lines."""
-
-    token: int
-    shown: str
-    line: int
-    column: int
-
-
-def flow(tokens: Sequence[str]) -> tuple[list[Place], bool]:
-    """Tokens set in at most `LINES` lines of `LINE` characters, broken between words; whether any had to be left out.
-
-    A line break is shown as ⏎, for which there is always room, and begins a new line, indented as the text is; a token
-    that spells nothing, as the end of the text does, is ■.
-    """
-    placed: list[Place] = []
-    row = column = 0
-    for word in words_of(tokens):
-        shown = [visible(tokens[i]) for i in word]
-        if breaks(tokens[word[-1]]):
-            shown[-1] = shown[-1].rstrip(" ")
-        if column and column + sum(map(len, shown)) > LINE + (shown == ["⏎"]):
-            row, column = row + 1, 0
-            shown[0] = shown[0].lstrip(" ") or shown[0]
-        for i, one in zip(word, shown, strict=True):
-            if column and column + len(one) > LINE + (one == "⏎"):
-                row, column = row + 1, 0
-            if row == LINES:
-                return placed, True
-            placed.append(Place(i, beginning(one, LINE), row, column))
-            column += len(one)
-        if breaks(tokens[word[-1]]):
-            row, column = row + 1, len(tokens[word[-1]]) - len(tokens[word[-1]].rstrip(" "))
-    return placed, False
-
-
-def words_of(tokens: Sequence[str]) -> Iterator[list[int]]:
-    """Runs of tokens that should stay together: a new one begins with a space, and at and after a line break."""
-    word: list[int] = []
-    for i, one in enumerate(tokens):
-        if word and (one.startswith((" ", "\n")) or breaks(tokens[i - 1])):
-            yield word
-            word = []
-        word.append(i)
-    if word:
-        yield word
-
-
-def breaks(token: str) -> bool:
-    """Whether nothing but indentation follows the token's line break."""
-    return token.rstrip(" ").endswith("\n")
-
-
 def color(step: int) -> str:
-    """The class of a step, which is counted from 0."""
+    """The class of a step in `STYLE`; steps count from 0."""
     return f"s{step % SHOWN + 1}"
 
 
 def solution(y: float, pitch: float, of: Solution, tau: float, *, steps: bool = False, bars: bool = False) -> str:
-    placed, more = flow(of.tokens)
+    """A solution token by token, each in a box, with a red frame where its confidence is below tau.
+
+    y: top of the first line. pitch: distance of the lines. steps: colour the boxes by step. bars: draw confidences.
+    """
+    places, more = flow(of.tokens)
     parts = []
-    for at, shown, row, column in placed:
+    for at, shown, row, column in places:
         x, top, width = MARGIN + ADVANCE["token"] * column, y + pitch * row, ADVANCE["token"] * len(shown)
         step = sum(end <= at for end in of.ends)
         low = of.confidences[at] < tau
@@ -181,7 +77,7 @@ def solution(y: float, pitch: float, of: Solution, tau: float, *, steps: bool = 
 
 
 def scores(x: float, y: float, of: Solution) -> str:
-    """The scores of the first steps, in the steps' colours."""
+    """The scores of the first steps, in the colours of the steps."""
     parts = []
     for step, score in enumerate(of.scores[:SHOWN]):
         parts.append(box(x + 48 * step, y, 44, 22, color(step)))
@@ -195,26 +91,28 @@ def scores(x: float, y: float, of: Solution) -> str:
 
 
 def sample(s: Story) -> str:
+    """Panel 1: a solution with its confidences."""
     verdict = "right" if s.solution.correct else "wrong"
     return (
-        lines(52, f"Policy {s.policy} solves training problems; we keep how sure it was of every token.")
+        lines(52, f"Policy {s.policy} solves training problems; we keep the confidence of every token.")
         + solution(82, 33, s.solution, s.tau, bars=True)
-        + text(MARGIN, 264, f"bar: confidence, red below τ; it ends {verdict}")
+        + text(MARGIN, 264, f"bars: confidence, red below τ; answer {verdict}")
     )
 
 
 def threshold(s: Story) -> str:
+    """Panel 2: the histogram of all confidences with the threshold."""
     left, width, bottom, height = 64, 262, 222, 104
     most = math.log10(max(s.histogram)) + 0.3
 
     def top(count: int) -> float:
-        return bottom - height * (math.log10(count) + 0.3) / most  # a single token is still to be seen
+        return bottom - height * (math.log10(count) + 0.3) / most  # + 0.3, so that a single token has a bar
 
     parts = [
         lines(
             52,
-            f"All {s.total:,} confidences together: the threshold τ is such that a small share of the tokens lies "
-            f"below, here {s.below / s.total:.1%}.",
+            f"Of all {s.total:,} confidences a small share lies below the threshold τ, here "
+            f"{percent(s.below / s.total)}.",
         )
     ]
     for power in range(int(math.log10(max(s.histogram))) + 1):
@@ -223,7 +121,7 @@ def threshold(s: Story) -> str:
     for i, count in enumerate(s.histogram):
         if count:
             begin, end, y = i / BINS, (i + 1) / BINS, top(count)
-            border = min(max(s.tau, begin), end)  # a bar that τ cuts is red up to there
+            border = min(max(s.tau, begin), end)  # red up to τ
             for a, b, kind in ((begin, border, "low"), (border, end, "bar")):
                 if b > a:
                     parts.append(f'<path d="M{left + width * a + 0.5:g} {bottom}V{y:g}H{left + width * b - 0.5:g}'
@@ -243,15 +141,17 @@ def threshold(s: Story) -> str:
 
 
 def split(s: Story) -> str:
+    """Panel 3: the solution split into steps."""
     count = len(s.solution.ends)
     return (
-        lines(52, "A step ends with each token below τ, not where a line happens to end.")
+        lines(52, "A step ends with each token below τ, not at the end of a line.")
         + solution(86, 30, s.solution, s.tau, steps=True)
-        + text(MARGIN, 264, f"{count} steps, each with a colour" if count > 1 else "one step: it never hesitated")
+        + text(MARGIN, 264, f"{count} steps, one colour each" if count > 1 else "one step: no token is below τ")
     )
 
 
 def rollout(s: Story) -> str:
+    """Panel 4: the rollouts of each step, and its label."""
     rule = LABELS[s.estimate].format(s.rollouts)
     parts = [lines(52, f"From each step's end the policy tries again, {rule}.")]
     pitch = 176 // max(3, min(SHOWN, len(s.labels)))
@@ -259,23 +159,24 @@ def rollout(s: Story) -> str:
         y, last = 86 + pitch * step, step == len(s.labels) - 1
         prefix = "".join(s.solution.tokens[: s.solution.ends[step]])
         results = "✗" * (label.run - label.right) + "✓" * label.right
-        said = "the solution itself" if last else f"{label.right} of {label.run} right"
+        remark = "the solution itself" if last else f"{label.right} of {label.run} right"
         parts += [
             box(MARGIN, y, 126, 24, color(step)),
             token(MARGIN + 5, y + 17, ending(plain(prefix), 14)),
             line(144, y + 12, 156, y + 12, "rule"),
             text(162, y + 12, " ".join(beginning(results, 9)), "tick"),
-            text(162, y + 27, said, "tick"),
+            text(162, y + 27, remark, "tick"),
             text(WIDTH - MARGIN, y + 17, f"label {label.value:.2g}", "", "end"),
         ]
     if len(s.labels) > SHOWN:
         parts.append(text(MARGIN, 264, f"and so on, {len(s.labels)} steps in all"))
     elif not 0 < sum(label.value for label in s.labels) < len(s.labels):
-        parts.append(text(MARGIN, 264, "all steps of this solution fare alike"))
+        parts.append(text(MARGIN, 264, "all steps of this solution have one label"))
     return "".join(parts)
 
 
 def prm(s: Story) -> str:
+    """Panel 5: a candidate with the scores of its steps."""
     return (
         lines(52, "A model learns the labels. It reads new solutions and scores each step at its end.")
         + solution(82, 27, s.best, s.tau, steps=True)
@@ -285,52 +186,52 @@ def prm(s: Story) -> str:
 
 
 def use(s: Story) -> str:
+    """Panel 6: Best-of-N in its upper half, guided decoding in its lower half."""
     parts = [text(MARGIN, 52, f"Best-of-{s.candidates}: best {s.how} over the steps wins.")]
-    for y, one in ((62, s.best), (90, s.worst)):
+    for y, candidate in ((62, s.best), (90, s.worst)):
         parts += [
-            scores(MARGIN, y, one),
-            text(MARGIN + 4 * 48 + 14, y + 16, f"{s.how} {combined(s, one):.2f}"),
-            text(WIDTH - MARGIN, y + 16, "right" if one.correct else "wrong", "", "end"),
+            scores(MARGIN, y, candidate),
+            text(MARGIN + 4 * 48 + 14, y + 16, f"{s.how} {combined(s, candidate):.2f}"),
+            text(WIDTH - MARGIN, y + 16, "right" if candidate.correct else "wrong", "", "end"),
         ]
     parts.append(box(MARGIN - 4, 59, WIDTH - 2 * MARGIN + 8, 28, "pick"))
     return "".join(parts) + guided(s)
 
 
-def combined(s: Story, one: Solution) -> float:
-    return aggregate(one.scores, s.how)
+def combined(s: Story, candidate: Solution) -> float:
+    """The score of a candidate."""
+    return aggregate(candidate.scores, s.how)
 
 
 def guided(s: Story) -> str:
-    """The lower half of the last panel: the decision, if there is one."""
-    found = s.decision
-    if found is None:
-        return lines(142, "Guided decoding: at a doubt the best-scored token is written. Here it never came to that.")
+    """The lower half of panel 6: a decision of guided decoding, if there is one."""
+    decision = s.decision
+    if decision is None:
+        rule = "Guided decoding: below the trigger the reward model chooses the token."
+        return lines(142, f"{rule} Here that never happened.")
     parts = [
-        lines(
-            138,
-            f"Guided decoding: at a first choice below {found.trigger:g} the best-scored token is written.",
-        ),
-        token(MARGIN, 178, ending(plain(found.before), LINE - 2) + " ?"),
+        lines(138, f"Guided decoding: below a probability of {decision.trigger:g} the reward model chooses the token."),
+        token(MARGIN, 178, ending(plain(decision.before), LINE - 2) + " ?"),
     ]
-    shown = list(range(min(SHOWN, len(found.tokens))))
-    if found.written not in shown:
-        shown[-1] = found.written
+    shown = list(range(min(SHOWN, len(decision.tokens))))
+    if decision.written not in shown:
+        shown[-1] = decision.written
     for place, i in enumerate(shown):
         x = MARGIN + 79 * place
         parts += [
             box(x, 190, 75, 62, "box"),
-            token(x + 6, 206, beginning(visible(found.tokens[i]).strip() or "␣", 8)),
-            text(x + 6, 226, f"prob. {found.probabilities[i]:.2f}", "tick"),
-            text(x + 6, 243, f"score {found.scores[i]:.2f}", "tick"),
+            token(x + 6, 206, beginning(visible(decision.tokens[i]).strip() or "␣", 8)),
+            text(x + 6, 226, f"prob. {decision.probabilities[i]:.2f}", "tick"),
+            text(x + 6, 243, f"score {decision.scores[i]:.2f}", "tick"),
         ]
-        if i == found.written:
+        if i == decision.written:
             parts.append(box(x - 2, 188, 79, 66, "pick"))
-    verdict = "right" if found.correct else "wrong"
-    parts.append(text(MARGIN, 268, f"{beginning(found.problem, 24)}: the end is {verdict}", "tick"))
+    verdict = "right" if decision.correct else "wrong"
+    parts.append(text(MARGIN, 268, f"{beginning(decision.problem, 24)}: the answer is {verdict}", "tick"))
     return "".join(parts)
 
 
-PANELS = [
+PANELS = [  # title, function that draws it, words at the upper right
     ("Sample", sample, lambda s: s.solution.problem),
     ("Threshold", threshold, lambda s: "all training solutions"),
     ("Split", split, lambda s: s.solution.problem),
@@ -340,15 +241,15 @@ PANELS = [
 ]
 
 
-# --- the whole --------------------------------------------------------------------------------------------------------
+# --- the whole picture ------------------------------------------------------------------------------------------------
 
 
 def description(s: Story) -> str:
-    """What the six panels show, in words and with the same numbers."""
+    """The six panels in words, with the same numbers: the text for people who cannot see the picture."""
     right = {True: "right", False: "wrong"}
     doubts = [
-        f"{one.strip() or visible(one)} ({confidence:.2f})"
-        for one, confidence in zip(s.solution.tokens, s.solution.confidences, strict=True)
+        f"{piece.strip() or visible(piece)} ({confidence:.2f})"
+        for piece, confidence in zip(s.solution.tokens, s.solution.confidences, strict=True)
         if confidence < s.tau
     ]
     labels = [
@@ -356,35 +257,40 @@ def description(s: Story) -> str:
         for step, label in enumerate(s.labels[:-1], start=1)
     ]
     last = f"step {len(s.labels)}: the solution itself, label {s.labels[-1].value:.2g}"
-    both = [
-        f"{', '.join(f'{score:.2f}' for score in one.scores)}, {s.how} {combined(s, one):.2f}, {right[one.correct]}"
-        for one in (s.best, s.worst)
-    ]
-    found = s.decision
-    decision = "Guided decoding never stepped in."
-    if found:
-        candidates = "; ".join(
-            f"{visible(one).strip()} with probability {probability:.2f} and score {score:.2f}"
-            for one, probability, score in zip(found.tokens, found.probabilities, found.scores, strict=True)
-        )
-        decision = (
-            f"Guided decoding of {found.problem}, trigger {found.trigger:g}: after “{plain(found.before)}” the "
-            f"candidates are {candidates}; written is {visible(found.tokens[found.written]).strip()}, and the solution "
-            f"ends {right[found.correct]}."
-        )
+    best, worst = (
+        f"{', '.join(f'{score:.2f}' for score in x.scores)}, {s.how} {combined(s, x):.2f}, {right[x.correct]}"
+        for x in (s.best, s.worst)
+    )
     return f"""Six panels, from a run of profile {s.profile}.
 1 Sample: policy {s.policy} solves training problem {s.solution.problem}: “{plain(s.solution.text)}”, which is
-{right[s.solution.correct]}. It hesitated at {", ".join(doubts) or "no token"}.
-2 Threshold: of {s.total:,} tokens {s.below:,}, {s.below / s.total:.1%}, have a confidence below {s.tau:.3f}.
-3 Split: the solution is cut after each of these tokens, into {len(s.solution.ends)} steps.
+{right[s.solution.correct]}. Its confidence is low at {", ".join(doubts) or "no token"}.
+2 Threshold: of {s.total:,} tokens {s.below:,}, {percent(s.below / s.total)}, have a confidence below {s.tau:.3f}.
+3 Split: the solution is split after each of these tokens, into {len(s.solution.ends)} steps.
 4 Rollout: {"; ".join([*labels, last])}.
 5 Reward model: {s.prm} scores a solution of test problem {s.best.problem}, “{plain(s.best.text)}”, at the end of
 each step.
-6 Use: of {s.candidates} candidates the best one has the scores {both[0]}; the worst one {both[1]}. {decision}"""
+6 Use: of {s.candidates} candidates the best one has the scores {best}; the worst one {worst}.
+{_decision(s.decision)}"""
+
+
+def _decision(decision: Decision | None) -> str:
+    """The decision of guided decoding in words."""
+    if decision is None:
+        return "Guided decoding never asked the reward model."
+    candidates = "; ".join(
+        f"{visible(piece).strip()} with probability {probability:.2f} and score {score:.2f}"
+        for piece, probability, score in zip(decision.tokens, decision.probabilities, decision.scores, strict=True)
+    )
+    verdict = "right" if decision.correct else "wrong"
+    return (
+        f"Guided decoding of {decision.problem}, trigger {decision.trigger:g}: after “{plain(decision.before)}” the "
+        f"candidates are {candidates}; written is {visible(decision.tokens[decision.written]).strip()}, and the "
+        f"solution is {verdict}."
+    )
 
 
 def pipeline_svg(s: Story, columns: int) -> str:
-    """The picture with `columns` panels a row, as one <svg> element (no XML header, so that it can stand in HTML)."""
+    """The picture with `columns` panels a row, as one <svg> element without XML header, as HTML needs it."""
     rows = -(-len(PANELS) // columns)
     width, height = columns * (WIDTH + GAP) + GAP, rows * (HEIGHT + GAP) + GAP
     panels = []
@@ -405,16 +311,17 @@ def pipeline_svg(s: Story, columns: int) -> str:
 
 
 def figure(s: Story) -> str:
-    """Both pictures, of which a page shows one, with a caption: HTML."""
+    """HTML of both pictures, of which a page shows the one that fits, with their caption."""
     problems = [("1, 3 and 4", s.solution), ("5 and 6", s.best)] + ([("6, below", s.decision)] if s.decision else [])
     listed = "\n".join(
-        f"<li>{where}: <code>{escape(one.problem)}</code>. {escape(one.prompt.strip())}</li>" for where, one in problems
+        f"<li>{panels}: <code>{escape(shown.problem)}</code>. {escape(shown.prompt.strip())}</li>"
+        for panels, shown in problems
     )
     drawn = "\n".join(pipeline_svg(s, columns) for columns in (2, 1))
     return f"""<figure class="picture">
 {drawn}<figcaption>
-<p>Real solutions of policy {s.policy} on their way through this run (profile {escape(s.profile)}). A rule picked them
-because they are short and go both right and wrong: examples, no fair sample. The problems, by panel:</p>
+<p>Real solutions of policy {s.policy} in this run (profile {escape(s.profile)}). A rule chose them because they are
+short, and some right and some wrong: they are examples, not a random sample. The problems, by panel:</p>
 <ul>
 {listed}
 </ul>
@@ -424,18 +331,19 @@ because they are short and go both right and wrong: examples, no fair sample. Th
 
 
 def main(arguments: list[str] | None = None) -> int:
+    """Write both pictures. Exit status: 0, or 1 if the run lacks a table."""
     parser = argparse.ArgumentParser(
         prog="python -m asprm.site.picture", description="Draw the README's picture of a run."
     )
     parser.add_argument("--profile", default="tiny", help="a profile's name or file (default: tiny)")
     options = parser.parse_args(arguments)
     try:
-        told = story(open_run(options.profile, stage="tvd", quiet=True))
+        shown = story(open_run(options.profile, stage="tvd", quiet=True))
     except (ProfileError, MissingArtifact, BrokenArtifact) as error:
         print(error, file=sys.stderr)
         return 1
     for columns, name in ((2, "pipeline.svg"), (1, "pipeline-tall.svg")):
-        (REPOSITORY / "book" / "_static" / name).write_text(pipeline_svg(told, columns), encoding="utf-8")
+        (REPOSITORY / "book" / "_static" / name).write_text(pipeline_svg(shown, columns), encoding="utf-8")
         print(f"wrote book/_static/{name}")
     return 0
 

@@ -1,14 +1,14 @@
-"""Story: real solutions of a run on their way through its stages, for the picture of the pipeline (`asprm.site.picture`).
+"""Story: the solutions of a run that the picture of the pipeline shows (`asprm.site.picture`), from sampling to use.
 
-Everything is read from the run's tables. What is shown is picked by fixed rules; of several that fit, the first:
+All of it is read from the run's tables, and chosen by fixed rules:
 
-- of the training solutions with labels, one short enough to be drawn, with 3 or 4 steps, of 3 tokens or more, whose
-  labels are not all alike;
-- of the candidates of the first test set, the best and the worst scored ones of a problem where the one is right and
-  the other wrong, both with 2 to 4 steps, the best one short enough;
-- the decision that `asprm.tvd` keeps of the same test set.
+- a training solution with labels: finished and short enough to be drawn, of 3 or 4 steps of at least 3 tokens, whose
+  labels are not all equal;
+- the candidates with the best and the worst score of a problem of the first test set: the best one right, the worst
+  one wrong, both of 2 to 4 steps, the best one finished and short enough;
+- the decision that stage tvd wrote for the same test set.
 
-Where no row fits a rule, the first that fits it best is taken.
+The first row that breaks the fewest rules is taken, in the order of importance that `misfits` gives them.
 """
 
 from __future__ import annotations
@@ -26,76 +26,75 @@ from asprm.models.align import Speller
 from asprm.models.load import load_tokenizer
 from asprm.problems.sets import problem_set, test_sets
 from asprm.reward.aggregates import aggregate
+from asprm.run import names
 from asprm.run.names import Method
 from asprm.run.open import Run
 from asprm.split import cut, split_table
 from asprm.threshold import tau_of
 from asprm.tvd import Decision
 
-LINES, LINE = 5, 38  # what can be drawn of a solution: so many lines of so many characters
+LINES, LINE = 5, 38  # lines of a solution that can be drawn, and characters of a line
 BINS = 20  # of the histogram
 
 
 @dataclass(frozen=True)
 class Solution:
-    """A solution of T tokens in K steps. tokens: what each spells, "" for the end of the text; ends: exclusive.
-
-    scores: (K,) by the reward model, of a candidate.
-    """
+    """A solution of T tokens in K steps."""
 
     problem: str
     prompt: str
-    number: int
+    number: int  # among the solutions of the problem
     correct: bool
-    tokens: tuple[str, ...]
-    confidences: tuple[float, ...]
-    ends: tuple[int, ...]
-    scores: tuple[float, ...] = ()
+    tokens: tuple[str, ...]  # (T,) texts, "" for the end of the text
+    confidences: tuple[float, ...]  # (T,)
+    ends: tuple[int, ...]  # (K,) exclusive
+    scores: tuple[float, ...] = ()  # (K,) by the reward model; of candidates only
 
     @property
     def text(self) -> str:
+        """The whole solution."""
         return "".join(self.tokens)
 
 
 @dataclass(frozen=True)
 class Label:
-    """The label of a step: `right` of the `run` rollouts from its end came right. Of the last step: the solution."""
+    """The label of a step."""
 
-    right: int
-    run: int
+    right: int  # rollouts from the end of the step that are right; for the last step whether the solution is
+    run: int  # rollouts that were run
     value: float
 
 
 @dataclass(frozen=True)
 class Story:
-    """What the picture shows."""
+    """The data of the picture."""
 
     profile: str
     policy: str
     prm: str
     tau: float
     histogram: tuple[int, ...]  # training tokens by confidence, in `BINS` equal bins of [0, 1]
-    below: int  # of them, those below tau
+    below: int  # training tokens below tau
     solution: Solution  # of a training problem
-    labels: tuple[Label, ...]  # of its steps
-    rollouts: int  # J, the most that are run from a step's end
-    estimate: str  # how they become a label
-    how: str  # how a candidate's step scores become one
+    labels: tuple[Label, ...]  # (K,) of its steps
+    rollouts: int  # J
+    estimate: str  # how rollouts become a label: hard, soft or entropy
+    how: str  # how step scores become the score of a candidate
     candidates: int  # N
-    best: Solution  # of a test problem
-    worst: Solution
-    decision: Decision | None
+    best: Solution  # candidate of a test problem
+    worst: Solution  # candidate of the same problem
+    decision: Decision | None  # of guided decoding
 
     @property
     def total(self) -> int:
-        """How many training tokens there are."""
+        """Number of training tokens."""
         return sum(self.histogram)
 
 
 def story(run: Run) -> Story:
     """The story of the run's policy and reward model. MissingArtifact: a stage has not run yet."""
     method = Method.parse(run.method)
-    tau = tau_of(run.read_json(f"threshold/{run.policy}"), method.share)
+    tau = tau_of(run.read_json(names.threshold(run.policy)), method.share)
     tokenizer = load_tokenizer(run.policy_path())
     options = {"length": run.profile.split.length, "count": run.profile.split.count, "seed": run.seed}
 
@@ -108,15 +107,24 @@ def story(run: Run) -> Story:
                 f"were the candidates sampled anew?  rm -r {run.base / 'best_of_n'}"
             )
         text, char_ends = Speller(tokenizer)(row["ids"])
-        names = row["problem"], prompt, row["solution"], row["correct"]
-        return Solution(*names, tuple(cut(text, char_ends)), tuple(row["confidences"]), tuple(ends), tuple(scores))
+        return Solution(
+            row["problem"],
+            prompt,
+            row["solution"],
+            row["correct"],
+            tuple(cut(text, char_ends)),
+            tuple(row["confidences"]),
+            tuple(ends),
+            tuple(scores),
+        )
 
     row, labels = _labelled(run)
     best, worst = _candidates(run)
     counts, below = _confidences(run, tau)
-    kept = run.read_json(f"tvd/{run.prm}/{run.policy}-decision")
+    decision = run.read_json(names.decision(run.prm, run.policy))
     train, test = (
-        {one.id: one.prompt for one in problem_set(run.profile, name, run.domain)} for name in ("train", _test(run))
+        {problem.id: problem.prompt for problem in problem_set(run.profile, name, run.domain)}
+        for name in ("train", _test(run))
     )
     return Story(
         profile=run.profile.name,
@@ -133,12 +141,12 @@ def story(run: Run) -> Story:
         candidates=run.profile.sample.candidates,
         best=solution(best, test[best["problem"]], best["scores"]),
         worst=solution(worst, test[worst["problem"]], worst["scores"]),
-        decision=kept and Decision(**kept),
+        decision=Decision(**decision) if decision else None,
     )
 
 
 def fits(text: str) -> bool:
-    """Whether a solution can be drawn whole."""
+    """Whether all of a solution can be drawn."""
     return sum(len(textwrap.wrap(line, LINE)) or 1 for line in text.split("\n")) <= LINES
 
 
@@ -147,9 +155,9 @@ def _test(run: Run) -> str:
 
 
 def _confidences(run: Run, tau: float) -> tuple[np.ndarray, int]:
-    """Training tokens by confidence (BINS,), and how many are below tau."""
+    """Training tokens by confidence (BINS,), and the number of those below tau."""
     counts, below = np.zeros(BINS, int), 0
-    for batch in run.scan(f"sample/{run.policy}/train", ["confidences"]):
+    for batch in run.scan(names.samples(run.policy, "train"), ["confidences"]):
         values = batch["confidences"].flatten().to_numpy()
         counts += np.histogram(values, BINS, (0, 1))[0]
         below += int((values < tau).sum())
@@ -157,42 +165,41 @@ def _confidences(run: Run, tau: float) -> tuple[np.ndarray, int]:
 
 
 def _labelled(run: Run) -> tuple[dict[str, Any], tuple[Label, ...]]:
-    """The training solution of the rule, as its row of the samples, and the labels of its steps."""
+    """The training solution to show, a row of the table of samples, and the labels of its steps."""
     steps = defaultdict(list)
-    for row in _rows(run, f"rollout/{run.policy}/{run.method}"):
+    for row in _rows(run, names.labels(run.policy, run.method)):
         steps[row["problem"], row["solution"]].append(row)
 
     def misfits(row: Mapping[str, Any]) -> tuple[bool, ...]:
-        found = steps[row["problem"], row["solution"]]
-        alike = len({step["label"] for step in found}) == 1
-        lengths = np.diff([step["end"] for step in found], prepend=0)
-        return alike, not 3 <= len(found) <= 4 or min(lengths) < 3, not (row["finished"] and fits(row["text"]))
+        of_solution = steps[row["problem"], row["solution"]]
+        equal_labels = len({step["label"] for step in of_solution}) == 1
+        lengths = np.diff([step["end"] for step in of_solution], prepend=0)
+        bad_steps = not 3 <= len(of_solution) <= 4 or min(lengths) < 3
+        return equal_labels, bad_steps, not (row["finished"] and fits(row["text"]))
 
-    known = (row for row in _rows(run, f"sample/{run.policy}/train") if (row["problem"], row["solution"]) in steps)
-    chosen = min(known, key=misfits)
-    found = steps[chosen["problem"], chosen["solution"]]
-    return chosen, tuple(Label(step["right"], step["rollouts"], step["label"]) for step in found)
+    samples = _rows(run, names.samples(run.policy, "train"))
+    chosen = min((row for row in samples if (row["problem"], row["solution"]) in steps), key=misfits)
+    of_chosen = steps[chosen["problem"], chosen["solution"]]
+    return chosen, tuple(Label(step["right"], step["rollouts"], step["label"]) for step in of_chosen)
 
 
 def _candidates(run: Run) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The best and the worst scored candidate of the rule, as rows of the samples with their `scores`."""
-    name, how = f"{run.policy}/{_test(run)}", run.profile.best_of_n.aggregate
-    scores = {
-        (row["problem"], row["solution"]): row["scores"]
-        for row in _rows(run, f"best_of_n/{run.prm}/{run.policy}-{_test(run)}", ["problem", "solution", "scores"])
-    }
+    """The candidates with the best and the worst score, rows of the table of samples with their `scores`."""
+    how = run.profile.best_of_n.aggregate
+    scored = _rows(run, names.scores(run.prm, run.policy, _test(run)), ["problem", "solution", "scores"])
+    scores = {(row["problem"], row["solution"]): row["scores"] for row in scored}
     groups = defaultdict(list)
-    for row in _rows(run, f"sample/{name}"):
+    for row in _rows(run, names.samples(run.policy, _test(run))):
         groups[row["problem"]].append(row | {"scores": scores[row["problem"], row["solution"]]})
 
     def pair(rows: list[dict[str, Any]]) -> tuple[dict[str, Any], dict[str, Any]]:
         ranked = [aggregate(row["scores"], how) for row in rows]
         return rows[int(np.argmax(ranked))], rows[int(np.argmin(ranked))]
 
-    def misfits(found: tuple[dict[str, Any], dict[str, Any]]) -> tuple[bool, ...]:
-        best, worst = found
-        short = all(2 <= len(row["scores"]) <= 4 for row in found)
-        return not best["correct"] or worst["correct"], not short, not (best["finished"] and fits(best["text"]))
+    def misfits(candidates: tuple[dict[str, Any], dict[str, Any]]) -> tuple[bool, ...]:
+        best, worst = candidates
+        few_steps = all(2 <= len(row["scores"]) <= 4 for row in candidates)
+        return not best["correct"] or worst["correct"], not few_steps, not (best["finished"] and fits(best["text"]))
 
     return min(map(pair, groups.values()), key=misfits)
 

@@ -1,7 +1,7 @@
-"""Includes: the tables and numbers that the prose pages show, made from a run's artifacts and never typed by hand.
+"""Includes: the tables and numbers of the prose pages, made from a run's artifacts and never typed by hand.
 
-Each function returns Markdown for one `{include} generated/<name>.md` of a page in `book/`. They read the profile, the
-manifests and the tables of a finished run, and compute only what `asprm.statistics` does in one call.
+Each function returns the Markdown of one `{include} generated/<name>.md` on a page in `book/`. The functions read the
+profile, the manifests and the tables of a finished run; they compute only what is one call of another module.
 """
 
 from collections.abc import Callable
@@ -38,7 +38,7 @@ INCLUDES: dict[str, Callable[[Run], str]] = {
 
 
 def write_includes(run: Run, folder: Path) -> None:
-    """Write every include into `folder`. MissingArtifact: the run has not finished the stage that an include shows."""
+    """Write every include into the new folder `folder`. MissingArtifact: the run has not finished a stage."""
     folder.mkdir(parents=True)
     for name, make in INCLUDES.items():
         (folder / f"{name}.md").write_text(make(run), encoding="utf-8")

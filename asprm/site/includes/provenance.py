@@ -1,7 +1,8 @@
-"""Includes about where a run's artifacts come from: commits, machines, versions, and a line for every artifact."""
+"""Includes about the origin of a run's artifacts: commits, machines, versions, and a row for every artifact."""
 
 import json
 from collections import defaultdict
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,9 @@ from asprm.site.includes.tables import duration, table
 def manifests(run: Run) -> list[dict[str, Any]]:
     """The manifests of all artifacts of the run, in the order of the stages."""
     order = list(READS)
-    found = [json.loads(path.read_text()) for path in run.base.rglob("*.manifest.json") if not _hidden(path, run.base)]
-    return sorted(found, key=lambda m: (order.index(m["stage"]) if m["stage"] in order else -1, m["artifact"]))
+    files = [path for path in run.base.rglob("*.manifest.json") if not _hidden(path, run.base)]
+    contents = [json.loads(path.read_text()) for path in files]
+    return sorted(contents, key=lambda m: (order.index(m["stage"]) if m["stage"] in order else -1, m["artifact"]))
 
 
 def _hidden(path: Path, base: Path) -> bool:
@@ -22,27 +24,28 @@ def _hidden(path: Path, base: Path) -> bool:
 
 
 def commit_of(made: dict[str, Any]) -> str:
-    """The commit that something was made with, in words."""
+    """The commit of the code that made something, in words. made: with the fields commit and dirty."""
     name = f"`{made['commit'][:10]}`" if made["commit"] else "an unknown commit"
     return name + (" with uncommitted changes" if made["dirty"] else "")
 
 
-def commits(found: list[dict[str, Any]]) -> str:
-    """The commit, or commits, that made the artifacts, in words."""
+def commits(made: Sequence[dict[str, Any]]) -> str:
+    """The commit that made all artifacts, or each commit with its stages, in words. made: manifests."""
     stages = defaultdict(list)
-    for m in found:
+    for m in made:
         stages[commit_of(m)].append(m["stage"])
     if len(stages) == 1:
         return next(iter(stages))
     return "; ".join(f"{name} ({', '.join(dict.fromkeys(of))})" for name, of in stages.items())
 
 
-def seconds_of(found: list[dict[str, Any]]) -> dict[str, float]:
-    """Seconds of each stage: of every policy's notebook up to its last artifact, and those that what it took over from
-    an earlier execution had taken, added up.
+def seconds_of(made: Sequence[dict[str, Any]]) -> dict[str, float]:
+    """Seconds of each stage, the sum over its notebooks. made: manifests.
+
+    A notebook counts up to its last artifact, with the seconds of what it took over from an earlier execution.
     """
     last: dict[tuple[str, str], float] = {}
-    for m in found:
+    for m in made:
         key = m["stage"], m["policy"]
         last[key] = max(last.get(key, 0.0), m["seconds"] + kept_seconds(m))
     total: dict[str, float] = defaultdict(float)
@@ -52,30 +55,31 @@ def seconds_of(found: list[dict[str, Any]]) -> dict[str, float]:
 
 
 def kept_seconds(made: dict[str, Any]) -> float:
-    """Seconds that an earlier execution took for what an artifact's stage took over from it."""
-    return made.get("kept", {}).get("seconds", 0.0)
+    """Seconds of an earlier execution whose results the stage took over. made: a manifest."""
+    return made["kept"]["seconds"]
 
 
 def provenance(run: Run) -> str:
-    found = manifests(run)
-    seconds = seconds_of(found)
-    devices = sorted({m["device"] for m in found})
-    versions = {f"{name} {value}" for m in found for name, value in m["versions"].items()}
+    """Commit, machine, versions, time and memory of the run."""
+    made = manifests(run)
+    devices = sorted({m["device"] for m in made})
+    versions = {f"{name} {value}" for m in made for name, value in m["versions"].items()}
     return table(
-        ["of the run", "value"],
+        ["fact", "value"],
         [
             ("profile", f"`{run.profile.name}`: {run.profile.description}"),
             ("seed", run.seed),
-            ("commit", commits(found)),
+            ("commit", commits(made)),
             ("machine", ", ".join(devices)),
             ("versions", ", ".join(sorted(versions, key=str.lower))),
-            ("computed for", duration(sum(seconds.values()))),
-            ("largest process", f"{max(max(m['peak_memory_mb'].values()) for m in found):,} MB"),
+            ("computing time", duration(sum(seconds_of(made).values()))),
+            ("largest process", f"{max(max(m['peak_memory_mb'].values()) for m in made):,} MB"),
         ],
     )
 
 
 def artifacts(run: Run) -> str:
+    """A row for every artifact of the run."""
     return table(
         ["artifact", "rows", "seconds", "kB", "digest"],
         [

@@ -1,6 +1,4 @@
-"""Includes about what a run was asked to do: the packaged profiles, the settings of its own, and how it deviates from
-the paper.
-"""
+"""Includes about the settings: the packaged profiles, all settings of the run, and its deviations from the paper."""
 
 from collections.abc import Callable
 from typing import Any
@@ -10,41 +8,43 @@ import yaml
 from asprm import REPOSITORY
 from asprm.policy import about
 from asprm.problems.families import FAMILIES
-from asprm.run.names import Method
+from asprm.run.names import LabelTable
 from asprm.run.open import Run
 from asprm.run.profile import load_profile, packaged_profiles
 from asprm.run.sections import Section
 from asprm.site.includes.tables import table
 
-KINDS = {
+KINDS = {  # of deviations, with their headings
     "scale": "This run is smaller",
-    "release": "The released code does it otherwise",
-    "choice": "Chosen here",
+    "release": "The released code differs from the paper",
+    "choice": "Choices of this study",
 }
 
 
 def profiles(run: Run) -> str:
+    """The packaged profiles and their numbers of problems."""
     loaded = [load_profile(name) for name in packaged_profiles()]
     rows = [
         (f"`{p.name}`", p.description, sum(p.problems.train.values()), sum(p.problems.test.values())) for p in loaded
     ]
-    return table(["profile", "for", "training problems", "test problems"], rows, numbers=(2, 3))
+    return table(["profile", "purpose", "training problems", "test problems"], rows, numbers=(2, 3))
 
 
 def settings(run: Run) -> str:
-    """All fields of the run's profile with what they mean."""
+    """All fields of the run's profile, with values and meanings."""
     rows = []
     for name, field in type(run.profile).model_fields.items():
         value = getattr(run.profile, name)
         if isinstance(value, Section):
-            for key, inner in type(value).model_fields.items():
-                rows.append((f"`{name}.{key}`", f"`{_plain(getattr(value, key))}`", inner.description or ""))
+            for key, field_of_section in type(value).model_fields.items():
+                meaning = field_of_section.description or ""
+                rows.append((f"`{name}.{key}`", f"`{_in_words(getattr(value, key))}`", meaning))
         else:
-            rows.append((f"`{name}`", f"`{_plain(value)}`", field.description or ""))
+            rows.append((f"`{name}`", f"`{_in_words(value)}`", field.description or ""))
     return table(["setting", "value", "meaning"], rows)
 
 
-ENDS = {  # of steps, by the kind of method; others go by their name
+ENDS = {  # where steps end, by kind of method; a kind that is not here goes by its name
     "adaptive": "decision tokens",
     "line": "line breaks",
     "fixed": "a fixed number of tokens",
@@ -54,35 +54,35 @@ ENDS = {  # of steps, by the kind of method; others go by their name
 
 
 def reward_models(run: Run) -> str:
-    """What each reward model of the profile starts and learns from, and where it rates."""
+    """Each reward model of the profile: the weights it starts from, its training data, and where it scores."""
     rows = []
     for name, model in run.profile.reward_models.items():
         base = f"`{model.published}`" if model.published else model.base
-        data = "; ".join(_learned(*source.split("/", 1)) for source in model.data) or "published, not trained here"
+        data = "; ".join(map(_table_in_words, model.tables)) or "published, not trained here"
         equal = ", as many solutions of each" if model.equal else ""
         rows.append((name, base, data + equal, ENDS.get(model.rates.kind, model.rates.kind)))
-    return table(["reward model", "starts from", "learns from solutions of, cut at", "rates at"], rows)
+    return table(["reward model", "starts from", "learns from solutions of, split at", "scores at"], rows)
 
 
-def _learned(policy: str, method: str) -> str:
-    parts = Method.parse(method)
-    share = f" (share {parts.share:g})" if parts.share else ""
-    estimate = f", {parts.estimate} labels" if parts.estimate else ""
-    return f"{policy}, {ENDS.get(parts.kind, parts.kind)}{share}{estimate}"
+def _table_in_words(labels: LabelTable) -> str:
+    method = labels.method
+    share = f" (share {method.share:g})" if method.share else ""
+    estimate = f", {method.estimate} labels" if method.estimate else ""
+    return f"{labels.policy}, {ENDS.get(method.kind, method.kind)}{share}{estimate}"
 
 
-def _plain(value: Any) -> str:
+def _in_words(value: Any) -> str:
     if isinstance(value, dict):
-        return ", ".join(f"{k}: {_plain(v)}" for k, v in value.items())
+        return ", ".join(f"{k}: {_in_words(v)}" for k, v in value.items())
     if isinstance(value, Section):
-        return ", ".join(_plain(v) for v in value.model_dump(exclude_defaults=True).values())
+        return ", ".join(_in_words(v) for v in value.model_dump(exclude_defaults=True).values())
     if isinstance(value, tuple):
         return ", ".join(map(str, value))
     return str(value)
 
 
 _PAPER = load_profile("paper")
-# What some deviations are of: they are left out where a run is not so.
+# The condition of some deviations, by id: a page leaves them out if it does not hold for the run.
 HOLDS: dict[str, Callable[[Run], bool]] = {
     "small-policies": lambda run: any(_made_here(run)),
     "transplanted-layers": lambda run: any(recipe.get("start") for recipe in _made_here(run)),
@@ -96,7 +96,7 @@ HOLDS: dict[str, Callable[[Run], bool]] = {
 
 
 def _made_here(run: Run) -> list[dict[str, Any]]:
-    """The recipes of those policies that have one: of all that the run makes, or those that come with the study."""
+    """The recipes of the policies that were trained here: by this run, or those that come with the project."""
     policies = run.profile.policies
     if run.profile.policy.retrain:
         return [run.profile.recipe(name).model_dump() for name in policies]
@@ -104,19 +104,19 @@ def _made_here(run: Run) -> list[dict[str, Any]]:
 
 
 def deviations(run: Run) -> str:
-    """What this run does otherwise than the paper, from `data/paper/deviations.yml`."""
+    """What this run does differently from the paper, from `data/paper/deviations.yml`."""
     entries = yaml.safe_load((REPOSITORY / "data" / "paper" / "deviations.yml").read_text(encoding="utf-8"))
     p = run.profile
-    facts = {"p": p, "train": sum(p.problems.train.values()), "triggers": _plain(p.tvd.triggers)}
+    facts = {"p": p, "train": sum(p.problems.train.values()), "triggers": _in_words(p.tvd.triggers)}
     parts = []
     for kind, heading in KINDS.items():
-        of_kind = [one for one in entries if one["kind"] == kind and HOLDS.get(one["id"], lambda _: True)(run)]
+        of_kind = [x for x in entries if x["kind"] == kind and (x["id"] not in HOLDS or HOLDS[x["id"]](run))]
         if of_kind:
             parts.append(f"## {heading}\n")
         for entry in of_kind:
-            words = {key: entry[key].format(**facts) for key in ("paper", "here", "effect")}
+            paper, here, effect = (entry[key].format(**facts) for key in ("paper", "here", "effect"))
             parts.append(
                 f"(dev-{entry['id']})=\n### {entry['title']}\n\n"
-                f"Paper\n: {words['paper']}\n\nHere\n: {words['here']}\n\nExpected effect\n: {words['effect']}\n"
+                f"Paper\n: {paper}\n\nHere\n: {here}\n\nExpected effect\n: {effect}\n"
             )
     return "\n".join(parts)

@@ -1,10 +1,10 @@
-"""Tables and numbers as the included Markdown shows them."""
+"""Markdown tables and durations for the includes; other numbers are written by `asprm.results.format`."""
 
 from collections.abc import Iterable, Sequence
 
 
 def table(header: Sequence[str], rows: Iterable[Sequence[object]], numbers: Iterable[int] = ()) -> str:
-    """A Markdown table; the columns in `numbers` are aligned to the right."""
+    """A Markdown table. numbers: indexes of the columns that are aligned to the right."""
     numbers = set(numbers)
     lines = [header, ["---:" if i in numbers else "---" for i in range(len(header))], *rows]
     return "\n".join("| " + " | ".join(_cell(value) for value in row) + " |" for row in lines) + "\n"
@@ -18,21 +18,6 @@ def _cell(value: object) -> str:
     return str(value).replace("|", "\\|").replace("\n", "<br>")
 
 
-def percent(share: float) -> str:
-    return f"{100 * share:.1f} %"
-
-
-def p_value(p: float) -> str:
-    return "< .001" if p < 0.001 else "= " + f"{p:.3f}".removeprefix("0")
-
-
-def points(share: float) -> str:
-    return f"{100 * share:+.1f}".replace("-", "−")
-
-
-def interval(low: float, high: float) -> str:
-    return f"{points(low)} to {points(high)}"
-
-
 def duration(seconds: float) -> str:
+    """Seconds as "95 s" or "12 minutes"."""
     return f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.0f} minutes"
