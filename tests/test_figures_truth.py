@@ -65,6 +65,6 @@ def test_figure_renders_says_what_it_shows_and_can_be_read(name):
     check_plot(draw(), words, least_ink=0.003)
 
 
-def test_a_verdict_is_told_by_shape_and_not_by_colour_alone():
+def test_a_verdict_is_shown_by_shape_and_not_by_colour_alone():
     markers = [marker for _, marker in _VERDICTS.values()]
     assert len(set(markers)) == len(markers) == 3

@@ -249,14 +249,14 @@ def test_a_site_that_cannot_be_built_leaves_the_old_one(project):
     assert planned(project) == {"site"}
 
 
-def test_an_unknown_profile_is_told_in_a_line(project):
+def test_an_unknown_profile_is_one_line(project):
     done = snakemake("--config", "profile=tyni", source=project)
     assert done.returncode != 0
     assert "unknown profile 'tyni': did you mean 'tiny'?" in done.stdout
     assert "Traceback" not in done.stdout
 
 
-def test_a_missing_notebook_is_told(project):
+def test_a_missing_notebook_is_named(project):
     notebook_path(project, "split").unlink()
     done = snakemake("--config", "profile=smoke", source=project)
     assert done.returncode != 0

@@ -46,7 +46,7 @@ Convention = Annotated[
     str | None,
     typer.Option(
         metavar="WORD",
-        help="How a published reward model is read, such as math-shepherd. [default: as is known of its hub name]",
+        help="How a published reward model is read, such as math-shepherd. [default: the one known for its hub name]",
     ),
 ]
 MaxNewTokens = Annotated[int, typer.Option(min=1, help="Most tokens of a text; a longer one is cut and not finished.")]
