@@ -82,8 +82,8 @@ def reference(model, prm, request, trigger, candidates, max_new_tokens):
         pytest.param("mistral", 0.35, 8, 220, marks=pytest.mark.slow),
         ("mistral", 0.15, 3, 30),
         ("mistral", 1.0, 2, 30),
-        ("llama", 0.6, 8, 30),
-        ("gpt_neox", 0.5, 50, 30),
+        pytest.param("llama", 0.6, 8, 30, marks=pytest.mark.slow),
+        pytest.param("gpt_neox", 0.5, 50, 30, marks=pytest.mark.slow),
     ],
 )
 def test_equals_the_plain_reference_token_for_token(kind, trigger, candidates, count):

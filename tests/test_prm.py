@@ -135,6 +135,7 @@ def test_the_result_does_not_depend_on_the_micro_batch(base, tmp_path):
         pd.testing.assert_frame_equal(history, histories[0], rtol=1e-3)
 
 
+@pytest.mark.slow
 def test_gradient_checkpointing_changes_nothing(base, tmp_path):
     data = some_examples(20)
     plain = train(base, data, SETTINGS, tmp_path / "a", seed=0)
@@ -142,6 +143,7 @@ def test_gradient_checkpointing_changes_nothing(base, tmp_path):
     pd.testing.assert_frame_equal(saving, plain, rtol=1e-4)
 
 
+@pytest.mark.slow
 def test_bf16_stays_close_to_fp32(base, tmp_path):
     data = some_examples(20)
     fine = train(base, data, SETTINGS, tmp_path / "a", seed=0)

@@ -229,6 +229,7 @@ def test_the_shipped_policy_is_what_its_recipe_says_and_neither_too_good_nor_too
         assert row["copied"] > 0.98
 
 
+@pytest.mark.slow
 @needs_bwrap
 def test_the_shipped_policy_writes_programs():
     engine = load_engine(Path(__file__).parents[1] / "data/policies/D")

@@ -94,6 +94,7 @@ def test_jobs_share_no_randomness_and_no_variables(server, tmp_path):
     assert first[2] == second[2] == "2"
 
 
+@pytest.mark.slow
 def test_a_signal_that_ends_a_job_gives_the_status_of_a_shell(server, tmp_path):
     module(tmp_path, "import os, signal; os.kill(os.getpid(), signal.SIGKILL)")
     assert ask(tmp_path, server).returncode == 128 + signal.SIGKILL
