@@ -21,7 +21,7 @@ book: $(INSTALLED)  ## build the site again from what has been run
 test: $(INSTALLED)  ## all tests, the smoke study and its site among them
 	$(BIN)/python -m pytest
 
-fast: $(INSTALLED)  ## the tests that take seconds: under 90 seconds on two cores
+fast: $(INSTALLED)  ## all but the slow tests: some 90 seconds on two cores
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist worksteal -m "not study and not browser and not slow"
 
 coverage: $(INSTALLED)  ## all tests, with the lines and branches that none of them runs

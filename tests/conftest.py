@@ -11,7 +11,8 @@ import torch
 pytest.register_assert_rewrite("plots")  # so that a figure that fails shows its values
 
 REPOSITORY = Path(__file__).resolve().parent.parent
-COSTLY = {"study": "study", "browser": "browser", "finished": "slow"}  # fixtures, and the marker of what needs them
+COSTLY = {"study": "study", "browser": "browser", "finished": "slow", "server": "slow"}
+"""Fixtures that take long to set up, and the marker of the tests that need them."""
 DEVICES = ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
 
 

@@ -153,6 +153,7 @@ def test_levels_of_small_policies_are_shown_and_not_judged(tables):
     assert one["why"] == "a level of other policies than the paper's (M)"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("right", "verdict"), [(1015, "inconclusive"), (1017, "inconclusive"), (900, "opposite"), (1150, "opposite")]
 )

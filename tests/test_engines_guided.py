@@ -81,7 +81,7 @@ def reference(model, prm, request, trigger, candidates, max_new_tokens):
     [
         pytest.param("mistral", 0.35, 8, 220, marks=pytest.mark.slow),
         ("mistral", 0.15, 3, 30),
-        ("mistral", 1.0, 2, 30),
+        pytest.param("mistral", 1.0, 2, 30, marks=pytest.mark.slow),
         pytest.param("llama", 0.6, 8, 30, marks=pytest.mark.slow),
         pytest.param("gpt_neox", 0.5, 50, 30, marks=pytest.mark.slow),
     ],

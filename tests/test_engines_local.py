@@ -122,7 +122,9 @@ def reference(model, request: Request, sampling: Sampling) -> tuple[list[int], l
 
 
 @pytest.mark.usefixtures("device")
-@pytest.mark.parametrize("sampling", [GREEDY, SAMPLED], ids=["greedy", "sampled"])
+@pytest.mark.parametrize(
+    "sampling", [pytest.param(GREEDY, id="greedy", marks=pytest.mark.slow), pytest.param(SAMPLED, id="sampled")]
+)
 @pytest.mark.parametrize("kind", KINDS)
 def test_equals_plain_decoding_token_for_token(kind, sampling):
     model = tiny(kind)
@@ -196,6 +198,7 @@ def test_the_lean_executor_shares_its_weights_with_the_model():
     assert torch.equal(model(torch.tensor([[5, 6, 7]])).logits, before)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("device")
 @pytest.mark.parametrize("sampling", [GREEDY, SAMPLED], ids=["greedy", "sampled"])
 def test_tokens_do_not_depend_on_the_batch(model, sampling):
@@ -271,9 +274,10 @@ def texts(requests: list[Request], done: list) -> set[bytes]:
     }
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("device")
-@pytest.mark.parametrize("longest", [3, *(pytest.param(n, marks=pytest.mark.slow) for n in (8, 30))])
-@pytest.mark.parametrize("rows", [pytest.param(1, marks=pytest.mark.slow), 4, 256])
+@pytest.mark.parametrize("longest", [3, 8, 30])
+@pytest.mark.parametrize("rows", [1, 4, 256])
 @pytest.mark.parametrize("temperature", [0.0, 0.2, 1.0])
 def test_requests_that_continue_what_others_write_join_them_and_get_what_they_get_alone(
     model, rows, longest, temperature

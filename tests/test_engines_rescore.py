@@ -37,6 +37,7 @@ def one_by_one(model, prompts, solutions):
     return out
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", [*KINDS, "gpt2"])
 def test_confidences_are_those_of_a_plain_forward(kind, device):
     model = random_model(kind).to(device)

@@ -107,7 +107,7 @@ SYNTHETIC = CodeProblem(**{**vars(ANSWER), "synthetic": True})
         "import numpy_of_another_world",
         "def solve(n):\n    return list(range(10**9))",
         "def solve(n):\n    return 10**10000",
-        "def solve(n):\n    while n: pass",
+        pytest.param("def solve(n):\n    while n: pass", marks=pytest.mark.slow),
         "def solve(n):\n    return 'x' * (80 << 20)",
         *map(textwrap.dedent, CHEATS.values()),
     ],

@@ -279,6 +279,7 @@ def test_math500_solutions_are_right():
     assert wrong == []
 
 
+@pytest.mark.slow
 def test_no_two_math500_answers_of_different_value_are_called_equal():
     pairs = answer_pairs(row["answer"] for row in real_rows("math500/test.jsonl"))
     sample = random.Random(0).sample(pairs, 5000) + [tuple(pair) for pair in SAME_VALUE]

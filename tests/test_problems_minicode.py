@@ -175,6 +175,7 @@ def test_problems_are_the_same_for_ever_whatever_the_count():
         assert load(name, "test", 3, start=2) == load(name, "test", 5)[2:]
 
 
+@pytest.mark.slow
 def test_splits_share_no_problem_and_hardly_any_stands_twice():
     texts = {split: [p.prompt for name in NAMES for p in load(name, split, 60)] for split in SPLITS}
     for prompts, others in combinations(texts.values(), 2):

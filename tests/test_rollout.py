@@ -85,6 +85,7 @@ def distinct(steps):
     return {step for of_labelling in steps for step in of_labelling.values()}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("p", [0.0, 0.1, 0.5, 1.0])
 def test_stopping_early_gives_the_labels_of_all_rollouts(p):
     hard = labellings(150)

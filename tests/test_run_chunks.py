@@ -107,11 +107,13 @@ def test_a_failure_names_the_chunk_and_keeps_the_others(tmp_path, workers):
     assert len(calls(log)) == 4 - finished
 
 
+@pytest.mark.slow
 def test_a_failing_setup_is_a_failure_of_the_chunk(tmp_path):
     with pytest.raises(ChunkError, match="no such model"):
         collect(tmp_path, setup=fail_to_load, workers=2)
 
 
+@pytest.mark.slow
 def test_a_dead_worker_is_told(tmp_path):
     with pytest.raises(ChunkError, match="its process died; was memory short"):
         collect(tmp_path, die_at_seven, workers=2)
@@ -198,6 +200,7 @@ def test_a_damaged_chunk_is_computed_again(tmp_path):
     assert [first for _, first, _ in calls(log)] == ["0", "3", "6", "9", "3"]
 
 
+@pytest.mark.slow
 def test_a_consumer_that_stops_early_leaves_what_is_finished(tmp_path):
     stream = map_chunks(square, range(100), size=1, folder=tmp_path, key={}, workers=2)
     assert next(stream)["x"].to_pylist() == [0]

@@ -37,6 +37,7 @@ def folder(tmp_path):
     return tmp_path
 
 
+@pytest.mark.slow
 def test_tables_count_wrong_and_differing_verdicts(folder, monkeypatch):
     monkeypatch.setattr(verification, "PAIRS", 10)
     frame = verification.answers(folder)
@@ -143,6 +144,7 @@ def test_figures_of_the_marks_can_be_made_again():
     pd.testing.assert_frame_equal(made, pd.DataFrame(found["mark_types"]), check_dtype=False, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_tables_of_graders_can_be_made_again():
     """All of ours and of the regular expression; math-verify, which is slow, on one problem's samples."""
     frame = verification.answers(real_data(), slow=lambda form: form == "problem 2")

@@ -78,12 +78,14 @@ def test_a_failed_notebook_is_never_promoted(tmp_path, capfd):
     assert names(out.parent) == ["02.ipynb"]
 
 
+@pytest.mark.slow
 def test_a_long_cell_is_logged(tmp_path, capfd, monkeypatch):
     monkeypatch.setattr("asprm.workflow.notebook.EVERY", 0.0)
     execute(write(tmp_path / "02_toy.ipynb", "1 + 1"), tmp_path / "out.ipynb", {})
     assert "out: cell 3 took 0 s" in capfd.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_dying_kernel_is_reported(tmp_path):
     source = write(tmp_path / "03_toy.ipynb", "import os, signal\nos.kill(os.getpid(), signal.SIGKILL)")
     with pytest.raises(NotebookError, match="its kernel died"):
@@ -100,6 +102,7 @@ def test_undeclared_parameters_are_refused_before_anything_runs(tmp_path, capfd)
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("cell", "name", "value", "seen"),
     [
@@ -176,6 +179,7 @@ def test_our_own_errors_are_shown_without_a_traceback(tmp_path, capfd, cell, pri
     assert errors[-1].traceback
 
 
+@pytest.mark.slow
 def test_other_errors_keep_their_traceback(tmp_path, capfd):
     assert (
         main([str(write(tmp_path / "08_toy.ipynb", "raise ValueError('no: such')")), str(tmp_path / "08.ipynb")]) == 1
