@@ -175,6 +175,7 @@ def guided(policy):
         *(names.guided(prm, policy, one) for prm in prms for one in sets))
 
 
+PAPER = source("data/paper/claims.yml")
 TRUTHS = [policy for policy in POLICIES if knows_truth(PROFILE, policy)]
 CHAPTERS = [executed(chapter) for chapter in ALONE]
 CHAPTERS += [executed(chapter, policy) for chapter in BY_POLICY for policy in POLICIES]
@@ -193,7 +194,7 @@ rule all:
 
 # Priority 2: jobs that no other one waits for. Priority 1: the longest of the last jobs, so that no core idles at the end.
 rule policy:
-    input: nb=notebook("01_policy"), weights=[] if PROFILE.policy.retrain else weights(*POLICIES)
+    input: nb=notebook("01_policy"), paper=PAPER, weights=[] if PROFILE.policy.retrain else weights(*POLICIES)
     output: nb=executed("01_policy"), model=weights(*POLICIES) if PROFILE.policy.retrain else []
     params: reads("policy"), modules("notebooks/01_policy.ipynb")
     threads: workflow.cores if PROFILE.policy.retrain else 1
@@ -270,7 +271,7 @@ for policy in POLICIES:
 
     rule:
         name: f"tvd_{policy}"
-        input: nb=notebook("08_tvd"), weights=weights(policy),
+        input: nb=notebook("08_tvd"), paper=PAPER, weights=weights(policy),
                tables=greedy(policy, "validation", *tests(policy)) + trained(*PROFILE.tvd.guide[policy])
         output: nb=executed("08_tvd", policy), tables=guided(policy),
                 decision=files(names.decision(PROFILE.prm_of(policy), policy))
@@ -282,7 +283,7 @@ for policy in POLICIES:
 
     rule:
         name: f"tokens_{policy}"
-        input: nb=notebook("10_tokens"), weights=weights(policy),
+        input: nb=notebook("10_tokens"), paper=PAPER, weights=weights(policy),
                tables=samples(policy, "train") + threshold(policy)
         output: nb=executed("10_tokens", policy), tables=token_tables(policy)
         params: reads("tokens"), modules("notebooks/10_tokens.ipynb"), policy=policy
@@ -316,7 +317,7 @@ rule generalize:
 
 rule claims:
     input: nb=notebook("12_claims"), weights=weights(*POLICIES),
-           paper=source("data/paper/claims.yml"),
+           paper=PAPER,
            tables=RESULTS + [path for policy in POLICIES for path in token_tables(policy)]
                   + trained(*trainings(*PROFILE.reward_models))
     output: nb=executed("12_claims"), tables=tables(names.LEDGER, names.COSTS), tally=files(names.TALLY)

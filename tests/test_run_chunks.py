@@ -169,6 +169,7 @@ def test_changed_code_is_another_result_and_the_one_before_is_kept(tmp_path):
     assert numbers(2, '"""A docstring."""\n# a comment\n\n\n') == "[0, 2, 4, 6] 2"
     assert numbers(1) == "[0, 1, 2, 3] 2"  # what a change had made before it was taken back
     assert numbers(3) == "[0, 3, 6, 9] 0"
+    assert numbers(1) == "[0, 1, 2, 3] 2"  # the last that was used before, though not the last that was made
     assert len(list((tmp_path / "work").iterdir())) == 2
 
 

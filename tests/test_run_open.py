@@ -54,10 +54,23 @@ def test_an_override_is_an_experiment_apart_from_the_study():
     assert run(seed=7).folder.name == "tiny~scratch"
 
 
-def test_workers_and_methods_are_no_experiment():
-    assert run("split", method="line", workers=1).overrides == {}
-    assert run("split", method="line").method == run("split", method="line").settings.method == "line"
-    assert run("rollout", method="line").method == "line"
+def test_workers_are_no_experiment():
+    assert run("split", workers=1).overrides == {}
+
+
+@pytest.mark.parametrize("stage", ["split", "rollout", "best_of_n"])
+def test_another_method_is_an_experiment(stage):
+    opened = run(stage, method="line")
+    assert opened.method == "line"
+    assert opened.overrides == {"method": "line"}
+    assert opened.experiment
+    assert not run(stage, method="adaptive").experiment
+
+
+def test_another_reward_model_is_an_experiment_where_no_table_is_named_by_it():
+    assert run("truth", prm="MS-M").overrides == {"prm": "MS-M"}
+    assert not run("truth", prm="ASPRM-M").experiment
+    assert not run("best_of_n", prm="MS-M").experiment
 
 
 @pytest.mark.parametrize(("given", "workers"), [("3", 3), ("", os.cpu_count()), ("0", os.cpu_count())])

@@ -158,7 +158,7 @@ def test_a_file_that_is_only_touched_reruns_nothing(project):
     [
         ("asprm/toy_tvd.py", {"tvd", *LAST}),
         ("asprm/toy_rollout.py", {"rollout", "prm", "best_of_n", "tvd", *LAST}),
-        ("data/paper/claims.yml", {"claims"}),
+        ("data/paper/claims.yml", {"policy", "tvd", "tokens", *LAST}),
         ("asprm/run/open.py", set(STAGES)),
         ("notebooks/04_split.ipynb", {"split", "rollout", "prm", "best_of_n", "tvd", *LAST}),
         ("data/policies/M/config.json", set(STAGES)),

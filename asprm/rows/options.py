@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
+from asprm.reward.aggregates import AGGREGATES, known_aggregate
 from asprm.rows.jsonl import PIPE, Failed, Lines
 
 # --- options of several commands --------------------------------------------------------------------------------------
@@ -93,11 +94,22 @@ Checkpointing = Annotated[
     bool, typer.Option("--gradient-checkpointing", help="A third more work for far less memory. [default: off]")
 ]
 
+
+def _aggregate(name: str) -> str:
+    try:
+        return known_aggregate(name)
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from None
+
+
 # --- asprm score, decode, export, plan --------------------------------------------------------------------------------
 
 Aggregate = Annotated[
-    Literal["min", "mean", "last", "product", "max"],
-    typer.Option(help="How the step scores become the score of the solution."),
+    str,
+    typer.Option(
+        callback=_aggregate,
+        help=f"How the step scores become the score of the solution: {', '.join(AGGREGATES)}.",
+    ),
 ]
 Trigger = Annotated[
     float, typer.Option(min=0, max=1, help="Ask the reward model where the top-1 probability is lower; 0: never.")

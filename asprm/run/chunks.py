@@ -96,6 +96,7 @@ def forget_others(place: Path) -> None:
 
     `make clean-work` removes all of them.
     """
+    os.utime(place)  # the last that was used is the newest
     others = [path for path in place.parent.glob("[0-9a-f]" * _DIGITS) if path != place]
     for other in sorted(others, key=_changed, reverse=True)[_KEPT_KEYS - 1 :]:
         shutil.rmtree(other, ignore_errors=True)

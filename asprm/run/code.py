@@ -58,11 +58,7 @@ def _is_docstring(node: ast.stmt) -> bool:
 def _imports(file: Path, root: Path) -> tuple[Path, ...]:
     found: set[Path] = set()
     for source in _sources(file):
-        try:
-            nodes = list(ast.walk(ast.parse(source)))
-        except SyntaxError:
-            continue
-        for node in nodes:
+        for node in _nodes(source):
             if isinstance(node, ast.Import):
                 for name in node.names:
                     found |= _files(name.name, root)
@@ -72,6 +68,15 @@ def _imports(file: Path, root: Path) -> tuple[Path, ...]:
                 for name in node.names:
                     found |= _files(f"{module}.{name.name}", root)
     return tuple(found)
+
+
+def _nodes(source: str) -> list[ast.AST]:
+    """The syntax of a text; where it does not parse as a whole, as with IPython's `x?`, of each line that does."""
+    try:
+        return list(ast.walk(ast.parse(source)))
+    except SyntaxError:
+        lines = [line.strip() for line in source.splitlines()]
+        return [node for line in lines if line != source for node in _nodes(line)]
 
 
 def _sources(file: Path) -> list[str]:

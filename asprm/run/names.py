@@ -11,6 +11,8 @@ import re
 from dataclasses import dataclass
 from typing import Self
 
+import numpy as np
+
 GREEDY = "-greedy"  # ends the name of a set's greedy solutions
 
 # --- where steps end --------------------------------------------------------------------------------------------------
@@ -34,19 +36,25 @@ class Method:
     @classmethod
     def parse(cls, name: str) -> Self:
         """ValueError: not the name of a method."""
-        parts = re.fullmatch(rf"({'|'.join(METHODS)})((?<=adaptive)-0\.\d+)?(?:-(hard|soft|entropy))?", name)
+        share = r"((?<=adaptive)-0\.[0-9]*[1-9][0-9]*)?"
+        parts = re.fullmatch(rf"({'|'.join(METHODS)}){share}(?:-(hard|soft|entropy))?", name)
         if not parts:
             raise ValueError(f"unknown split method {name!r}; known: {', '.join(METHODS)}, or one like adaptive-0.01")
-        kind, share, estimate = parts.groups()
-        return cls(kind, float(share.removeprefix("-")) if share else None, estimate)
+        kind, given, estimate = parts.groups()
+        return cls(kind, float(given.removeprefix("-")) if given else None, estimate)
 
     @property
     def split(self) -> str:
         """The name of the table of step ends, which does not depend on how the steps are labelled."""
-        return f"{self.kind}-{self.share:g}" if self.share else self.kind
+        return f"{self.kind}-{_decimal(self.share)}" if self.share else self.kind
 
     def __str__(self) -> str:
         return f"{self.split}-{self.estimate}" if self.estimate else self.split
+
+
+def _decimal(share: float) -> str:
+    """The shortest text without an exponent that reads back as the same number."""
+    return np.format_float_positional(share, trim="-")
 
 
 @dataclass(frozen=True)

@@ -212,10 +212,12 @@ def open_run(profile: str, stage: str, parameters: Mapping[str, Any] | None = No
     changed[stage] |= {name: values[name] for name in values.keys() & fields}
     # A field of the section comes first: `seed` in the prm notebook is the seed of that training.
     changed |= {name: values[name] for name in values.keys() & {"seed", "workers"} - fields}
-    # The method is part of a table's path, so another one mixes with nothing and is no experiment.
     changed["split"] |= {"method": values.get("method", base.split.method)}
     effective = validated(Profile, changed, where=stage)
+    policy = values.get("policy", next(iter(base.policies)))
     overrides = _differences(base, effective, stage)
+    if stage == "truth" and values.get("prm") not in (None, base.prm_of(policy)):  # no part of its tables' names
+        overrides |= {"prm": values["prm"]}
     root, scratch = study_root(), values.get("scratch") or ("scratch" if overrides else None)
     own = root / "data" / "runs" / effective.name
     run = Run(
@@ -226,7 +228,7 @@ def open_run(profile: str, stage: str, parameters: Mapping[str, Any] | None = No
         profile=effective,
         source=profile,
         overrides=overrides,
-        policy=values.get("policy", next(iter(base.policies))),
+        policy=policy,
         named_prm=values.get("prm"),
     )
     if "prm" in values and not run.experiment:
@@ -274,7 +276,9 @@ def _check_used(run: Run) -> None:
 
 
 def _differences(base: Profile, effective: Profile, stage: str) -> dict[str, Any]:
-    old, new = (p.model_dump(include={"seed"}) | p.section(stage).model_dump() for p in (base, effective))
-    if stage == "split":
-        new["method"] = old["method"]
+    """What differs from the profile: the section's fields, the seed, and the method, which most names do not hold."""
+    old, new = (
+        p.model_dump(include={"seed"}) | {"method": p.split.method} | p.section(stage).model_dump()
+        for p in (base, effective)
+    )
     return {name: value for name, value in new.items() if value != old[name]}

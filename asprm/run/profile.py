@@ -39,6 +39,7 @@ from asprm.run.sections import (
 )
 
 PACKAGED = Path(__file__).parent.parent / "profiles"
+_NAME = re.compile(r"(?!.*-log$)[A-Za-z0-9][A-Za-z0-9_.+-]*")  # of a reward model: a part of its artifacts' names
 _BY_NAME = {"policies", "reward_models"}  # sections whose entries are the reader's to name
 
 # The sections that each stage reads: what the workflow watches, so that a changed number reruns what depends on it.
@@ -174,7 +175,13 @@ class Profile(Section):
 
     @model_validator(mode="after")
     def _names_are_known(self) -> "Profile":
-        """ValueError: a policy or a reward model that a field names does not exist."""
+        """ValueError: a malformed name, or a policy or reward model that a field names and that does not exist."""
+        for policy in self.policies:
+            if not re.fullmatch("[A-Za-z0-9_]+", policy):
+                raise ValueError(f"policies: '{policy}': expected a name of letters, digits and '_'")
+        for name in self.reward_models:
+            if not _NAME.fullmatch(name):
+                raise ValueError(f"reward_models: '{name}': expected a name of letters, digits, '_', '.', '+' and '-'")
         models = self.reward_models.items()
         used = [(f"reward_models.{name}.base", model.base) for name, model in models if model.base is not None]
         for name, model in models:

@@ -62,6 +62,8 @@ def execute(notebook: Path, out: Path, parameters: Mapping[str, Any], *, cwd: Pa
     import papermill
     from nbclient.exceptions import DeadKernelError
 
+    if out.is_dir() or out.resolve() == notebook.resolve():
+        raise NotebookError(f"cannot write the executed copy to {out}: expected the path of another notebook")
     _check_parameters(notebook, parameters)
     _check_kernel()
     out.parent.mkdir(parents=True, exist_ok=True)
@@ -211,11 +213,14 @@ def _reason(error: "PapermillExecutionError") -> str:
 def value_of(text: str) -> Any:
     """The value of `-p NAME VALUE`: text as YAML reads it, if that is a parameter's value, else the text itself.
 
-    So "0.04" is a number, "[0.5, 0.9]" a list and "null" None, but "2024-01-01" stays text and becomes no date.
+    So "0.04" is a number, "[0.5, 0.9]" a list and "null" None, but "2024-01-01" stays text and becomes no date, and so
+    does a text that YAML reads as nothing, such as an empty one.
     """
     try:
         value = parse(text)
-    except yaml.YAMLError:
+    except (yaml.YAMLError, ValueError):  # ValueError: a date that does not exist
+        return text
+    if value is None and text.strip() != "null":
         return text
     plain = (bool, int, float, str, type(None))
     items = value if isinstance(value, list) else [value]
