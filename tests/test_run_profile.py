@@ -5,6 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from asprm.problems.sets import problem_set
 from asprm.results.paper import Number, load_claims
 from asprm.run.profile import READS, Profile, load_profile, packaged_profiles
 from asprm.run.sections import ProfileError, nearest
@@ -122,6 +123,12 @@ def test_profiles_are_frozen():
             "reward_models.X.steps = 'lines' (str): unknown split method",
         ),
         ("tvd: {guide: {M: [ASPRM-N]}}", "tvd.guide: unknown reward model 'ASPRM-N': did you mean 'ASPRM-M'?"),
+        ("tvd: {guide: {M: [ASPRM-M]}}", "tvd.guide: names no reward model for policy 'L'"),
+        (
+            "tvd: {guide: {M: [MS-M], L: [ASPRM-L], D: [ASPRM-D]}}",
+            "tvd.guide.M: expected 'ASPRM-M' too, which the policy's chapters look at more closely",
+        ),
+        ("best_of_n: {n: [0, 4]}", "best_of_n.n.0 = 0 (int): expected greater than 0"),
         ("reward_models: {ASPRM-M@1: {base: M, data: [M/line]}}", "reward_models: 'ASPRM-M@1': expected a name"),
         ("reward_models: {../x: {base: M, data: [M/line]}}", "reward_models: '../x': expected a name"),
         ("reward_models: {X-log: {base: M, data: [M/line]}}", "reward_models: 'X-log': expected a name"),
@@ -138,6 +145,20 @@ def test_wrong_values_are_named(tmp_path, text, says):
     head = "extends: tiny\n" if text.startswith("name") else "extends: tiny\nname: mine\n"
     with pytest.raises(ProfileError) as error:
         load_profile(own(tmp_path, head + text))
+    assert says in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("data: {gms8k: x}", "data: unknown set 'gms8k': did you mean 'gsm8k'?"),
+        ("problems: {clusters: {minigsmp2: template}}", "problems.clusters: unknown set 'minigsmp2': did you mean"),
+    ],
+)
+def test_an_unknown_set_is_named_when_problems_are_read(tmp_path, text, says):
+    profile = load_profile(own(tmp_path, f"extends: tiny\nname: mine\n{text}\n"))
+    with pytest.raises(ProfileError) as error:
+        problem_set(profile, "train")
     assert says in str(error.value)
 
 

@@ -7,6 +7,7 @@ from asprm.problems.hub import SOURCES, describe, given_paths
 from asprm.problems.load import domain_of, load
 from asprm.problems.problem import Problem
 from asprm.run.profile import Profile
+from asprm.run.sections import ProfileError, nearest
 
 
 def problem_set(profile: Profile, name: str, domain: str | None = None) -> list[Problem]:
@@ -15,7 +16,7 @@ def problem_set(profile: Profile, name: str, domain: str | None = None) -> list[
     domain: only the problems of this domain, of "train" and "validation". A published set that has no split for
     validation gives the rows that follow its training problems.
     """
-    paths = dict(profile.data) | given_paths()
+    paths = _paths(profile)
     families = {"train": profile.problems.train, "validation": profile.problems.validation}.get(name)
     if families is None:
         start = profile.problems.test_from if name in FAMILIES else 0
@@ -28,6 +29,16 @@ def problem_set(profile: Profile, name: str, domain: str | None = None) -> list[
     return problems
 
 
+def _paths(profile: Profile) -> dict[str, str]:
+    """The file or folder of each set that is not read from the hub. ProfileError: the profile names an unknown set."""
+    named = (("data", profile.data, SOURCES), ("problems.clusters", profile.problems.clusters, (*FAMILIES, *SOURCES)))
+    for where, names, known in named:
+        for name in names:
+            if name not in known:
+                raise ProfileError(f"profile {profile.name}: {where}: unknown set '{name}': {nearest(name, known)}")
+    return dict(profile.data) | given_paths()
+
+
 def _split(family: str, name: str) -> str:
     """The split of a family that the problems of a set come from: "train", "validation" or "test"."""
     lacking = name == "validation" and family in SOURCES and name not in SOURCES[family].splits
@@ -36,7 +47,7 @@ def _split(family: str, name: str) -> str:
 
 def origins(profile: Profile, domain: str | None = None) -> dict[str, str]:
     """Where published problems (of a domain) come from, noted as inputs: the commit on the hub, or digests of files."""
-    paths, digests = dict(profile.data) | given_paths(), {}
+    paths, digests = _paths(profile), {}
     sets = profile.problems
     for name, families in (("train", sets.train), ("validation", sets.validation), ("test", sets.test)):
         for family in families:

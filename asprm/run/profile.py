@@ -6,7 +6,7 @@ these numbers.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from functools import cache
 from pathlib import Path
 from types import MappingProxyType
@@ -20,6 +20,7 @@ from asprm.run.sections import (
     BestOfN,
     Claims,
     Generalize,
+    Names,
     Policy,
     PolicySource,
     Prm,
@@ -174,37 +175,50 @@ class Profile(Section):
         return [name for name, model in self.reward_models.items() if model.role in roles]
 
     @model_validator(mode="after")
-    def _names_are_known(self) -> "Profile":
-        """ValueError: a malformed name, or a policy or reward model that a field names and that does not exist."""
+    def _fits_together(self) -> "Profile":
+        """ValueError: a malformed name, one that a field mentions and that does not exist, or a missing entry."""
         for policy in self.policies:
             if not re.fullmatch("[A-Za-z0-9_]+", policy):
                 raise ValueError(f"policies: '{policy}': expected a name of letters, digits and '_'")
         for name in self.reward_models:
             if not _NAME.fullmatch(name):
                 raise ValueError(f"reward_models: '{name}': expected a name of letters, digits, '_', '.', '+' and '-'")
-        models = self.reward_models.items()
-        used = [(f"reward_models.{name}.base", model.base) for name, model in models if model.base is not None]
-        for name, model in models:
-            try:
-                used += [(f"reward_models.{name}.data", table.policy) for table in model.tables]
-            except ValueError as error:
-                raise ValueError(f"reward_models.{name}.data: {error}") from None
-        asked = [("best_of_n.score", self.best_of_n.score), ("tvd.guide", self.tvd.guide)]
-        used += [(where, policy) for where, by_policy in asked for policy in by_policy]
-        for where, policy in used:
-            if policy not in self.policies:
-                raise ValueError(f"{where}: unknown policy '{policy}': {nearest(policy, self.policies)}")
-        for where, by_policy in asked:
-            for name in (name for names in by_policy.values() for name in names):
-                if name not in self.reward_models:
-                    raise ValueError(f"{where}: unknown reward model '{name}': {nearest(name, self.reward_models)}")
-        for policy, source in self.policies.items():
-            if source.reward_model is not None and source.reward_model not in self.reward_models:
+        for where, kind, name, known in self._mentions():
+            if name not in known:
+                raise ValueError(f"{where}: unknown {kind} '{name}': {nearest(name, known)}")
+        for policy in self.policies:
+            for where, by_policy in self._asked():
+                if not by_policy.get(policy):
+                    raise ValueError(f"{where}: names no reward model for policy '{policy}'")
+            if (shown := self.prm_of(policy)) not in self.tvd.guide[policy]:
                 raise ValueError(
-                    f"policies.{policy}.reward_model: unknown reward model '{source.reward_model}': "
-                    f"{nearest(source.reward_model, self.reward_models)}"
+                    f"tvd.guide.{policy}: expected '{shown}' too, which the policy's chapters look at more closely\n"
+                    f"  add it, or name another one there:  policies.{policy}.reward_model"
                 )
         return self
+
+    def _asked(self) -> list[tuple[str, dict[str, Names]]]:
+        return [("best_of_n.score", self.best_of_n.score), ("tvd.guide", self.tvd.guide)]
+
+    def _mentions(self) -> Iterator[tuple[str, str, str, Iterable[str]]]:
+        """Each name that a field mentions: the field, the kind of the name, the name, the known ones."""
+        for name, model in self.reward_models.items():
+            if model.base is not None:
+                yield f"reward_models.{name}.base", "policy", model.base, self.policies
+            try:
+                writers = [table.policy for table in model.tables]
+            except ValueError as error:
+                raise ValueError(f"reward_models.{name}.data: {error}") from None
+            for writer in writers:
+                yield f"reward_models.{name}.data", "policy", writer, self.policies
+        for where, by_policy in self._asked():
+            for policy, reward_models in by_policy.items():
+                yield where, "policy", policy, self.policies
+                for name in reward_models:
+                    yield where, "reward model", name, self.reward_models
+        for policy, source in self.policies.items():
+            if source.reward_model is not None:
+                yield f"policies.{policy}.reward_model", "reward model", source.reward_model, self.reward_models
 
     def section(self, stage: str) -> Section:
         """The settings of a stage."""

@@ -17,7 +17,7 @@ def _as_tuple(value: Any) -> Any:
 
 
 Numbers = Annotated[tuple[float, ...], BeforeValidator(_as_tuple)]
-Counts = Annotated[tuple[int, ...], BeforeValidator(_as_tuple)]
+Counts = Annotated[tuple[Annotated[int, Field(gt=0)], ...], BeforeValidator(_as_tuple)]
 Names = Annotated[tuple[str, ...], BeforeValidator(_as_tuple)]
 Count = Annotated[int, Field(gt=0)]
 Share = Annotated[float, Field(gt=0, lt=1)]
@@ -220,7 +220,7 @@ class Prm(Section):
 
 class BestOfN(Section):
     n: Counts
-    """the N for which accuracy is reported, none above `sample.candidates`"""
+    """the N for which accuracy is reported; those above `sample.candidates` are left out"""
     aggregate: Annotated[str, AfterValidator(known_aggregate)]
     """how step scores become a candidate's score, one of `asprm.reward.aggregates` (paper: min)"""
     score: dict[str, Names]
