@@ -91,8 +91,8 @@ def read_marks(marked: str, mark: str = " ки ") -> tuple[str, Ends]:
 def run_split(run: Run) -> list[str]:
     """Cut the run's training samples by every method that the study or a reward model asks for.
 
-    Writes the table `split/<policy>/<method>` (`SCHEMA`) for each; returns their names. Methods that differ in how
-    steps are labelled share a table.
+    Writes the table `split/<policy>/<method>` (`SCHEMA`) for each; returns their names. Methods that cut alike and differ
+    only in how steps are labelled have one table.
     """
     fitted, settings = run.read_json(names.threshold(run.policy)), run.profile.split
     methods = {method.split: method for method in map(Method.parse, run.profile.methods(run.policy))}
@@ -121,7 +121,7 @@ def cutter(
 ) -> Cutter:
     """The function that cuts a solution by one method.
 
-    method: adaptive, line, fixed, random or whole (one step).
+    method: a key of METHODS; whole makes one step of a solution.
     tau: threshold of adaptive.
     length: tokens per step of fixed.
     count: steps of random.
