@@ -77,14 +77,6 @@ def cut(whole: Sequence | NDArray, ends: ArrayLike) -> list:
     return [whole[start:end] for start, end in pairwise(bounds)]
 
 
-def read_marks(marked: str, mark: str = " ки ") -> tuple[str, Ends]:
-    """Plain text and character ends of its steps, from text with a mark after every step (the authors' form)."""
-    steps = marked.split(mark)
-    if steps[-1]:
-        steps.append("")  # the last step need not be marked
-    return "".join(steps), np.cumsum([len(step) for step in steps[:-1]], dtype=np.int32)
-
-
 # --- the stage --------------------------------------------------------------------------------------------------------
 
 

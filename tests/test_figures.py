@@ -12,7 +12,7 @@ from asprm import split
 from asprm.best_of_n import curves
 from asprm.figures.base import Fragment, show
 from asprm.figures.labels import accuracy_by_steps, label_by_position, loss_curves, reliability_diagram, training_curve
-from asprm.figures.results import bon_curves, decision, tvd_triggers
+from asprm.figures.results import bon_panels, decision, tvd_triggers
 from asprm.figures.samples import solution_steps, solve_rates
 from asprm.figures.threshold import confidence_histogram, threshold_sweep
 from asprm.figures.tokens import token_bars, token_samples, types_beside_paper
@@ -70,11 +70,13 @@ FIGURES = {
     ),
     "reliability": (lambda: reliability_diagram(reliability(RNG.random(90), RNG.random(90) < 0.5)), "90 steps"),
     "best of n": (
-        lambda: bon_curves(bon_frame(), title="MiniGSM"),
+        lambda: bon_panels({"MiniGSM": bon_frame()}),
         "on MiniGSM with 4 candidates, and 95 %",
     ),
     "many lines": (
-        lambda: bon_curves(bon_frame(), [f"PRM-{h}" for h in ("mean", "min", "last", "max", "product")] + ["majority"]),
+        lambda: bon_panels(
+            {"MiniGSM": bon_frame()}, [f"PRM-{h}" for h in ("mean", "min", "last", "max", "product")] + ["majority"]
+        ),
         "PRM-product",
     ),
     "guided": (lambda: tvd_triggers(tvd_frame(), Interval(0.5, 0.4, 0.6), 0.6), "at 0.6 it solves 80.0 %"),
@@ -131,7 +133,7 @@ def test_a_figure_shows_itself_with_its_sentence():
 
 def test_the_same_data_make_the_same_file():
     frame = bon_frame()
-    assert bon_curves(frame).svg() == bon_curves(frame).svg()
+    assert bon_panels({"MiniGSM": frame}).svg() == bon_panels({"MiniGSM": frame}).svg()
 
 
 def test_show_displays_figures_and_fragments(monkeypatch):
@@ -147,7 +149,7 @@ def test_labels_at_the_edge_keep_their_distance_and_stay_inside():
     frame = pd.DataFrame(
         [{"method": f"PRM-{i}", "n": n, "value": 0.9, "low": 0.8, "high": 1.0} for i in range(5) for n in (1, 2)]
     )
-    plot = bon_curves(frame, [f"PRM-{i}" for i in range(5)])
+    plot = bon_panels({"MiniGSM": frame}, [f"PRM-{i}" for i in range(5)])
     places = sorted(text.get_position()[1] for text in plot.axes[0].texts)
     assert min(np.diff(places)) > 0.06
     assert places[0] > 0
@@ -156,7 +158,7 @@ def test_labels_at_the_edge_keep_their_distance_and_stay_inside():
 
 def test_an_unknown_line_is_named():
     with pytest.raises(ValueError, match="no rows of method 'PRM-median'; the frame has PRM-min"):
-        bon_curves(bon_frame(), ["PRM-median"])
+        bon_panels({"MiniGSM": bon_frame()}, ["PRM-median"])
 
 
 def test_a_solution_is_shown_whole_under_every_split():

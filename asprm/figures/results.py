@@ -48,30 +48,22 @@ _NAMES = {"majority": "majority vote", "mean": "single sample", "pass@n": "pass@
 
 
 @styled
-def bon_curves(frame: pd.DataFrame, methods: Sequence[str] | None = None, title: str = "") -> Plot:
-    """Accuracy of Best-of-N by N, with bands of 95 % (paper Figures 4 and 5).
+def bon_panels(frames: Mapping[str, pd.DataFrame], methods: Sequence[str] | None = None) -> Plot:
+    """Accuracy of Best-of-N by N, with bands of 95 % (paper Figures 4 and 5): one panel per test set.
 
-    frame: from `asprm.best_of_n.curves`.
+    frames: by title, from `asprm.best_of_n.curves`.
     methods: the lines to draw, the first one in blue; None: the reward models of the frame and the baselines, without
     the weighted vote.
     """
-    plot, (ax,) = new_plot(3.6)
-    plot.alt = _bon_curves(ax, frame, methods, title)
-    return plot
-
-
-@styled
-def bon_panels(frames: Mapping[str, pd.DataFrame], methods: Sequence[str] | None = None) -> Plot:
-    """`bon_curves` for several test sets, one below the other. frames: by title."""
     plot, axes = new_plot(3.3 * len(frames), [1] * len(frames))
-    texts = [_bon_curves(ax, frame, methods, title) for ax, (title, frame) in zip(axes, frames.items(), strict=True)]
+    texts = [_bon_panel(ax, frame, methods, title) for ax, (title, frame) in zip(axes, frames.items(), strict=True)]
     for ax in axes[:-1]:
         ax.set_xlabel("")
     plot.alt = " ".join(texts)
     return plot
 
 
-def _bon_curves(ax: Axes, frame: pd.DataFrame, methods: Sequence[str] | None, title: str) -> str:
+def _bon_panel(ax: Axes, frame: pd.DataFrame, methods: Sequence[str] | None, title: str) -> str:
     """Draw one panel. Returns its alternative text. ValueError: the frame has no rows of a method."""
     known = list(frame["method"].unique())
     reward_models = [m for m in known if m not in _LINES and m not in _LEVELS]
