@@ -83,8 +83,8 @@ def cut(whole: Sequence | NDArray, ends: ArrayLike) -> list:
 def run_split(run: Run) -> list[str]:
     """Cut the run's training samples by every method that the study or a reward model asks for.
 
-    Writes the table `split/<policy>/<method>` (`SCHEMA`) for each; returns their names. Methods that cut alike and differ
-    only in how steps are labelled have one table.
+    Writes the table `split/<policy>/<method>` (`SCHEMA`) for each; returns their names. Methods that cut alike and
+    differ only in how steps are labelled have one table.
     """
     fitted, settings = run.read_json(names.threshold(run.policy)), run.profile.split
     methods = {method.split: method for method in map(Method.parse, run.profile.methods(run.policy))}
