@@ -23,8 +23,6 @@ from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedM
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
-from asprm.engines import reading
-
 try:
     from torch.nn.attention.varlen import varlen_attn
 except ImportError:  # torch before 2.10
@@ -256,11 +254,8 @@ _NO_MASK = torch.empty(1, 1, 0, 0)  # transformers takes a mask with four axes a
 def read(model: PreTrainedModel, packed: Pack, at: np.ndarray | None = None) -> torch.Tensor:
     """The last hidden states of a pack, (A, hidden), by a model that `use_packs` made ready.
 
-    at: (A,) the pack's tokens to return, repeated ones too; None: all N. Where `asprm.engines.reading` supports the
-    model, the states of other tokens are not computed.
+    at: (A,) the pack's tokens to return, repeated ones too; None: all N.
     """
-    if reading.supports(model):
-        return reading.states(model, packed, at)
     states = model.base_model(
         input_ids=packed.ids.to(model.device),
         position_ids=packed.positions.to(model.device),

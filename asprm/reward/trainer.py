@@ -27,7 +27,6 @@ from transformers import (
     TrainingArguments,
 )
 
-from asprm.engines import reading
 from asprm.engines.packed import bf16_pays, in_order, pack, reading_size
 from asprm.models.device import this_device
 from asprm.models.load import quiet
@@ -145,9 +144,8 @@ class PackTrainer(Trainer):
         self.batches = Batches(examples, settings, seed)
         self.settings, self.tokens = settings, 0
         self.steps = self.batches.steps * settings.epochs
-        # Models that `asprm.engines.reading` supports are nearly as fast in fp32, need less memory, and learn the same
-        # on every CPU, up to rounding.
-        pays = bf16_pays(this_device()) and not reading.supports(model)
+        # In fp32 a model learns the same on every CPU, up to rounding.
+        pays = this_device() != "cpu" and bf16_pays(this_device())
         self.bf16 = settings.precision == "bf16" or (settings.precision == "auto" and pays)
         callbacks: list[TrainerCallback] = [Schedule(self.steps, settings.evaluations), Log(self)]
         if settings.patience is not None:
