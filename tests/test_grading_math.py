@@ -1,11 +1,13 @@
 """Answers are equal when their values are, however they are spelled, and no text can hold up or bring down a grader."""
 
+import json
 import random
 import re
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from fractions import Fraction
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -14,7 +16,8 @@ from real_data import real_rows
 
 from asprm.grading import symbolic
 from asprm.grading.math import compare_answers, extract_answer, grade_math
-from asprm.grading.numbers import parse_number, tidy
+from asprm.grading.numbers import parse_number
+from asprm.grading.tidy import tidy
 from asprm.site.verification import SAME_VALUE, answer_pairs
 
 
@@ -157,6 +160,22 @@ def test_equal_values_written_differently_are_equal(left, right):
 @pytest.mark.parametrize(("left", "right"), DIFFERENT)
 def test_different_values_are_different(left, right):
     assert not same(left, right), compare_answers(left, right)
+
+
+CASES = [json.loads(line) for line in (Path(__file__).parent / "cases" / "math.jsonl").read_text().splitlines()]
+
+
+def test_answers_as_people_and_models_write_them():
+    """Wordings, markers, units, sets and notations, each with its right verdict; half of them were once wrong."""
+    wrong = [case for case in CASES if grade_math(case["completion"], case["gold"]).correct != case["correct"]]
+    assert len(CASES) > 500
+    assert wrong == []
+
+
+@pytest.mark.parametrize("gold", ["", " ", "\n"])
+def test_an_empty_true_answer_is_refused(gold):
+    with pytest.raises(ValueError, match="the true answer is empty"):
+        grade_math("The answer is: 5", gold)
 
 
 def spellings(value: Fraction) -> list[str]:

@@ -7,7 +7,10 @@ Structure is compared here, element by element, because brackets and order matte
 
 import re
 
-from asprm.grading.numbers import parse_number, same_number, tidy
+from asprm.grading.numbers import parse_number, same_number
+from asprm.grading.sets import interval_text
+from asprm.grading.tidy import tidy
+from asprm.grading.units import known_unit
 
 Verdict = tuple[bool, str]  # whether two answers are equal, and why
 
@@ -26,7 +29,13 @@ def compare_expressions(answer: str, gold: str, depth: int = 0) -> Verdict:
         return False, "nested too deeply"
 
     (left_name, left), (right_name, right) = _named(answer), _named(gold)
-    if left_name == right_name != "" or bool(left_name) != bool(right_name):
+    equations = (left_name == "" and "=" in left) or (right_name == "" and "=" in right)  # of one curve, perhaps
+    if left_name == right_name != "" or (bool(left_name) != bool(right_name) and not equations):
+        return compare_expressions(left, right, depth + 1)
+    (left, unit), (right, true_unit) = _without_unit(answer), _without_unit(gold)
+    if (left, right) != (answer, gold):
+        if unit and true_unit and unit != true_unit:
+            return False, "different unit"
         return compare_expressions(left, right, depth + 1)
 
     for compare in (_compare_words, _compare_bases, _compare_structure):
@@ -50,23 +59,45 @@ def _squeeze(text: str) -> str:
     return re.sub(r"(?<![0-9]) | (?![0-9])", "", text.replace("+\\infty", "\\infty").replace("∞", "\\infty"))
 
 
-_NAMED = re.compile(r"([a-zA-Z](?:_\{?\w+\}?)?(?:\([a-z]\))?) ?(?:=|\\in(?![a-z])|∈) ?(.+)")
+_GREEK = r"\\(?:alpha|beta|gamma|delta|epsilon|theta|lambda|mu|nu|rho|sigma|tau|phi|varphi|psi|omega|Delta|Omega|ell)"
+_VARIABLE = rf"(?:[a-zA-Z]|{_GREEK}) ?(?:_ ?\{{?\w+\}}?)?'{{0,2}}"
+_SIDES = r"(?:\\(?:angle|triangle|overline|widehat|measuredangle|vec|hat|bar) ?\{? ?)?[A-Z]{1,4} ?\}?"
+_NAME = (
+    rf"(?:{_VARIABLE}(?: ?\^ ?\{{?-1\}}?)? ?(?:\([^()]{{1,30}}\))?|{_SIDES}"
+    rf"|\({_VARIABLE}(?: ?, ?{_VARIABLE})+ ?\)|[a-zA-Z][a-z]+(?: [a-z]+){{0,5}})"
+)
+_NAMED = re.compile(rf"({_NAME}) ?(?:=|\\in(?![a-z])) ?(.+)")
+_TURNED = re.compile(rf"([^a-zA-Z=]+|[^=]*\\[^=]+) ?= ?({_VARIABLE}|{_SIDES})")
 
 
 def _named(text: str) -> tuple[str, str]:
-    """(variable, value): ("x", "5") of `x = 5`, ("x", "[0,1]") of `x \\in [0,1]`; otherwise ("", text).
+    """(name, value): ("x", "5") of `x = 5` and `5 = x`, ("f(3)", "5") of `f(3) = 5`; otherwise ("", text).
 
+    A name is a variable, a function's value, a side or an angle, a tuple of variables, or words; so `2x = 10` has none.
     A sum with its result, `2 + 3 = 5`, gives ("=", "5").
     """
     if len(_alternatives(text)) > 1:
         return "", text
     match = _NAMED.fullmatch(text)
-    if match and not re.search(r"[<>]|\\[lg]e|\\in(?![a-z])", match[2]):
-        return match[1], match[2].rsplit("=", 1)[-1].strip()
+    if match and match[1].split()[0] not in _FUNCTIONS and not re.search(r"[<>]|\\[lg]e|\\in(?![a-z])", match[2]):
+        return match[1].replace(" ", ""), match[2].rsplit("=", 1)[-1].strip()
+    if (turned := _TURNED.fullmatch(text)) and not re.search(r"[a-zA-Z]", re.sub(r"\\[a-zA-Z]+", "", turned[1])):
+        return turned[2].replace(" ", ""), turned[1].strip()
     terms, _, result = text.rpartition("=")
     if terms and result and not re.search(r"[a-zA-Z<>]", re.sub(r"\\[a-zA-Z]+", "", terms)):
         return "=", result.strip()
     return "", text
+
+
+def _without_unit(text: str) -> tuple[str, str]:
+    """(expression, dimension) of an expression with a unit behind it, such as `25 \\pi square feet`."""
+    match = re.fullmatch(
+        r"(.*[0-9}\])a-zA-Z]) ((?:[a-z.]{2,} ){0,2}[a-z.]{2,}(?: ?/ ?[a-z]+)?(?: ?\^ ?\{?[23]\}?)?)", text
+    )
+    if match is None or not re.search(r"[0-9\\]", match[1]):
+        return text, ""
+    unit = known_unit(match[2])
+    return (text, "") if unit is None else (match[1], unit.dimension)
 
 
 # --- words ------------------------------------------------------------------------------------------------------------
@@ -79,13 +110,23 @@ def _compare_words(answer: str, gold: str, depth: int) -> Verdict | None:
     """Names, directions, letters of a choice: equal where the words are, whatever their case. None: not words."""
     if not (_WORDS.fullmatch(gold) and _WORDS.fullmatch(answer)):
         return None
-    left, right = (re.sub(r"[().]|\b(?:an?|the) ", "", text.casefold()).split() for text in (answer, gold))
-    if left == right:
+    if len(_alternatives(answer)) > 1 and len(_alternatives(gold)) > 1:  # "red and blue"
+        return None
+    left, right = (re.sub(r"[().]|\b(?:[Aa]n?|[Tt]he) ", "", text).split() for text in (answer, gold))
+    if [word.casefold() for word in left] == [word.casefold() for word in right] and _same_case(
+        "".join(left), "".join(right)
+    ):
         return True, "same words"
+    right = [word.casefold() for word in right]
     if len(gold.strip("()")) == 1:  # a choice, or a variable
         return False, "another letter"
     spoken = any(len(word) > 1 and word.isalpha() and word not in _FUNCTIONS for word in right)
     return (False, "different words") if spoken else None
+
+
+def _same_case(left: str, right: str) -> bool:
+    """Whether two equal texts may differ in case: words and the letters of a choice, A to E; not variables."""
+    return left == right or len(left) > 2 or left.casefold() in (*"abcde", "no")
 
 
 # --- numerals with a base ---------------------------------------------------------------------------------------------
@@ -136,6 +177,11 @@ def _name(kind: str) -> str:
     return {"set": "single value or set", "()": "tuple or open interval"}.get(kind, kind)
 
 
+_MATRIX = re.compile(
+    r"(?:[(\[] ?)?\\begin ?\{([pb]?matrix|smallmatrix|array)\} ?(?:\{[lcr| ]*\})?(.*)\\end ?\{\1\}(?: ?[)\]])?"
+)
+
+
 def _structure(text: str) -> tuple[str, list[str]] | None:
     """(kind, elements) of a compound answer; None for a single expression.
 
@@ -144,12 +190,16 @@ def _structure(text: str) -> tuple[str, list[str]] | None:
     text = text.strip()
     for old, new in (("\\lbrace", "\\{"), ("\\rbrace", "\\}"), ("\\langle", "("), ("\\rangle", ")"), ("∪", "\\cup ")):
         text = text.replace(old, new)
-    text = _interval(text) or text
+    text = interval_text(text) or text
     union = _split(text, "\\cup")
     if len(union) > 1:
-        return "union", union
-    matrix = re.fullmatch(r"\\begin ?\{([pb]?matrix|array)\} ?(?:\{[lcr| ]*\})?(.*)\\end ?\{\1\}", text)
-    if matrix:
+        finite = all(part.startswith("\\{") and part.endswith("\\}") for part in union)
+        if not finite:
+            return "union", union
+        text = f"\\{{{','.join(dict.fromkeys(x.strip() for part in union for x in _split(part[2:-2], ',')))}\\}}"
+    if text.replace(" ", "") in ("\\{\\}", "\\emptyset", "\\varnothing", "empty set", "theemptyset", "emptyset"):
+        return "empty set", []
+    if matrix := _MATRIX.fullmatch(text):
         rows = [row.split("&") for row in re.split(r"\\\\", matrix[2]) if row.strip()]
         cells = [cell for row in rows for cell in row]
         if len(rows) == 1 or all(len(row) == 1 for row in rows):
@@ -157,7 +207,7 @@ def _structure(text: str) -> tuple[str, list[str]] | None:
         return f"{len(rows)}×{len(rows[0])} matrix", cells
     parts = _alternatives(text)
     if len(parts) > 1:
-        return "set", [sign for part in parts for sign in _both_signs(part)]
+        return "set", [sign for part in _distinct(text, parts) for sign in _both_signs(part)]
     opening, closing = ("\\{" if text.startswith("\\{") else text[:1]), ("\\}" if text.endswith("\\}") else text[-1:])
     inside = text[len(opening) : -len(closing)] if closing else ""
     if opening in ("(", "[", "\\{") and closing in (")", "]", "\\}") and _balanced(inside):
@@ -179,9 +229,24 @@ def _both_signs(text: str) -> list[str]:
     return [text.replace("\\pm", plus).replace("\\mp", minus).strip().removeprefix("+") for plus, minus in ("+-", "-+")]
 
 
+_JOINED = re.compile(r"\s*[,;]?\s*(?<=[\s,;\d})])(?:or|and|\\&|&)(?=[\s\d\\({-])\s*|\s*;\s*")
+
+
 def _alternatives(text: str) -> list[str]:
-    """The elements of "3, 5" or "3 or 5"."""
-    return _split(re.sub(r" (?:or|and) ", ",", text), ",")
+    """The elements of "3, 5", "3 or 5", "3; 5" or "3, 4, and 5"."""
+    if not re.search(r"or|and|[;&,]", text) or "\\begin" in text:
+        return [text]
+    return _split(_JOINED.sub(", " if ", " in text else ",", text), ",")
+
+
+def _distinct(text: str, parts: list[str]) -> list[str]:
+    """The parts; of "3/4 or 0.75", where "or" stands between two spellings of one number, the first."""
+    numbers = [parse_number(tidy(part)) for part in parts]
+    first = numbers[0]
+    if first is None or not re.search(r"\bor\b", text):
+        return parts
+    same = all(number is not None and same_number(first, number) for number in numbers)
+    return parts[:1] if same else parts
 
 
 def _split(text: str, separator: str) -> list[str]:
@@ -216,30 +281,3 @@ def _balanced(text: str) -> bool:
         if depth < 0:
             return False
     return depth == 0
-
-
-_RELATIONS = {"<": ("(", ")"), "\\le": ("[", "]"), ">": (")", "("), "\\ge": ("]", "[")}
-_RELATION = re.compile(r"(<|>|\\le(?![a-z])|\\ge(?![a-z]))")
-
-
-def _interval(text: str) -> str | None:
-    """The interval that `-2 \\le x < 7` or `x > 3` describes; None for anything else."""
-    text = re.sub(r"\\leq?(?![a-z])|≤|<=", r"\\le ", re.sub(r"\\geq?(?![a-z])|≥|>=", r"\\ge ", text))
-    text = re.sub(r"\\lt(?![a-z])", "<", re.sub(r"\\gt(?![a-z])", ">", text))
-    pieces = [piece.strip() for piece in _RELATION.split(text)]
-    variable = re.compile(r"[a-zA-Z]")
-    if len(pieces) == 3 and variable.fullmatch(pieces[2]):  # 3 < x
-        pieces = [pieces[2], {"<": ">", ">": "<", "\\le": "\\ge", "\\ge": "\\le"}[pieces[1]], pieces[0]]
-    if len(pieces) == 3 and variable.fullmatch(pieces[0]) and not variable.fullmatch(pieces[2]):
-        bracket = _RELATIONS[pieces[1]]
-        if pieces[1] in ("<", "\\le"):
-            return f"(-\\infty,{pieces[2]}{bracket[1]}"
-        return f"{bracket[1]}{pieces[2]},\\infty)"
-    if len(pieces) == 5 and variable.fullmatch(pieces[2]):
-        low, first, _, second, high = pieces
-        if {first, second} <= {">", "\\ge"}:
-            low, high = high, low
-            first, second = ({">": "<", "\\ge": "\\le"}[r] for r in (second, first))
-        if {first, second} <= {"<", "\\le"}:
-            return f"{_RELATIONS[first][0]}{low},{high}{_RELATIONS[second][1]}"
-    return None

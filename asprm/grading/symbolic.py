@@ -17,7 +17,7 @@ import threading
 from functools import lru_cache
 from itertools import accumulate
 from queue import Empty, LifoQueue
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 if TYPE_CHECKING:
     from sympy import Symbol
@@ -153,15 +153,24 @@ def _same_value(answer: str, gold: str) -> bool:
     if not (left and right):
         return False
     a, b = _value_at_a_point(answer), _value_at_a_point(gold)
-    if a is not None and b is not None and abs(a - b) > 1e-9 * max(1.0, abs(a), abs(b)):
-        return False  # without a search for a simplification, which would be slow and find none
+    if a is not None and b is not None:
+        if abs(a - b) > 1e-9 * max(abs(a), abs(b)):
+            return False  # without a search for a simplification, which would be slow and find none
+        if "i" in answer + gold and abs(a - b) < 1e-18 * max(abs(a), abs(b)):
+            return True  # math-verify takes i for a variable
     return math_verify.verify(right, left, numeric_precision=50, timeout_seconds=None)
 
 
+_DIGITS = 25
+
+
 @lru_cache(maxsize=1 << 12)
-def _value_at_a_point(text: str) -> complex | None:
-    """The expression's value when each variable has a fixed positive value; None where there is no such value."""
-    from sympy import Expr, Rational
+def _value_at_a_point(text: str) -> Any:
+    """The expression's value (sympy) when each variable has a fixed positive value; None where there is no such value.
+
+    Nor is there where the value cannot be told from 0. i is the imaginary unit.
+    """
+    from sympy import Expr, I, Rational, im, re
 
     (expression, *_) = _parse(text)
     if not isinstance(expression, Expr):
@@ -169,11 +178,15 @@ def _value_at_a_point(text: str) -> complex | None:
     try:
         # By name, so that a variable has the same value on both sides.
         symbols = cast("set[Symbol]", expression.free_symbols)
-        point: dict = {symbol: Rational(sum(symbol.name.encode()) % 97 + 31, 61) for symbol in symbols}
-        value = complex(expression.subs(point).evalf(25))
+        point: dict = {
+            symbol: I if symbol.name == "i" else Rational(sum(symbol.name.encode()) % 97 + 31, 61) for symbol in symbols
+        }
+        value = expression.subs(point).evalf(_DIGITS, maxn=200)
+        parts: list[Any] = [part for part in (re(value), im(value)) if part != 0]
+        certain = parts and all(part.is_Float and part._prec > 50 and part.is_finite for part in parts)
     except Exception:
         return None
-    return value if abs(value) < 1e100 else None
+    return value if certain else None
 
 
 @lru_cache(maxsize=1 << 12)
@@ -190,16 +203,25 @@ def _parse(text: str) -> list:
     return math_verify.parse(f"${to_latex(text)}$", config, parsing_timeout=no_timeout, extraction_mode="first_match")
 
 
-_PLAIN_NAMES = re.compile(r"(?<![\\a-zA-Z])(pi|sqrt|sin|cos|tan|cot|sec|csc|log|ln|theta|alpha|beta)(?![a-zA-Z])")
+_FUNCTIONS = "sin cos tan cot sec csc log ln lg exp sqrt arcsin arccos arctan"
+_PLAIN_NAMES = re.compile(rf"(?<![\\a-zA-Z])(pi|theta|alpha|beta|{'|'.join(_FUNCTIONS.split())})(?![a-zA-Z])")
+_ROOT = re.compile(r"([√∛]) ?(?:\(([^()]*)\)|([0-9]+(?:\.[0-9]+)?|[a-zA-Z]|\\pi))")
+_TRIGONOMETRIC = re.compile(r"\\(?:sin|cos|tan|cot|sec|csc)(?![a-z])")
+_DEGREES = re.compile(r"([0-9]+(?:\.[0-9]+)?) ?\^ ?\{? ?\\circ ?\}?")
 
 
 def to_latex(text: str) -> str:
     """The expression as LaTeX, with decimals as exact fractions: both sides are read alike and without floats."""
-    text = text.replace("π", "\\pi ").replace("√", "\\sqrt ").replace("**", "^").replace("°", "^\\circ")
+    text = _ROOT.sub(lambda m: f"\\sqrt{'[3]' if m[1] == '∛' else ''}{{{m[2] or m[3]}}}", text).replace("√", "\\sqrt ")
+    text = text.replace("π", "\\pi ").replace("**", "^").replace("°", "^\\circ")
     text = _PLAIN_NAMES.sub(r"\\\1 ", text)
+    text = re.sub(r"\\exp ?(?:\\left)? ?\(([^()]*)(?:\\right)?\)", r"e^{\1}", text)
+    text = re.sub(r"\\lg(?![a-z])", r"\\log_{10}", text)
+    if _TRIGONOMETRIC.search(text):
+        text = _DEGREES.sub(r"\\frac{\1\\pi}{180}", text)
     text = re.sub(r"\\sqrt ?\(([^()]*)\)", r"\\sqrt{\1}", text)
     text = re.sub(r"\^ ?\(([^()]*)\)", r"^{\1}", text)
-    text = re.sub(r"\^ ?(-?[0-9]{2,})", r"^{\1}", text)
+    text = re.sub(r"\^ ?(-?[0-9]{2,}|-[0-9]|[-+] ?[a-zA-Z](?![a-zA-Z]))", r"^{\1}", text)
     text = re.sub(r"(?<=[0-9]),(?=[0-9]{3}(?![0-9]))", "", text)
     text = re.sub(r"([0-9]*)\.([0-9]+)", lambda m: f"\\frac{{{int(m[1] + m[2])}}}{{1{'0' * len(m[2])}}}", text)
     return text.replace("*", "\\cdot ")

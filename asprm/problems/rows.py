@@ -9,7 +9,8 @@ import json
 from collections.abc import Callable
 
 from asprm.grading.math import extract_answer
-from asprm.grading.numbers import parse_number, tidy
+from asprm.grading.numbers import parse_number
+from asprm.grading.tidy import tidy
 from asprm.problems.problem import CodeProblem, Problem, unpack
 
 Convert = Callable[[dict, str], Problem]

@@ -1,0 +1,279 @@
+r"""Extraction: the answer that a completion states.
+
+1. What stands in `<think>…</think>` is not stated (`asprm.grading.thinking`).
+2. The last marker with a complete answer counts: `The answer is: …`, `Final answer: …`, `Answer: …` at the beginning of
+   a line, a heading `Final answer` over the answer, `#### …`, `\boxed{…}`. A heading of Markdown (`####` and words,
+   with text below) is none; without a colon, `the answer is` needs something like mathematics behind it.
+3. Markup around the answer is not part of it: fences, quotes, lists, emphasis, tags, special tokens, `\[…\]`.
+4. The answer ends with its sentence, and an answer in mathematics where words begin that only explain it: after a
+   comma, semicolon or dash, before `because`, `which`, `since` …, and before brackets that say the same again.
+5. Boxes that only commas, semicolons, `and` or `or` separate are one answer.
+"""
+
+import re
+from collections.abc import Iterator
+
+from asprm.grading.numbers import Number, parse_number
+from asprm.grading.thinking import without_thinking
+from asprm.grading.tidy import tidy
+
+LONGEST_ANSWER = 1000  # characters; longer ones are not compared
+_TRIES = 8  # markers that are tried, from the last one backwards, until one has a complete answer
+_NEAR = 200  # characters: most answers stand this near to the end, so markers are first looked for there
+_LINES = 6  # lines after a marker in which the answer may begin
+
+
+def extract_answer(completion: str) -> str | None:
+    """The last complete answer that the completion states, as written; None where it states none."""
+    if "<" in completion:
+        completion = without_thinking(completion)
+    near_end = max(0, len(completion) - _NEAR)
+    return _last_answer(completion, near_end) or (_last_answer(completion, 0) if near_end else None)
+
+
+def _last_answer(completion: str, since: int) -> str | None:
+    """The last complete answer whose marker stands at `since` or later."""
+    tries = 0
+    for marker in reversed([*_MARKER.finditer(completion, since)]):
+        start = _answer_starts(completion, marker)
+        if start is None:
+            continue
+        tail = completion[start : start + LONGEST_ANSWER + 2]
+        if marker[0].startswith("\\"):
+            answer = _boxed(tail)
+            answer = _with_boxes_before(completion[: marker.start()], answer) if answer else None
+        else:
+            answer = _stated(tail)
+        if answer:
+            return answer
+        tries += 1
+        if tries == _TRIES:
+            break
+    return None
+
+
+# --- markers ----------------------------------------------------------------------------------------------------------
+
+_MARKER = re.compile(r"\\boxed|\\fbox|####|answer|Answer|ANSWER|[Aa]ns(?=\s*[:=.])")  # fast: no case to ignore
+_LETTER_OR_HASH = re.compile(r"[#\w]")
+_MARKUP = " \t*_#>~`-"
+_VERB = r"(?:is|=|equals|was|(?:would|should|must|will|can only) be|comes (?:out )?to)"
+_COLON = re.compile(rf"[\s*_]{{0,4}}(?:({_VERB})[\s*_]{{0,4}})?[*_ ]{{0,3}}(?::|：)", re.IGNORECASE)
+_HEADING = re.compile(r"[ \t*_]{0,4}(?:\n|$)")
+_WITHOUT_COLON = re.compile(
+    rf"[*_ ]{{0,4}}\s{{0,2}}(?P<verb>{_VERB})(?![a-zA-Z])"
+    r"(?=[\s*_(\[{\"'`<]{0,8}(?:(?:approximately|about|roughly|exactly|simply|just|equal to|option|choice)\s{1,3})?"
+    r"[*_(\[{\"'`+−–-]{0,6} ?"
+    r"(?:\d|\.\d|[$€£¥]|\\[(\[a-zA-Z$]|[√π∞½¼¾]|[a-zA-Z](?:_\w+)?(?:\([a-z]\))? ?[=^*/+-]|[A-Z](?=[).,*_\"'`]|\s*$)"
+    r"|[a-z](?=[).*_\"'`$]|\s*$)))",
+    re.IGNORECASE | re.MULTILINE,
+)
+_BEFORE = ("", "the", "final", "the final", "my final", "my", "short", "correct", "the correct")
+_WORDS_FIRST = re.compile(r"[\s*_]*(?:[A-Za-z]{2,}|[0-9]{1,2}[.)] [A-Z][a-z]+)")
+
+
+def _answer_starts(text: str, marker: re.Match) -> int | None:
+    """Where the answer of a marker may begin; None where the marker is none."""
+    start, end = marker.span()
+    if marker[0].startswith("\\"):
+        return None if text[end : end + 1].isalpha() else end
+    joined = (start > 0 and _LETTER_OR_HASH.match(text, start - 1)) or _LETTER_OR_HASH.match(text, end)
+    if joined and (marker[0] != "####" or "#" in (text[max(0, start - 1) : start], text[end : end + 1])):
+        return None  # a part of another word, or a smaller heading
+    line = text.find("\n", end)
+    if marker[0] == "####":
+        heading = line >= 0 and _WORDS_FIRST.match(text, end) and text[line : line + 200].strip()
+        return None if heading else end
+    before = text[text.rfind("\n", 0, marker.start()) + 1 : marker.start()] if marker.start() else ""
+    alone = len(before) < 40 and before.strip(_MARKUP).casefold() in _BEFORE
+    named = before[-12:].casefold().rstrip(" *_").endswith(("final", "correct", "right"))
+    if colon := _COLON.match(text, end):
+        return colon.end() if colon[1] or alone or named else None
+    if verb := _WITHOUT_COLON.match(text, end):
+        return verb.end("verb")
+    heading = _HEADING.match(text, end)
+    return heading.end() if heading and alone else None
+
+
+# --- boxes ------------------------------------------------------------------------------------------------------------
+
+
+def _boxed(tail: str) -> str | None:
+    r"""The group after `\boxed`, or the token (`\boxed 5`). None where the group is not closed."""
+    tail = tail.lstrip(" ")
+    if not tail.startswith("{"):
+        token = re.match(r"-?[0-9A-Za-z.,/]+", tail)
+        return token[0].rstrip(".,") if token else None
+    end = _group_end(tail)
+    return tail[1 : end - 1].strip() if end else None
+
+
+def _group_end(text: str) -> int:
+    """Where the group that the text begins with ends; 0 where it does not. Escaped braces do not count."""
+    depth = 0
+    for brace in _BRACE.finditer(text):
+        depth += (brace[0] == "{") - (brace[0] == "}")
+        if depth == 0:
+            return brace.end()
+    return 0
+
+
+_BRACE = re.compile(r"\\.|[{}]", re.DOTALL)
+
+
+_BOX = re.compile(r"\\(?:boxed|fbox) ?(?=\{)")
+_BETWEEN = re.compile(r"(?:[\s$~]|\\[,;:! ()\[\]]|\\q?quad(?![a-z])|\\text ?\{|\}|[,;&]|\band\b|\bor\b)*")
+_MOST_BOXES = 16
+
+
+def _with_boxes_before(text: str, answer: str) -> str:
+    """The answer with those of the boxes before it that nothing but commas or `and` separates from the next one."""
+    end = len(text)
+    boxes = [*_BOX.finditer(text, max(0, end - LONGEST_ANSWER))]
+    for box in reversed(boxes[-_MOST_BOXES:]):
+        size = _group_end(text[box.end() : end])
+        between = text[box.end() + size : end]
+        joined = re.search(r"[,;&]|\band\b|\bor\b", between) and "\n\n" not in between and _BETWEEN.fullmatch(between)
+        if not size or not joined:
+            break
+        comma = " or " if re.search(r"\bor\b", between) else ", "
+        before = text[box.end() + 1 : box.end() + size - 1].strip()
+        answer = answer if before == answer else f"{before}{comma}{answer}"
+        end = box.start()
+    return answer
+
+
+# --- answers in a line ------------------------------------------------------------------------------------------------
+
+_TAGS = (
+    "b i u em strong code pre span div p br answer final_answer final result output center math mark font small h[1-6]"
+)
+_TAG = re.compile(rf"</?(?:{'|'.join(_TAGS.split())})(?: [^<>]{{0,60}})?/?>", re.IGNORECASE)
+_RAISED = re.compile(r"<(sup|sub)>([^<>]{1,40})</\1>", re.IGNORECASE)
+# Tokens that chat models end or part their texts with: what follows them is another turn.
+_END = re.compile(
+    r"<\|[^|<>]{1,40}\|>|<｜[^｜<>]{1,40}｜>|</s>|<s>|<eos>|<pad>|<(?:end|start)_of_turn>|\[/?INST\]|<unk>"
+)
+_FENCE = re.compile(r"\s*(?:```|~~~)\w*\s*")
+_BULLET = re.compile(r"\s*(?:(?:[-*•+]|[0-9]{1,2}[.)])\s+|>\s*)+(?=\S)")
+_DISPLAY = re.compile(r"\s*(\$\$|\\\[|\\begin ?\{(\w+\*?)\})")
+_SENTENCE_END = re.compile(r"(?<=[0-9)\]}$%*_`])\.(?=\s)|(?<=[a-z]{3})\.(?=\s+[A-Z])|(?<=\b[A-Z])\.(?=\s+[A-Z])")
+
+
+_NUMBER = re.compile(r"[ *]*([-$]?[0-9][0-9,]*(?:\.[0-9]+)?)\.?\**\s*(?:\n|$)")
+
+
+def _stated(tail: str) -> str | None:
+    """The answer after a marker: in the first line with text, or in the display of mathematics that begins there."""
+    if number := _NUMBER.match(tail):  # most answers: what follows gives the same, slower
+        return number[1]
+    if "<" in tail or "[" in tail:
+        tail = _END.split(tail, maxsplit=1)[0]
+        tail = _RAISED.sub(lambda m: f"{'^' if m[1].lower() == 'sup' else '_'}{{{m[2]}}}", _TAG.sub("", tail))
+    place = 0
+    for number in range(_LINES):
+        line = tail[place:].split("\n", 1)[0]
+        if number and (bullet := _BULLET.match(line)):
+            place, line = place + bullet.end(), line[bullet.end() :]
+        if display := _DISPLAY.match(tail, place):
+            if shown := _display(tail[display.start(1) :], display):
+                return shown
+        elif not _FENCE.fullmatch(line) and line.strip("$*:.`_#>- \t\\[]"):
+            return _of_line(line)
+        place += len(line) + 1
+        if place > len(tail):
+            return None
+    return None
+
+
+def _display(text: str, opening: re.Match) -> str | None:
+    """The mathematics between `$$`, `\\[` or `\\begin{…}` and its end; None where it has none or is empty."""
+    mark, environment = opening[1], opening[2]
+    if environment:
+        closing = f"\\end{{{environment}}}"
+        end = text.find(closing)
+        return " ".join(text[: end + len(closing)].split()) if end >= 0 else None
+    end = text.find("$$" if mark == "$$" else "\\]", 2)
+    inside = " ".join(text[2:end].split()) if end >= 0 else ""
+    return _without_explanation(inside.rstrip(".,")) or None
+
+
+def _of_line(line: str) -> str | None:
+    """The answer in a line of text; None where it was cut off within a group."""
+    answer = _SENTENCE_END.split(line, maxsplit=1)[0].strip().strip("*_`").strip().rstrip(".").rstrip()
+    answer = re.sub(r"^(?:\*\*|[:*_`])\s*", "", answer).strip()
+    if "{" in answer or "}" in answer:
+        braces = _BRACE.findall(answer)
+        unopened = braces.count("}") - braces.count("{")
+        if unopened < 0:
+            return None
+        while unopened > 0 and answer.endswith("}") and not answer.endswith("\\}"):
+            answer, unopened = answer[:-1].rstrip().rstrip("."), unopened - 1  # the marker stood in a group
+    return _without_explanation(answer) or None
+
+
+# --- explanations -----------------------------------------------------------------------------------------------------
+
+_FUNCTION = r"(?:pi|sin|cos|tan|cot|sec|csc|log|ln|lg|exp|sqrt|alpha|beta|theta|infty|infinity|inf|lim|max|min)\b"
+_CONDITION = r"(?:and|or|if|when|for|unless|otherwise|mod|where)\b"
+_LOOSELY = r"or (?:about|approximately|roughly|equivalently|simply|just|in other words)"
+_EXPLAINS = re.compile(
+    rf"\s*[,;:](?=\s+(?!{_FUNCTION}|{_CONDITION})(?:an? )?[a-z][a-z']+)"
+    r"|\s*[,;](?=\s+(?:and|or|but) (?:so|that|this|these|there|the|it|he|she|they|we|you|I|[A-Z][a-z]+ [a-z]{2,})\b)"
+    rf"|\s*[,;](?=\s+(?:where|{_LOOSELY})\b)"
+    rf"|\s+(?:--?-?|–|—)\s+(?=(?!{_FUNCTION})[a-z][a-z']+(?:\s+[a-z]|\s*$|[.,]))"
+    r"|\s+(?:because|since|as (?:we|the|it|there|required|desired|expected)|so (?:the|that|we|it|she|he|they)|which"
+    rf"|thus|hence|therefore|namely|i\.e\.|that is|{_LOOSELY})(?![a-z])"
+    r"|\s*(?:≈|\\approx(?![a-z]))"
+)
+_OPENING = re.compile(r"(?:[-+−($€£¥\\\[{|.√π∞½¼¾]|\d|[a-zA-Z](?![a-zA-Z])|(?:approximately|about|roughly|exactly) )")
+_IN_WORDS = re.compile(
+    r",? (?:which|because|since|as it|as he|as she|so that|i\.e\.|namely)\b|[,;] (?:so|that is|meaning)\b"
+)
+_AGAIN = re.compile(r"\s+\((?P<inside>[^()]*(?:\([^()]*\)[^()]*)*)\)\s*$")
+_EXPLANATION = re.compile(rf"(?!{_FUNCTION}|mod\b)[a-z]{{3,}}|[a-z]+ [a-z]+|≈|\\approx", re.IGNORECASE)
+
+
+def _without_explanation(answer: str) -> str:
+    """The answer up to where words begin that explain it, or brackets that say it again."""
+    if not _OPENING.match(answer):
+        cut = _IN_WORDS.search(answer)
+        return answer[: cut.start()].rstrip() if cut else answer
+    if cut := next(_outside_groups(answer), None):
+        answer = answer[:cut].rstrip().rstrip(".").rstrip()
+    again = _AGAIN.search(answer) if answer.endswith(")") else None
+    if again and _says_again(answer[: again.start()], again["inside"]):
+        answer = answer[: again.start()].rstrip()
+    return answer.rstrip(",;:").rstrip()
+
+
+def _outside_groups(answer: str) -> Iterator[int]:
+    """Where explanations begin that are in no group, no brackets and no `$…$`."""
+    found = [*_EXPLAINS.finditer(answer)]
+    if not found:
+        return
+    depth, inside, place = 0, False, 0
+    for match in found:
+        for character in answer[place : match.start()]:
+            depth += (character in "([{") - (character in ")]}")
+            inside ^= character == "$"
+        place = match.start()
+        paired = answer.count("$") % 2 == 0
+        if place and depth <= 0 and not (inside and paired):
+            yield place
+
+
+def _says_again(answer: str, inside: str) -> bool:
+    """Whether what stands in brackets after an answer explains it, or is its value in other digits."""
+    number = parse_number(tidy(answer))
+    other = parse_number(tidy(inside))
+    if number is not None and other is not None:
+        return _nearly(number, other)
+    if number is None and re.match(r"[a-zA-Z]\s*$", answer):
+        return False
+    return _EXPLANATION.search(inside) is not None
+
+
+def _nearly(number: Number, other: Number) -> bool:
+    values = {number.value, number.bare} & {other.value, other.bare}
+    return bool(values) or abs(number.bare - other.bare) <= abs(number.bare) / 100
