@@ -221,7 +221,7 @@ def curves(
         for h in how:
             each = [selection.best_of_n(training.scores(h), training.correct, ns) for training in trainings]
             outcomes[f"{prm}-{h}"] = np.mean(each, axis=0)
-    outcomes |= _without_rewards(c, c.scores(how[0]), ns, seed)
+    outcomes |= _without_rewards(c, c.weights(how[0]), ns, seed)
     outcomes["pass@n"] = selection.pass_at_k(c.correct, ns)
     outcomes["mean"] = np.outer(c.correct.mean(1), np.ones(len(ns)))
     if greedy is not None:
@@ -257,7 +257,7 @@ def comparisons(
     c = candidates(table)
     size = n or int(c.correct.shape[1])
     scores = c.scores(how)
-    rivals: dict[str, NDArray] = {"single sample": c.correct.mean(1)} | _without_rewards(c, scores, size, seed)
+    rivals: dict[str, NDArray] = {"single sample": c.correct.mean(1)} | _without_rewards(c, c.weights(how), size, seed)
     if greedy is not None:
         rivals["greedy"] = _in_order(greedy, c.problems, "greedy solution").astype(float)
     groups = _in_order(clusters, c.problems, "cluster") if clusters is not None else None
@@ -269,16 +269,16 @@ def comparisons(
     return pd.DataFrame(rows)
 
 
-def _without_rewards(c: Candidates, scores: NDArray, n: int | Sequence[int], seed: int) -> dict[str, NDArray]:
+def _without_rewards(c: Candidates, weights: NDArray, n: int | Sequence[int], seed: int) -> dict[str, NDArray]:
     """Outcomes (P,) or (P, L) of other ways to choose among n candidates.
 
-    "majority": the most frequent answer. "weighted vote": the answer with the greatest sum of `scores` (P, N). "fewest
+    "majority": the most frequent answer. "weighted vote": the answer with the greatest sum of `weights` (P, N). "fewest
     steps": the candidate with the fewest steps; where steps end at decision tokens, the policy's own confidence
     chooses, and no reward model.
     """
     return {
         "majority": selection.majority_vote(c.answers, c.correct, n),
-        "weighted vote": selection.weighted_vote(c.answers, c.correct, scores, n, seed=seed),
+        "weighted vote": selection.weighted_vote(c.answers, c.correct, weights, n, seed=seed),
         "fewest steps": selection.best_of_n(c.fewest, c.correct, n),
     }
 
@@ -314,6 +314,7 @@ def chosen(table: Table, lengths: pd.Series, how: str = "min", margin: int = 5) 
     """
     frame = table.to_pandas() if isinstance(table, pa.Table) else table
     scores = aggregates(np.concatenate(frame["scores"].tolist()), frame["scores"].map(len).to_numpy(), how)
+    scores = np.where(frame["finished"], scores, scores.min() - 1)
     problems = frame["problem"].to_numpy()
     keys = pd.MultiIndex.from_arrays([problems, frame["solution"]])
     tokens = lengths.loc[keys].to_numpy()

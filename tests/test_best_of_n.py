@@ -31,20 +31,66 @@ GREEDY = {"a": False, "b": True, "c": False}
 
 @pytest.fixture
 def table():
-    frame = pd.DataFrame(ROWS, columns=["problem", "solution", "scores", "correct", "answer"])
+    frame = pd.DataFrame(ROWS, columns=["problem", "solution", "scores", "correct", "answer"]).assign(finished=True)
     return pa.Table.from_pandas(frame, preserve_index=False)
 
 
 @pytest.mark.parametrize(
-    ("how", "score"), [("min", 0.2), ("mean", 0.5), ("last", 0.5), ("product", 0.08), ("max", 0.8)]
+    ("how", "score"), [("min", 0.2), ("mean", 0.5), ("last", 0.5), ("product", np.log(0.08)), ("max", 0.8)]
 )
 def test_a_candidate_has_one_score(how, score):
     assert aggregate([0.8, 0.2, 0.5], how) == pytest.approx(score)
 
 
-@pytest.mark.parametrize("how", ["min", "mean", "last", "product", "max"])
+@pytest.mark.parametrize("how", ["min", "mean", "last", "max"])
 def test_a_single_step_is_its_own_score(how):
     assert aggregate([0.37], how) == 0.37
+
+
+def test_the_product_of_many_steps_tells_candidates_apart():
+    assert aggregate([0.9] * 8000, "product") == pytest.approx(8000 * np.log(0.9))
+    assert aggregate([0.9] * 8000, "product") > aggregate([0.9] * 8001, "product")
+    assert np.isfinite(aggregate([0.0, 1.0], "product"))
+
+
+def rows(*candidates):
+    """One problem's candidates: scores, correct, answer, finished."""
+    table = [{"problem": "p", "solution": i, **candidate} for i, candidate in enumerate(candidates)]
+    return pd.DataFrame(table).assign(scores=lambda frame: frame["scores"].map(np.array))
+
+
+def candidate(score, correct, answer, finished=True):
+    return {"scores": [score], "correct": correct, "answer": answer, "finished": finished}
+
+
+@pytest.mark.parametrize("how", ["min", "product"])
+def test_a_truncated_candidate_is_chosen_only_where_none_is_finished(how):
+    table = rows(candidate(0.95, False, "12", finished=False), candidate(0.9, True, "12"), candidate(0.2, False, "3"))
+    frame = curves(table, [1, 3], how=[how]).set_index(["method", "n"])["value"]
+    assert frame[f"PRM-{how}", 3] == 1
+    assert frame["weighted vote", 3] == 1
+    assert frame["majority", 3] == 0.5  # 12 and 3 have one vote each
+    assert chosen(table, pd.Series(5, [("p", i) for i in range(3)]), how)["right"].tolist() == [1]
+    all_cut = rows(candidate(0.95, False, "12", finished=False), candidate(0.9, False, None, finished=False))
+    assert curves(all_cut, [2], how=[how])["value"].max() == 0
+
+
+@pytest.mark.parametrize(
+    ("answers_of_one", "answers_of_other"),
+    [(["0.5", r"\frac{1}{2}", "1/2"], ["2", "2"]), (["72", "72 clips", "72."], ["73", "73"])],
+)
+def test_equal_answers_are_one_vote_however_they_are_spelled(answers_of_one, answers_of_other):
+    right = [candidate(0.4, True, answer) for answer in answers_of_one]
+    wrong = [candidate(0.5, False, answer) for answer in answers_of_other]
+    table = rows(*wrong, *right)
+    frame = curves(table, [5], how=["min"]).set_index("method")["value"]
+    assert frame["majority"] == frame["weighted vote"] == 1
+    assert set(candidates(table).answers[0]) == {answers_of_one[0], answers_of_other[0]}
+
+
+def test_the_weights_of_products_are_their_ratios():
+    c = candidates(rows(candidate(0.5, True, "1"), candidate(0.25, False, "2"), candidate(1.0, False, None, False)))
+    np.testing.assert_allclose(c.weights("product"), [[1.0, 0.5, 0.0]])
 
 
 def test_curves_by_hand(table):

@@ -73,7 +73,7 @@ class Tables:
         rows = [(p, j, [0.9, 0.4 + 0.2 * (c == (j == 0))], j == 0, str(j))
                 for p, c in zip(problems, correct, strict=True) for j in (0, 1)]  # fmt: skip
         columns = ["problem", "solution", "scores", "correct", "answer"]
-        self.write(f"best_of_n/{prm}/{policy}-{of}", pd.DataFrame(rows, columns=columns))
+        self.write(f"best_of_n/{prm}/{policy}-{of}", pd.DataFrame(rows, columns=columns).assign(finished=True))
 
 
 def outcomes(right, n=40):

@@ -35,7 +35,7 @@ def bon_frame():
         for p in range(12)
         for i, (score, right) in enumerate(zip(RNG.random(4), RNG.random(4) < 0.6, strict=True))
     ]
-    table = pd.DataFrame(rows, columns=["problem", "solution", "scores", "correct", "answer"])
+    table = pd.DataFrame(rows, columns=["problem", "solution", "scores", "correct", "answer"]).assign(finished=True)
     return curves(table, [1, 2, 4], greedy={f"p{p}": p % 2 == 0 for p in range(12)}, resamples=50)
 
 

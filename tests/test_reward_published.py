@@ -431,7 +431,11 @@ def run_of(tmp_path_factory):
 @pytest.mark.slow
 def test_published_reward_models_rate_and_guide_in_a_run(run_of):
     rating = run_of("best_of_n")
-    assert run_best_of_n(rating) == ["best_of_n/tagged/M-minigsm", "best_of_n/headed/M-minigsm"]
+    assert run_best_of_n(rating) == [
+        "best_of_n/tagged/M-validation",  # whose chapter compares aggregates
+        "best_of_n/tagged/M-minigsm",
+        "best_of_n/headed/M-minigsm",
+    ]
     samples, problems = rating.read("sample/M/minigsm"), problem_set(rating.profile, "minigsm")
     texts = {problem.id: problem.prompt for problem in problems}
     kinds = {"tagged": (StepTagPRM.load(rating.root / "tagged", "math-shepherd"), "line")}

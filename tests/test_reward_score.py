@@ -123,6 +123,7 @@ def test_table(prm):
             "solution": pa.array([0, 3], pa.int32()),
             "ids": pa.array([[8, 9, 10], [11, 12]], pa.list_(pa.int32())),
             "confidences": pa.array([[1.0] * 3, [1.0] * 2], pa.list_(pa.float32())),
+            "finished": [True, True],
             "correct": [True, False],
             "answer": ["4", None],
         }

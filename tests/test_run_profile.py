@@ -123,10 +123,10 @@ def test_profiles_are_frozen():
             "reward_models.X.steps = 'lines' (str): unknown split method",
         ),
         ("tvd: {guide: {M: [ASPRM-N]}}", "tvd.guide: unknown reward model 'ASPRM-N': did you mean 'ASPRM-M'?"),
-        ("tvd: {guide: {M: [ASPRM-M]}}", "tvd.guide: names no reward model for policy 'L'"),
+        ("tvd: {guide: {M: [ASPRM-M]}}", "tvd.guide: says nothing of policy 'L'"),
         (
-            "tvd: {guide: {M: [MS-M], L: [ASPRM-L], D: [ASPRM-D]}}",
-            "tvd.guide.M: expected 'ASPRM-M' too, which the policy's chapters look at more closely",
+            "policies: {M: {path: x, reward_model: L-to-M}}",
+            "policies.M.reward_model = 'L-to-M': expected one of those that guide the policy (tvd.guide.M): ASPRM-M",
         ),
         ("best_of_n: {n: [0, 4]}", "best_of_n.n.0 = 0 (int): expected greater than 0"),
         ("reward_models: {ASPRM-M@1: {base: M, data: [M/line]}}", "reward_models: 'ASPRM-M@1': expected a name"),
@@ -146,6 +146,12 @@ def test_wrong_values_are_named(tmp_path, text, says):
     with pytest.raises(ProfileError) as error:
         load_profile(own(tmp_path, head + text))
     assert says in str(error.value)
+
+
+@pytest.mark.parametrize(("guides", "shown"), [("MS-M", "MS-M"), ("ASPRM-L, MS-M", "MS-M"), ("ASPRM-L", "ASPRM-L")])
+def test_the_chapters_of_a_policy_show_a_reward_model_that_guides_it(tmp_path, guides, shown):
+    text = f"tvd: {{guide: {{M: [{guides}], L: [ASPRM-L], D: [ASPRM-D]}}}}"
+    assert load_profile(own(tmp_path, f"extends: tiny\nname: mine\n{text}\n")).prm_of("M") == shown
 
 
 @pytest.mark.parametrize(

@@ -109,6 +109,23 @@ def test_large_n_neither_overflows_nor_loses_its_sum():
     np.testing.assert_allclose(votes, [130 / 256, 1.0])
 
 
+@settings(deadline=None)
+@given(candidates())
+def test_the_vote_of_many_candidates_is_that_of_counted_subsets(case):
+    _, correct, answers, n = case
+    ballots = selection._ballots(answers, np.array(correct, float))
+    counted = selection.majority_vote([answers], [correct], n)[0]
+    assert selection.majority_of(ballots, len(correct), n) == pytest.approx(counted, abs=1e-12)
+
+
+def test_a_vote_of_thousands_is_exact():
+    correct = np.array([[1] * 900 + [0] * 1100])
+    answers = [["a"] * 900 + ["b"] * 600 + ["c"] * 500]
+    votes = selection.majority_vote(answers, correct, [1, 2, 2000])[0]
+    two = (900 * 899 / 2 + (900 * 600 + 900 * 500) / 2) / (2000 * 1999 / 2)  # both right, or a tie of two answers
+    np.testing.assert_allclose(votes, [0.45, two, 1.0])
+
+
 def test_subset_estimator_varies_less_than_one_prefix():
     rng = np.random.default_rng(0)
     prefix, subset = [], []

@@ -6,7 +6,9 @@ and in microseconds. Everything else goes through `asprm.grading.compare` to mat
 processor time and memory, so that no text can stop a study.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from functools import lru_cache
 
 from asprm.grading.extract import LONGEST_ANSWER, extract_answer
@@ -64,3 +66,26 @@ def compare_answers(answer: str, gold: str) -> tuple[bool, str]:
     from asprm.grading.compare import compare_expressions  # late: plain numbers do not need it
 
     return compare_expressions(left, right)
+
+
+def one_spelling(answers: Sequence[str | None]) -> list[str | None]:
+    """The answers, each in the spelling of the first one that has its value, so that equal answers are equal texts.
+
+    Texts of several lines, such as programs, are compared as they are.
+    """
+    spelling: dict[str, str] = {}  # by answer
+    by_value: dict[Fraction, str] = {}  # of numbers without a unit
+    others: list[str] = []  # the first of each other value
+    for answer in dict.fromkeys(answer for answer in answers if answer is not None):
+        spelling[answer] = answer
+        if "\n" in answer.strip():
+            continue
+        number = parse_number(tidy(answer)) if len(answer) <= LONGEST_ANSWER else None
+        if number is not None and not number.dimension:
+            spelling[answer] = by_value.setdefault(number.value, answer)
+            continue
+        equal = (first for first in (*by_value.values(), *others) if compare_answers(answer, first)[0])
+        spelling[answer] = next(equal, answer)
+        if spelling[answer] == answer:
+            others.append(answer)
+    return [None if answer is None else spelling[answer] for answer in answers]

@@ -59,9 +59,46 @@ def majority_vote(answers: Sequence[Sequence[object]], correct: ArrayLike, n: Ar
     votes, by the number of answers that have v (a product of binomials). This takes about N² operations per problem.
     """
     correct = np.asarray(correct, np.float64)
-    rows = [_majority_row(_ballots(a, c), c.size) for a, c in _paired_rows(answers, correct)]
-    table = np.stack(rows)  # (P, N + 1): by n
-    return _over_n(n, correct.shape[-1], lambda k: table[:, k])
+    ballots = [_ballots(a, c) for a, c in _paired_rows(answers, correct)]
+    total = correct.shape[-1]
+    if total > _COUNTED:
+        return _over_n(n, total, lambda k: np.array([majority_of(problem, total, k) for problem in ballots]))
+    table = np.stack([_majority_row(problem, total) for problem in ballots])  # (P, N + 1): by n
+    return _over_n(n, total, lambda k: table[:, k])
+
+
+_COUNTED = 400  # candidates up to which the numbers of subsets are counted: greater ones are no floats
+
+
+def majority_of(ballots: Sequence[tuple[int, float]], total: int, n: int) -> float:
+    """The probability that the vote of n of `total` candidates is right, for any `total`; see `majority_vote`.
+
+    ballots: of each answer the number of candidates and the share of them that are right.
+    Candidates are drawn with probability n/total each, given that n are drawn: then a number of votes is binomial, and
+    the probabilities are neither too great nor too small for floats, as the numbers of subsets would be.
+    """
+    from scipy.signal import convolve  # late: it takes long to import
+    from scipy.stats import binom
+
+    p = n / total
+    wins = 0.0
+    for v in range(1, min(n, max((m for m, _ in ballots), default=0)) + 1):
+        rivals = [(m, right) for m, right in ballots if m >= v]
+        others = total - sum(m for m, _ in rivals)
+        most = min(len(rivals), n // v)
+        # ways[t, u]: probability that u candidates are drawn, t answers have v votes and none has more; hits: the same,
+        # times how many of these t answers are right.
+        ways, hits = np.zeros((2, most + 1, n + 1))
+        ways[0] = binom.pmf(np.arange(n + 1), others, p)
+        for m, right in rivals:
+            votes = binom.pmf(np.arange(v + 1), m, p)
+            fewer, tied = votes[None, :v], votes[v]
+            next_ways, next_hits = (convolve(x, fewer)[:, : n + 1] for x in (ways, hits))
+            next_ways[1:, v:] += tied * ways[:-1, : n + 1 - v]
+            next_hits[1:, v:] += tied * (hits + right * ways)[:-1, : n + 1 - v]
+            ways, hits = next_ways, next_hits
+        wins += float((hits[1:, n] / np.arange(1, most + 1)).sum())
+    return wins / float(binom.pmf(n, total, p))
 
 
 def weighted_vote(

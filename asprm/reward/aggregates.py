@@ -15,6 +15,9 @@ Aggregate = Callable[[NDArray, NDArray, NDArray], NDArray]
 number (C,), to one score per candidate (C,)."""
 
 
+_SMALLEST = float(np.finfo(np.float64).tiny)  # stands for a score of 0, whose logarithm is infinite
+
+
 def each(function: Callable[[NDArray], float]) -> Aggregate:
     """The aggregate that calls `function` with the step scores (K,) of one candidate at a time: slower, but simple."""
 
@@ -28,7 +31,8 @@ AGGREGATES: dict[str, Aggregate] = {
     "min": lambda scores, starts, counts: np.minimum.reduceat(scores, starts),  # the paper's
     "mean": lambda scores, starts, counts: np.add.reduceat(scores, starts) / counts,
     "last": lambda scores, starts, counts: scores[starts + counts - 1],
-    "product": lambda scores, starts, counts: np.multiply.reduceat(scores, starts),
+    # The logarithm of the product, at most 0: the product of many steps is too small for a number of its own.
+    "product": lambda scores, starts, counts: np.add.reduceat(np.log(np.maximum(scores, _SMALLEST)), starts),
     "max": lambda scores, starts, counts: np.maximum.reduceat(scores, starts),
 }
 

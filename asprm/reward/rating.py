@@ -16,6 +16,7 @@ SCHEMA = pa.schema(
     [
         ("problem", pa.string()),
         ("solution", pa.int32()),
+        ("finished", pa.bool_()),
         ("scores", pa.list_(pa.float32())),
         ("correct", pa.bool_()),
         ("answer", pa.string()),
@@ -28,7 +29,7 @@ def score_table(prm: PRM | Scorer, samples: pa.Table, splits: pa.Table, problems
 
     A `PRM` reads the samples' own tokens, a `Scorer` their text.
 
-    samples: columns problem, solution, correct, answer; for a PRM ids, for a `Scorer` text and finished.
+    samples: columns problem, solution, finished, correct, answer; for a PRM ids, for a `Scorer` text.
     splits: the same rows in the same order: problem, solution; for a PRM ends, for a `Scorer` char_ends.
     problems: by id; for a PRM token ids (L,), for a `Scorer` the text.
 
@@ -45,7 +46,7 @@ def score_table(prm: PRM | Scorer, samples: pa.Table, splits: pa.Table, problems
     else:
         step_scores = list(prm.rate(_texts(samples, splits, problems)))
     scores = pa.array(step_scores, pa.list_(pa.float32()))
-    table = samples.select(["problem", "solution", "correct", "answer"]).append_column("scores", scores)
+    table = samples.select(["problem", "solution", "finished", "correct", "answer"]).append_column("scores", scores)
     return table.select(SCHEMA.names).cast(SCHEMA)
 
 

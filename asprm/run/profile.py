@@ -159,12 +159,17 @@ class Profile(Section):
         return every if self.reward_models[prm].base == policy else every[:1]
 
     def prm_of(self, policy: str) -> str:
-        """The reward model that the policy's chapters look at more closely. ProfileError: none starts from it."""
+        """The reward model that the policy's chapters look at more closely: the one that the policy names, or the first
+        of those that guide it, best one that starts from it. ProfileError: no reward model has to do with it.
+        """
         if named := self.policies[policy].reward_model:
             return named
-        for name, model in self.reward_models.items():
-            if model.base == policy:
-                return name
+        guides = self.tvd.guide[policy]
+        for name in (
+            *(name for name in guides or self.reward_models if self.reward_models[name].base == policy),
+            *guides,
+        ):
+            return name
         raise ProfileError(
             f"profile {self.name}: no reward model starts from policy '{policy}'; name the one that its chapters show: "
             f"policies.{policy}.reward_model"
@@ -188,12 +193,13 @@ class Profile(Section):
                 raise ValueError(f"{where}: unknown {kind} '{name}': {nearest(name, known)}")
         for policy in self.policies:
             for where, by_policy in self._asked():
-                if not by_policy.get(policy):
-                    raise ValueError(f"{where}: names no reward model for policy '{policy}'")
-            if (shown := self.prm_of(policy)) not in self.tvd.guide[policy]:
+                if policy not in by_policy:
+                    raise ValueError(f"{where}: says nothing of policy '{policy}'; expected its reward models, or []")
+            shown, guides = self.policies[policy].reward_model, self.tvd.guide[policy]
+            if shown is not None and guides and shown not in guides:
                 raise ValueError(
-                    f"tvd.guide.{policy}: expected '{shown}' too, which the policy's chapters look at more closely\n"
-                    f"  add it, or name another one there:  policies.{policy}.reward_model"
+                    f"policies.{policy}.reward_model = '{shown}': expected one of those that guide the policy "
+                    f"(tvd.guide.{policy}): {', '.join(guides)}"
                 )
         return self
 

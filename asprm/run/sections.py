@@ -53,7 +53,7 @@ class PolicySource(Section):
     domain: Literal["math", "code"] = "math"
     """the problems that it solves"""
     reward_model: str | None = None
-    """the reward model that its chapters look at more closely; null: the first that starts from this policy"""
+    """the reward model that its chapters look at more closely; null: of those that guide it the first on its weights"""
     recipe: dict[str, Any] = {}
     """fields of the section `policy` that differ for this policy, if it is trained here"""
     reward_base: str | None = None
