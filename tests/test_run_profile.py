@@ -125,8 +125,8 @@ def test_profiles_are_frozen():
         ("tvd: {guide: {M: [ASPRM-N]}}", "tvd.guide: unknown reward model 'ASPRM-N': did you mean 'ASPRM-M'?"),
         ("tvd: {guide: {M: [ASPRM-M]}}", "tvd.guide: says nothing of policy 'L'"),
         (
-            "policies: {M: {path: x, reward_model: L-to-M}}",
-            "policies.M.reward_model = 'L-to-M': expected one of those that guide the policy (tvd.guide.M): ASPRM-M",
+            "policies: {M: {path: x, reward_model: ORM-D}}",
+            "policies.M.reward_model = 'ORM-D': expected one of those that guide the policy (tvd.guide.M): ASPRM-M",
         ),
         ("best_of_n: {n: [0, 4]}", "best_of_n.n.0 = 0 (int): expected greater than 0"),
         ("reward_models: {ASPRM-M@1: {base: M, data: [M/line]}}", "reward_models: 'ASPRM-M@1': expected a name"),
