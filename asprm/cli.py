@@ -91,10 +91,11 @@ def split(
         if tau is None:  # it depends on all rows
             rows = list(rows)
             tau = _fitted(rows, 0.02 if share is None else share) if rows else 0.0
-        added = {"template": template} if template else {}
         for line, tokens in rows:
             with lines.row(line.number):
-                lines.write({**added, **line.row, **split_fields(line.row["solution"], **tokens, tau=tau)})
+                fields = split_fields(line.row["solution"], **tokens, tau=tau)
+                own = "template" in line.row or not template
+                lines.put(line, fields if own else {"template": template, **fields})
 
 
 def _fitted(rows: list, share: float) -> float:
@@ -160,7 +161,7 @@ def label(
     with opt.open_lines(steps, output, strict) as lines:
         compute = functools.partial(label_fields, engine=engine, sampling=sampling, **options)
         for line, fields in each(lines, lines.read("label"), lambda row: cut_of(row, encoder), compute, size=ROWS):
-            lines.write({**line.row, **fields})
+            lines.put(line, fields)
 
 
 @app.command()
@@ -257,7 +258,7 @@ def score(
     with opt.open_lines(steps, output, strict) as lines:
         compute = functools.partial(score_fields, prm=scorer.prm, how=aggregate)
         for line, fields in each(lines, lines.read("score"), item_maker(scorer), compute, size=WINDOW):
-            lines.write({**line.row, **fields})
+            lines.put(line, fields)
 
 
 @app.command()
@@ -309,7 +310,7 @@ def decode(
         prepare = functools.partial(asked_of, encoder=encoder)
         compute = functools.partial(decode_fields, engine=engine, guide=guide_for(rater, engine, template), **options)
         for line, fields in each(lines, lines.read("decode"), prepare, compute, size=ROWS):
-            lines.write({**line.row, **fields})
+            lines.put(line, fields)
 
 
 @app.command()
@@ -340,10 +341,12 @@ def grade(
         return take(row, "solution", str, "the solution's text"), problem_of(row)
 
     right = graded = 0
-    with opt.open_lines(solutions, output, strict, rename) as lines:
-        for line, fields in each(lines, lines.read("grade"), prepare, verdicts, size=ROWS):
-            right, graded = right + fields["correct"], graded + 1
-            lines.write({**line.row, **fields})
+    try:
+        with opt.open_lines(solutions, output, strict, rename) as lines:
+            for line, fields in each(lines, lines.read("grade"), prepare, verdicts, size=ROWS):
+                right, graded = right + fields["correct"], graded + 1
+                lines.put(line, fields)
+    finally:  # of those that are graded when it is interrupted, too
         if graded:
             log(f"{right} of {graded} right ({percent(right / graded)})")
 

@@ -52,13 +52,14 @@ SCHEMA = pa.schema(
     }
 )
 _CHUNK = 128  # solutions
+_GREAT = 500.0  # an η of which the exponential still is a number
 
 
 def label(right: ArrayLike, rollouts: ArrayLike, estimate: str, eta: float = 1.0) -> NDArray[np.float64]:
     """Labels in [0, 1], from counts of right continuations among those that were run.
 
     estimate: "hard" 1 if any is right; "soft" right / rollouts; "entropy" (1/η) log mean exp(η · correct) (ER-PRM),
-    which is 1 where all are right. ValueError: unknown estimate.
+    which is 1 where all are right, and for a great η where any is. ValueError: unknown estimate.
     """
     right, rollouts = np.asarray(right, float), np.asarray(rollouts, float)
     share = right / rollouts
@@ -67,7 +68,10 @@ def label(right: ArrayLike, rollouts: ArrayLike, estimate: str, eta: float = 1.0
     if estimate == "soft":
         return share
     if estimate == "entropy":
-        return np.log1p(share * np.expm1(eta)) / eta
+        if eta < _GREAT:
+            return np.log1p(share * np.expm1(eta)) / eta
+        # exp(η) would overflow, and 1 is nothing beside it: log(share · exp(η)) = η + log share
+        return np.where(share > 0, 1 + np.log(np.where(share > 0, share, 1)) / eta, 0.0)
     raise ValueError(f"unknown estimate {estimate!r}; known: hard, soft, entropy")
 
 

@@ -1,6 +1,6 @@
 """Tokenizers so small that they cut characters into bytes."""
 
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast
 
 
@@ -28,3 +28,17 @@ def sentence_piece_tokenizer() -> PreTrainedTokenizerFast:
         [decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse(), decoders.Strip(" ", 1, 0)]
     )
     return PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token="</s>", unk_token="<unk>")
+
+
+def changing_tokenizer() -> PreTrainedTokenizerFast:
+    """A word-piece tokenizer that changes the text: it writes ² as 2 and ﬁ as fi, and drops all spaces."""
+    pieces = [
+        "[UNK]",
+        "</s>",
+        *"abcdefghijklmnopqrstuvwxyz0123456789.=+",
+        *(f"##{c}" for c in "abcdefghijlmnorstuwx2."),
+    ]
+    tokenizer = Tokenizer(models.WordPiece({piece: i for i, piece in enumerate(pieces)}, unk_token="[UNK]"))
+    tokenizer.normalizer = normalizers.Sequence([normalizers.NFKC(), normalizers.Lowercase()])
+    tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token="</s>", unk_token="[UNK]")

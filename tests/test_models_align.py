@@ -1,10 +1,12 @@
 """Character ends of tokens, against the tokenizer's own decoding of every prefix."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from small_tokenizers import byte_level_tokenizer, sentence_piece_tokenizer
+from small_tokenizers import byte_level_tokenizer, changing_tokenizer, sentence_piece_tokenizer
 
 from asprm.models.align import Speller, carry, same_tokens
 
@@ -83,6 +85,62 @@ def test_steps_that_end_where_the_text_ends_hold_its_end(byte_level):
     byte_level.eos_token = eos
     assert ids.tolist() == byte_level(text)["input_ids"]
     assert ends.tolist() == [1, len(ids)]
+
+
+@pytest.mark.parametrize(
+    ("text", "ends", "pieces"),
+    [
+        ("x is. So be", [6, 11], ["xis.", "sobe"]),  # the step ends with a space that no token holds
+        ("x is.   So be", [6, 7, 8, 13], ["xis.", "", "", "sobe"]),
+        ("x is.   So be", [5, 13], ["xis.", "sobe"]),
+        ("  x is", [1, 2, 6], ["x", "", "is"]),  # no token is before it, so it ends with the first
+        ("x² = 4", [2, 6], ["x2", "=4"]),
+        ("ﬁt xﬁ so", [1, 2, 5, 8], ["fi", "t", "xfi", "so"]),
+        ("so be  ", [2, 5, 7], ["so", "be", ""]),
+    ],
+)
+def test_steps_are_carried_to_a_tokenizer_that_changes_the_text(text, ends, pieces):
+    tokenizer = changing_tokenizer()
+    ids, carried = carry(text, ends, tokenizer, finished=False)
+    tokens = [token.removeprefix("##") for token in tokenizer.convert_ids_to_tokens(ids)]
+    assert ["".join(tokens[a:b]) for a, b in pairwise([0, *carried])] == pieces
+
+
+def test_a_step_that_ends_within_what_several_tokens_share_is_refused():
+    class Vague:
+        is_fast, eos_token_id = True, None
+
+        def __call__(self, text, **options):
+            return {"input_ids": [0, 1, 2], "offset_mapping": self.offsets}
+
+        def __len__(self):
+            return 3
+
+    tokenizer = Vague()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("asprm.models.align._speller", lambda *_: lambda ids: ("", np.zeros(3)))
+        tokenizer.offsets = [(0, 3), (0, 3), (3, 4)]
+        assert carry("abcd", [3, 4], tokenizer, finished=False)[1].tolist() == [2, 3]
+        with pytest.raises(ValueError, match="does not say which of its tokens ends at character 2"):
+            carry("abcd", [2, 4], tokenizer, finished=False)
+        tokenizer.offsets = [(3, 4), (0, 3), (3, 4)]
+        with pytest.raises(ValueError, match="do not rise"):
+            carry("abcd", [3, 4], tokenizer, finished=False)
+
+
+def test_a_carried_step_holds_whole_characters(byte_level, sentence_piece):
+    text = "a€\nb"
+    for tokenizer in (byte_level, sentence_piece):
+        ids, ends = carry(text, [1, 2, 3, 4], tokenizer, finished=False)
+        spelled = Speller(tokenizer)(ids)[1]
+        assert spelled[ends - 1].tolist() == [1, 2, 3, 4]
+
+
+def test_special_words_are_carried_as_text(byte_level):
+    text = "12</s> = 5</s>"
+    ids, ends = carry(text, [6, len(text)], byte_level, finished=False)
+    assert byte_level.eos_token_id not in ids
+    assert byte_level.decode(ids[: ends[0]]) == "12</s>"
 
 
 def test_a_tokenizer_without_character_offsets_is_refused():

@@ -35,10 +35,18 @@ def test_labels_by_hand():
         label(right, ran, "median")
 
 
-@given(st.floats(0.01, 30), st.integers(0, 8))
+@given(st.floats(1e-6, 1e6) | st.sampled_from([499.9, 500.0, 709.0, 710.0, 1e6, 1e300]), st.integers(0, 8))
 def test_entropy_lies_between_soft_and_hard(eta, right):
     soft, entropy, hard = (float(label(right, 8, how, eta)) for how in ("soft", "entropy", "hard"))
     assert soft - 1e-9 <= entropy <= hard + 1e-9
+    assert 0 <= entropy <= 1
+
+
+def test_entropy_of_a_great_eta_goes_on_where_its_exponential_ends():
+    for right in range(9):
+        below, above = (float(label(right, 8, "entropy", eta)) for eta in (499.999, 500.001))
+        assert below == pytest.approx(above, abs=1e-5)
+    assert label([0, 1, 8], [8, 8, 8], "entropy", 1e6).tolist() == pytest.approx([0, 1 - np.log(8) / 1e6, 1])
 
 
 @dataclass

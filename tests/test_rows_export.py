@@ -35,7 +35,27 @@ def test_prm800k_rates_steps():
     assert to_prm800k(ROW | {"labels": [1, 1]})["label"]["finish_reason"] == "solution"
 
 
-@pytest.mark.parametrize("labels", [[1.0], [], None, 1.0])
+@pytest.mark.parametrize(
+    "labels", [[1.0], [], None, 1.0, {}, [None, 1], [float("nan"), 1], [-100, 1], [2, 0], ["1", "0"]]
+)
 def test_a_row_without_a_label_for_each_step_is_refused(labels):
     with pytest.raises(ValueError, match="labels"):
         to_trl(ROW | {"labels": labels})
+
+
+@pytest.mark.parametrize("steps", [[1, 2], None, "2 + 3 = 6", ["2 + 3", None], ["2 + 3", " =6"], {}])
+def test_steps_that_are_not_those_of_the_solution_are_refused(steps):
+    for form in (to_trl, to_prm800k):
+        with pytest.raises(ValueError, match="steps"):
+            form(ROW | {"solution": "2 + 3 = 6", "steps": steps})
+
+
+def test_the_answer_is_one_or_missing():
+    assert to_prm800k({**ROW, "answer": None})["question"]["ground_truth_answer"] is None
+    assert to_prm800k({**ROW, "answer": "2 + 3\n#### 5"})["question"]["ground_truth_answer"] == "5"
+    with pytest.raises(ValueError, match="'answer' is NaN"):
+        to_prm800k({**ROW, "answer": float("nan")})
+
+
+def test_a_label_at_the_threshold_is_wrong_however_it_is_rounded():
+    assert to_trl(ROW | {"labels": [0.55, 0.56]}, 0.55)["labels"] == [False, True]

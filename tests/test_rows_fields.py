@@ -89,7 +89,7 @@ def test_examples_need_a_label_for_each_step(encoder):
     example = example_of(row | {"labels": [1, 0.5, 0]}, encoder)
     assert example.labels.tolist() == [1, 0.5, 0]
     assert example.ends.tolist() == row["ends"]
-    for labels, words in (([1], "3 numbers"), ([1, 2, 0], "in .0, 1."), (None, "3 numbers")):
+    for labels, words in (([1], "3 numbers"), ([1, 2, 0], "number 2 is 2"), (None, "it is null")):
         with pytest.raises(ValueError, match=words):
             example_of(row | {"labels": labels}, encoder)
     with pytest.raises(ValueError, match="label the steps first"):

@@ -1,8 +1,10 @@
 """Rows of text meet tokenizers: what is encoded spells the text, and steps keep their places under another one."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
-from small_tokenizers import byte_level_tokenizer, sentence_piece_tokenizer
+from small_tokenizers import byte_level_tokenizer, changing_tokenizer, sentence_piece_tokenizer
 
 from asprm.models.align import Speller, carry
 from asprm.problems.problem import CodeProblem
@@ -45,8 +47,15 @@ def test_templates_come_from_the_command_line_or_a_file(tmp_path):
     assert read_template("Q {problem}\\nA") == "Q {problem}\nA"
     (tmp_path / "t").write_text("say {problem}")
     assert read_template(str(tmp_path / "t")) == "say {problem}"
+    few_shots = "Question: 1 + 1?\nAnswer: 2\n\n" * 20 + "Question: {problem}\nAnswer:"
+    assert read_template(few_shots) == few_shots  # too long for the name of a file
+    (tmp_path / "t").write_bytes(b"\xef\xbb\xbf" + few_shots.encode())
+    assert read_template(str(tmp_path / "t")) == few_shots
+    (tmp_path / "t").write_text("{problem}", encoding="utf-16")
+    with pytest.raises(ValueError, match="is not UTF-8"):
+        read_template(str(tmp_path / "t"))
     (tmp_path / "t").write_text("say it")
-    for wrong in (str(tmp_path / "t"), "Question: {q}"):
+    for wrong in (str(tmp_path / "t"), "Question: {q}", "Q" * 300, "a\0b", ""):
         with pytest.raises(ValueError, match="where the problem goes"):
             read_template(wrong)
 
@@ -107,7 +116,29 @@ def test_what_is_wrong_with_a_row_is_said(row, words):
 
 def test_a_text_that_the_tokenizer_loses_is_refused():
     with pytest.raises(ValueError, match="does not spell the solution back"):
-        Encoder(byte_level_tokenizer(), template=TEMPLATE).solution({"problem": "p", "solution": "a</s>b"})
+        Encoder(changing_tokenizer(), template=TEMPLATE).solution({"problem": "p", "solution": "x²"})
+
+
+def test_a_special_word_in_a_solution_is_plain_text():
+    encoder = Encoder(byte_level_tokenizer(), template=TEMPLATE)
+    row = {"problem": "p", "solution": "a</s>b"}
+    ids, char_ends = encoder.solution(row)
+    assert (ids == encoder.eos).tolist() == [*[False] * (len(ids) - 1), True]
+    assert char_ends.tolist() == [1, 2, 3, 4, 5, 6, 6]
+    carried, ends = encoder.steps(row | {"char_ends": [1, 5, 6]})
+    assert np.array_equal(carried, ids)
+    assert ends.tolist() == [1, 5, 7]
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [("ids", [None]), ("ids", {}), ("ids", [1.5]), ("ends", ["1"]), ("ends", {}), ("finished", "no"), ("template", 5),
+     ("template", "say it"), ("char_ends", [True]), ("steps", ["1"]), ("solution", "1\ud83d"), ("problem", "\ud83d")],
+)  # fmt: skip
+def test_a_field_of_a_wrong_kind_is_named(field, value):
+    row = {"problem": "p", "solution": "12", "char_ends": [2]} | {field: value}
+    with pytest.raises(ValueError, match=field):
+        Encoder(byte_level_tokenizer(), template=TEMPLATE).steps(row)
 
 
 def test_problems_have_an_answer_or_a_test():
@@ -116,12 +147,22 @@ def test_problems_have_an_answer_or_a_test():
     assert isinstance(code, CodeProblem)
     with pytest.raises(ValueError, match="so it cannot be graded"):
         problem_of({"problem": "p"})
+    for wrong in ({"test": ""}, {"test": None}, {"entry_point": 3}, {"imports": None}, {"cases": [1]}, {"cases": "[]"}):
+        with pytest.raises(ValueError, match=f"'{next(iter(wrong))}'"):
+            problem_of({"problem": "p", "test": "def check(f): pass"} | wrong)
+
+
+def test_an_error_of_one_pair_is_its_own_and_no_other_is_graded_again():
+    fine = problem_of({"problem": "2 + 3?", "answer": "5"})
+    found = list(verdicts([("#### 5", fine), ("#### 5", replace(fine, answer=None)), ("#### 6", fine)]))
+    assert [isinstance(verdict, ValueError) for verdict in found] == [False, True, False]
+    assert (found[0]["correct"], found[2]["correct"]) == (True, False)
 
 
 def test_verdicts_come_in_the_order_of_the_rows():
     code = {"problem": "add one", "test": "def check(f):\n    assert f(1) == 2", "entry_point": "f"}
     math = {"problem": "2 + 3?", "answer": "5"}
     texts = ["The answer is: 5.0", "```python\ndef f(x):\n    return x + 1\n```", "no idea", "```python\nf = abs\n```"]
-    found = verdicts([(text, problem_of(row)) for text, row in zip(texts, [math, code, math, code], strict=True)])
+    found = list(verdicts([(text, problem_of(row)) for text, row in zip(texts, [math, code, math, code], strict=True)]))
     assert [one["correct"] for one in found] == [True, True, False, False]
     assert [one.get("outcome") for one in found] == [None, "passed", None, "failed"]

@@ -194,3 +194,42 @@ def test_other_errors_keep_their_traceback(tmp_path, capfd):
 def test_a_notebook_that_does_not_exist(tmp_path):
     with pytest.raises(NotebookError, match="no notebook at"):
         execute(tmp_path / "none.ipynb", tmp_path / "out.ipynb", {})
+
+
+def test_a_file_that_is_no_notebook_is_refused_in_one_line(tmp_path, capfd):
+    source = tmp_path / "09_toy.ipynb"
+    for content in ("", "{", "profile = 1", "[]", "{}", '{"cells": 3}', '{"cells": [1]}', '{"cells": [{"source": []}]}'):
+        source.write_text(content)
+        assert main([str(source), str(tmp_path / "out.ipynb"), "-p", "share", "1"]) == 1
+        printed = capfd.readouterr().err
+        assert printed == f"{source} is no notebook: expected an .ipynb file of nbformat 4 (JSON)\n"
+
+
+def test_a_parameter_that_is_given_twice_is_refused(tmp_path, capfd):
+    source = write(tmp_path / "10_toy.ipynb", "raise RuntimeError")
+    for values in (("0.1", "0.2"), ("0.1", "0.1")):
+        given = [item for value in values for item in ("-p", "share", value)]
+        assert main([str(source), str(tmp_path / "out.ipynb"), *given, "-p", "profile", "smoke"]) == 2
+        assert capfd.readouterr().err == "-p share: given 2 times, expected once\n"
+
+
+@pytest.mark.parametrize("magic", ["%%time", "%%timeit -n 1", "\n%%capture", "%%script python", "%%writefile x.py"])
+def test_a_cell_magic_before_the_parameters_is_refused_because_it_may_hide_them(tmp_path, magic):
+    source = write(tmp_path / "11_toy.ipynb", "raise RuntimeError", parameters=f"{magic}\nshare = None")
+    words = f"11_toy: its parameters cell begins with {magic.split()[0]}, which hides what the cell assigns"
+    with pytest.raises(ProfileError, match=words):
+        execute(source, tmp_path / "out.ipynb", {"share": 0.04})
+    with pytest.raises(ProfileError, match=words):
+        execute(source, tmp_path / "out.ipynb", {})
+
+
+def test_the_source_is_not_written_over_by_any_name_of_it(tmp_path):
+    source = write(tmp_path / "12_toy.failed.ipynb", "raise RuntimeError")
+    before = source.read_bytes()
+    (tmp_path / "link.ipynb").symlink_to(source)
+    (tmp_path / "hard.ipynb").hardlink_to(source)
+    outs = [source, tmp_path / "link.ipynb", tmp_path / "hard.ipynb"]
+    for out in [*outs, tmp_path / "12_toy.ipynb"]:  # the last one's failed copy would be the source
+        with pytest.raises(NotebookError, match="expected the path of another notebook"):
+            execute(source, out, {})
+    assert source.read_bytes() == before

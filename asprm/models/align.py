@@ -8,6 +8,7 @@ tokenizer's ids (`carry`).
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -60,25 +61,51 @@ def carry(
 ) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
     """A solution in another model's tokens: its ids (T,), and the number of tokens (K,) up to the end of each step.
 
-    text: the solution.
-    char_ends: (K,) characters up to the end of each step. A step ends with the first token that holds its last
-        character, so that two steps may end at the same token.
+    text: the solution, all of it plain text (`asprm.models.plain`).
+    char_ends: (K,) characters up to the end of each step. A step ends with the token that completes its last character,
+        so that two steps may end at the same token. Characters that the tokenizer drops belong to no token: the step
+        ends with the token before them.
     tokenizer: the other model's.
     finished: whether the solution ends with an end of text. If so, the tokenizer's end-of-text token is appended, and
         a step that ends where the text ends includes that token.
 
-    ValueError: the tokenizer gives no character offsets.
+    ValueError: the tokenizer gives no character offsets, or none that say where a step ends.
     """
     if not tokenizer.is_fast:
         raise ValueError(f"align: {type(tokenizer).__name__} gives no character offsets; expected a fast tokenizer")
-    encoded = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
-    ids, offsets = list(encoded["input_ids"]), np.array([end for _, end in encoded["offset_mapping"]], np.int64)
-    places = np.asarray(char_ends)
-    ends = np.minimum(np.searchsorted(offsets, places, side="left") + 1, len(ids))
+    encoded = tokenizer(text, add_special_tokens=False, split_special_tokens=True, return_offsets_mapping=True)
+    ids, places = list(encoded["input_ids"]), np.asarray(char_ends)
+    spelled, token_ends = _speller(tokenizer, len(tokenizer))(ids)
+    if spelled == text:
+        ends = np.minimum(np.searchsorted(token_ends, places, side="left") + 1, len(ids))
+    else:
+        ends = _ends_by_offsets(np.array(encoded["offset_mapping"]).reshape(-1, 2), places)
     if finished and tokenizer.eos_token_id is not None:
         ids.append(tokenizer.eos_token_id)
     ends[places == len(text)] = len(ids)
     return np.array(ids, np.int32), np.maximum(ends, 1).astype(np.int32)
+
+
+@lru_cache(8)
+def _speller(tokenizer: Any, size: int) -> Speller:
+    return Speller(tokenizer)
+
+
+def _ends_by_offsets(offsets: NDArray, places: NDArray) -> NDArray[np.int64]:
+    """(K,) the number of tokens that hold a character before each place, for a tokenizer that changes the text.
+
+    offsets: (T, 2) characters of the text where each token begins and ends. ValueError: they do not rise, or a place
+    lies within characters that several tokens share, so that none of them can be told to end there.
+    """
+    starts, ends = offsets[:, 0], offsets[:, 1]
+    if (np.diff(starts) < 0).any():
+        raise ValueError("align: the tokenizer's character offsets do not rise, so that step ends cannot be carried")
+    shared = np.flatnonzero((np.diff(offsets, axis=0) == 0).all(axis=1))
+    inside = (starts[shared] < places[:, None]) & (places[:, None] < ends[shared])  # (K, tokens like the next one)
+    if inside.any():
+        place = places[inside.any(axis=1)][0]
+        raise ValueError(f"align: the tokenizer does not say which of its tokens ends at character {place}")
+    return np.searchsorted(starts, places, side="left")
 
 
 def same_tokens(first: Any, second: Any) -> bool:

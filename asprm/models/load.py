@@ -16,6 +16,8 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
+from asprm.models.faults import Misfit, in_one_line
+
 if TYPE_CHECKING:
     from transformers import PretrainedConfig, PreTrainedTokenizerBase
 
@@ -67,26 +69,50 @@ def pinned(path: str | Path) -> str:
 
 
 def load_config(path: str | Path, **fields: Any) -> PretrainedConfig:
-    """The model's configuration. fields: values that replace its own."""
+    """The model's configuration. fields: values that replace its own. ValueError, OSError: it cannot be read."""
     from transformers import AutoConfig
 
     name, revision = located(path)
-    return AutoConfig.from_pretrained(name, revision=revision or "main", trust_remote_code=False, **fields)
+    with in_one_line(name):
+        return AutoConfig.from_pretrained(name, revision=revision or "main", trust_remote_code=False, **fields)
 
 
 def load_tokenizer(path: str | Path) -> PreTrainedTokenizerBase:
-    """The model's tokenizer. If it has no chat template, it gets the one that `TEMPLATES` has for the model."""
+    """The model's tokenizer. If it has no chat template, it gets the one that `TEMPLATES` has for the model.
+
+    ValueError, OSError: it cannot be read, or has tokens that the model in the same folder does not know.
+    """
     name, revision = located(path)
-    if _is_plain(Path(name)):
-        from transformers import PreTrainedTokenizerFast
+    with in_one_line(name):
+        if _is_plain(Path(name)):
+            from transformers import PreTrainedTokenizerFast
 
-        return PreTrainedTokenizerFast.from_pretrained(name)
-    from transformers import AutoTokenizer
+            tokenizer = PreTrainedTokenizerFast.from_pretrained(name)
+        else:
+            from transformers import AutoTokenizer
 
-    tokenizer = AutoTokenizer.from_pretrained(name, revision=revision or "main", trust_remote_code=False)
+            tokenizer = AutoTokenizer.from_pretrained(name, revision=revision or "main", trust_remote_code=False)
     if tokenizer.chat_template is None and name in TEMPLATES:
         tokenizer.chat_template = TEMPLATES[name]
+    _check_size(tokenizer, Path(name))
     return tokenizer
+
+
+def _check_size(tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:
+    """ValueError: the folder's model has no weights for a token that a text may hold (padding never is in one)."""
+    try:
+        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return  # a tokenizer alone, or one of the hub
+    known = config.get("vocab_size") or config.get("text_config", {}).get("vocab_size")
+    if known is None or len(tokenizer) <= known:
+        return
+    unknown = [token for token, i in tokenizer.get_vocab().items() if i >= known and i != tokenizer.pad_token_id]
+    if unknown:
+        raise ValueError(
+            f"models: {folder}: the tokenizer has {len(tokenizer)} tokens, the model {known}; expected the tokenizer "
+            f"that the model was trained with (or resize the model: model.resize_token_embeddings({len(tokenizer)}))"
+        )
 
 
 def _is_plain(folder: Path) -> bool:
@@ -102,28 +128,51 @@ def _is_plain(folder: Path) -> bool:
 def load_weights(kind: Any, path: str | Path, **options: Any) -> Any:
     """A model of the class `kind`, which is an `Auto` class or a model's own. options: of its `from_pretrained`.
 
-    ValueError: a folder without weights in safetensors.
+    ValueError, OSError: no weights in safetensors, weights that cannot be read, that are missing or have other shapes.
     """
-    from transformers import PreTrainedModel
-
-    name, revision = located(path)
-    if Path(name).is_dir() and not any(Path(name).glob("*.safetensors")):
-        pickles = sorted(file.name for pattern in ("*.bin", "*.pt", "*.pth") for file in Path(name).glob(pattern))
+    model, missing = load_incomplete(kind, path, **options)
+    if missing:
         raise ValueError(
-            f"models: {name} holds no weights in safetensors{', only ' + ', '.join(pickles[:3]) if pickles else ''}; "
-            "pickled weights can run code and are not read: have their publisher convert them, or convert them where "
-            "you trust them (model.save_pretrained writes safetensors)"
+            f"models: {path} lacks weights {missing[:3]}; expected a {kind.__name__} (is it a model of another kind, "
+            "such as a reward model?)"
         )
-    # Only Auto classes have this option, and only they would run a repository's code.
-    auto = {} if isinstance(kind, type) and issubclass(kind, PreTrainedModel) else {"trust_remote_code": False}
-    return kind.from_pretrained(name, revision=revision or "main", use_safetensors=True, **auto, **options)
+    return model
 
 
 def load_incomplete(kind: Any, path: str | Path, **options: Any) -> tuple[Any, list[str]]:
     """As `load_weights`, for a model of which weights may be missing: the model, and the names of the missing ones."""
-    with quiet():
-        model, info = load_weights(kind, path, output_loading_info=True, **options)
+    from transformers import PreTrainedModel
+
+    name, revision = located(path)
+    _check_safe(Path(name))
+    # Only Auto classes have this option, and only they would run a repository's code.
+    auto = {} if isinstance(kind, type) and issubclass(kind, PreTrainedModel) else {"trust_remote_code": False}
+    with quiet(), in_one_line(name):
+        model, info = kind.from_pretrained(
+            name,
+            revision=revision or "main",
+            use_safetensors=True,
+            output_loading_info=True,
+            ignore_mismatched_sizes=True,  # they are reported below
+            **auto,
+            **options,
+        )
+    if info["mismatched_keys"]:
+        shapes = {key: (list(stored), list(expected)) for key, stored, expected in info["mismatched_keys"]}
+        raise Misfit(name, shapes)
     return model, sorted(info["missing_keys"])
+
+
+def _check_safe(folder: Path) -> None:
+    """ValueError: a folder without weights in safetensors."""
+    if not folder.is_dir() or any(folder.glob("*.safetensors*")):
+        return
+    pickles = sorted(file.name for pattern in ("*.bin", "*.pt", "*.pth") for file in folder.glob(pattern))
+    raise ValueError(
+        f"models: {folder} holds no weights in safetensors{', only ' + ', '.join(pickles[:3]) if pickles else ''}; "
+        "pickled weights can run code and are not read: have their publisher convert them, or convert them where "
+        "you trust them (model.save_pretrained writes safetensors)"
+    )
 
 
 @contextmanager

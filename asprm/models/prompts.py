@@ -8,15 +8,19 @@ from typing import Any
 
 import numpy as np
 
+from asprm.models.plain import Templated
+
 
 def encode_prompts(tokenizer: Any, texts: Sequence[str]) -> list[np.ndarray]:
-    """Prompt ids (L,) int32 of each problem's text, by the tokenizer's chat template."""
-    chats = [
-        tokenizer.apply_chat_template([{"role": "user", "content": text}], tokenize=False, add_generation_prompt=True)
-        for text in texts
-    ]
-    encoded = tokenizer(chats, add_special_tokens=False)["input_ids"]
-    return [np.asarray(ids, dtype=np.int32) for ids in encoded]
+    """Prompt ids (L,) int32 of each problem's text, by the tokenizer's chat template. Special words in it are text."""
+    templated = Templated(tokenizer)
+    chats = [_chat(tokenizer, templated.mark(text)) for text in texts]
+    return [np.asarray(ids, dtype=np.int32) for ids in templated.encode(chats)]
+
+
+def _chat(tokenizer: Any, text: str) -> str:
+    messages = [{"role": "user", "content": text}]
+    return tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
 
 
 def prompts_of(tokenizer: Any, texts: Mapping[str, str]) -> dict[str, np.ndarray]:
@@ -27,7 +31,9 @@ def prompts_of(tokenizer: Any, texts: Mapping[str, str]) -> dict[str, np.ndarray
 class PromptEncoder:
     """Prompt ids of one model, for problems that come one by one.
 
-    template: a text with {problem} in it. None: the tokenizer's chat template.
+    template: a text with {problem} in it. None: the tokenizer's chat template. A prompt that a template makes begins
+        with one beginning-of-text token if the tokenizer adds one or the chat template writes one, as in sampling; the
+        template may write it itself.
     positions: the most tokens that the model reads. None: any number.
 
     ValueError: no template, and the tokenizer has none either.
@@ -41,6 +47,8 @@ class PromptEncoder:
             )
         self.tokenizer, self.template = tokenizer, template
         self.positions = positions or 2**31
+        self.templated = Templated(tokenizer)
+        self.beginning = _beginning(tokenizer)
         self._cached = lru_cache(1024)(self._encode)  # the solutions of one problem come together
 
     def __call__(self, problem: str, template: str | None = None) -> np.ndarray:
@@ -57,4 +65,21 @@ class PromptEncoder:
         if template is None:
             return encode_prompts(self.tokenizer, [problem])[0]
         # Not str.format: problems and templates contain braces of their own.
-        return np.asarray(self.tokenizer(template.replace("{problem}", problem))["input_ids"], np.int32)
+        [ids] = self.templated.encode([template.replace("{problem}", self.templated.mark(problem))])
+        start = [] if ids[: len(self.beginning)] == self.beginning else self.beginning
+        return np.asarray([*start, *ids], np.int32)
+
+
+def _beginning(tokenizer: Any) -> list[int]:
+    """The ids that a text begins with: what the tokenizer adds, or the one token that its chat template writes."""
+    whole, bare = tokenizer("a")["input_ids"], tokenizer("a", add_special_tokens=False)["input_ids"]
+    added = next((k for k in range(len(whole)) if whole[k : k + len(bare)] == bare), 0)
+    if added or tokenizer.bos_token is None or not tokenizer.chat_template:
+        return whole[:added]
+    from jinja2.exceptions import TemplateError
+
+    try:
+        written = _chat(tokenizer, "a").startswith(tokenizer.bos_token)
+    except TemplateError:  # it is made for other messages
+        written = False
+    return [tokenizer.bos_token_id] if written else []

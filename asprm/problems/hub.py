@@ -24,6 +24,7 @@ from typing import Any, TextIO
 
 from asprm.problems import rows
 from asprm.problems.problem import Domain, Problem
+from asprm.problems.strict import check_encoding, read_json
 
 DATA = "ASPRM_DATA"  # the environment variable that names local files
 Place = str  # "test.jsonl:12": where a row stands
@@ -245,22 +246,26 @@ def _files(path: Path, split: str) -> list[Path]:
 
 
 def _opened(file: Path) -> TextIO:
-    return gzip.open(file, "rt", encoding="utf-8") if file.suffix == ".gz" else file.open(encoding="utf-8")
+    """The file's text, without the mark that some programs write before it."""
+    with gzip.open(file) if file.suffix == ".gz" else file.open("rb") as content:
+        check_encoding(content.read(256))
+    opener = gzip.open if file.suffix == ".gz" else open
+    return opener(file, "rt", encoding="utf-8-sig")
 
 
 def _json_lines(file: Path) -> Iterator[tuple[Place, dict]]:
     number = 0
-    with _opened(file) as lines, _damage(lambda: f"{file}:{number + 1}"):
+    with _damage(lambda: f"{file}:{number + 1}", form="a row on each line"), _opened(file) as lines:
         for line in lines:
-            row = json.loads(line) if line.strip() else None
+            row = read_json(line) if line.strip() else None
             number += 1
             if row is not None:
                 yield f"{file}:{number}", row
 
 
 def _json_list(file: Path) -> Iterator[tuple[Place, dict]]:
-    with _opened(file) as text, _damage(lambda: str(file)):
-        items = json.load(text)
+    with _damage(lambda: str(file), form="one list of rows (rows on lines are a .jsonl file)"), _opened(file) as text:
+        items = read_json(text.read())
     if not isinstance(items, list):
         raise MalformedRow(f"{file}: expected a list of rows, not a {type(items).__name__}")
     for number, row in enumerate(items, 1):
@@ -280,19 +285,26 @@ def _parquet(file: Path) -> Iterator[tuple[Place, dict]]:
 
 
 @contextmanager
-def _damage(place: Callable[[], Place], *kinds: type[Exception]) -> Iterator[None]:
-    """Turns errors of reading a file into MalformedRow with the place. kinds: further types of errors."""
+def _damage(place: Callable[[], Place], *kinds: type[Exception], form: str = "") -> Iterator[None]:
+    """Turns errors of reading a file into MalformedRow with the place.
+
+    kinds: further types of errors. form: how rows stand in a file of JSON.
+    """
     try:
         yield
     except json.JSONDecodeError as error:
         line = f" in line {error.lineno}" if error.lineno > 1 else ""
-        raise MalformedRow(f"{place()}: not JSON: {error.msg}{line}, column {error.colno}") from None
+        raise MalformedRow(f"{place()}: not JSON: {error.msg}{line}, column {error.colno}; expected {form}") from None
     except UnicodeDecodeError as error:
         raise MalformedRow(f"{place()}: not UTF-8: {error.reason}") from None
     except RecursionError:
         raise MalformedRow(f"{place()}: nested too deeply") from None
     except (EOFError, gzip.BadGzipFile, zlib.error, *kinds) as error:
         raise MalformedRow(f"{place()}: the file is damaged: {error}") from None
+    except MalformedRow:
+        raise
+    except ValueError as error:  # a field twice, a number of too many digits
+        raise MalformedRow(f"{place()}: {error}") from None
 
 
 _READERS = {".jsonl": _json_lines, ".json": _json_list, ".parquet": _parquet}

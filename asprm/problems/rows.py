@@ -12,6 +12,7 @@ from asprm.grading.math import extract_answer
 from asprm.grading.numbers import parse_number
 from asprm.grading.tidy import tidy
 from asprm.problems.problem import CodeProblem, Problem, unpack
+from asprm.problems.strict import check_text
 
 Convert = Callable[[dict, str], Problem]
 
@@ -24,6 +25,22 @@ def _text(row: dict, *names: str, empty: bool = False) -> str:
     value = row[name]
     if not isinstance(value, str) or not (empty or value.strip()):
         raise ValueError(f"field {name!r} should be a text{'' if empty else ', not empty'}; it is {value!r:.60}")
+    return check_text(name, value)
+
+
+def _id(row: dict, name: str, default: str) -> str:
+    """The row's own id: a text or a whole number. The default if it has none, which tables write as null."""
+    value = default if row.get(name) is None else row[name]
+    if isinstance(value, bool) or not isinstance(value, (str, int)) or not str(value).strip():
+        raise ValueError(f"field {name!r} should be a text or a whole number; it is {value!r:.60}")
+    return str(value)
+
+
+def _texts(row: dict, name: str) -> list[str]:
+    """The field's texts; none if the row does not have it, which tables write as null."""
+    value = [] if row.get(name) is None else row[name]
+    if not isinstance(value, list) or not all(isinstance(text, str) for text in value):
+        raise ValueError(f"field {name!r} should be a list of texts; it is {value!r:.60}")
     return value
 
 
@@ -31,18 +48,23 @@ def _text(row: dict, *names: str, empty: bool = False) -> str:
 
 
 def gsm8k(row: dict, id: str) -> Problem:
-    """question; answer: a worked solution whose last line is `#### 18`."""
+    """question; answer: a worked solution whose last line is `#### 18`, or the number alone."""
     solution = _text(row, "answer")
     _, mark, answer = solution.rpartition("####")
-    if not mark or parse_number(tidy(answer)) is None:
-        raise ValueError(f"field 'answer' should end in '#### ' and a number; it ends in {solution[-40:]!r}")
+    if not mark:
+        answer = solution.strip().rpartition("\n")[2]
+    if parse_number(tidy(answer)) is None:
+        raise ValueError(
+            f"field 'answer' should end in '#### ' and a number, or in a line that is a number; it ends in "
+            f"{solution[-40:]!r}"
+        )
     return Problem(id, "math", _text(row, "question"), answer.strip(), solution)
 
 
 def gsm_symbolic(row: dict, id: str) -> Problem:
     """As GSM8K; id: the template's number; instance: the number of the problem made from it."""
     for name in ("id", "instance"):
-        if not isinstance(row.get(name), int):
+        if type(row.get(name)) is not int:
             raise ValueError(f"field {name!r} should be a whole number; it is {row.get(name)!r}")
     problem = gsm8k(row, id)
     name = f"{id.rsplit('-', 1)[0]}-{row['id']:03d}-{row['instance']:02d}"
@@ -58,8 +80,7 @@ def math(row: dict, id: str) -> Problem:
         answer = extract_answer(solution[max(solution.rfind("\\boxed"), solution.rfind("\\fbox"), 0) :])
         if answer is None:
             raise ValueError("field 'solution' should hold its answer in \\boxed{}")
-    name = row.get("unique_id")
-    return Problem(name if isinstance(name, str) else id, "math", _text(row, "problem", "question"), answer, solution)
+    return Problem(_id(row, "unique_id", id), "math", _text(row, "problem", "question"), answer, solution)
 
 
 def metamath(row: dict, id: str) -> Problem:
@@ -68,8 +89,7 @@ def metamath(row: dict, id: str) -> Problem:
     _, mark, answer = response.rpartition("The answer is:")
     if not mark or not answer.strip():
         raise ValueError(f"field 'response' should end in 'The answer is: …'; it ends in {response[-40:]!r}")
-    origin = row.get("original_question")
-    template = origin if isinstance(origin, str) else ""
+    template = _text(row, "original_question") if row.get("original_question") is not None else ""
     return Problem(id, "math", _text(row, "query"), answer.strip(), response, template)
 
 
@@ -94,10 +114,9 @@ def _checked(problem: CodeProblem) -> CodeProblem:
 
 def leetcode(row: dict, id: str) -> CodeProblem:
     """query (or src); prompt: the imports; test; entry_point; completion: a reference solution."""
-    name = row.get("task_id")
     return _checked(
         CodeProblem(
-            id=str(name) if isinstance(name, (str, int)) else id,
+            id=_id(row, "task_id", id),
             domain="code",
             prompt=_text(row, "query", "src"),
             solution=_text(row, "completion"),
@@ -141,9 +160,9 @@ def mbpp(row: dict, id: str) -> CodeProblem:
     becomes part of the imports.
     """
     code, text = _text(row, "code"), _text(row, "text", "prompt")
-    tests, imports = row.get("test_list"), row.get("test_imports", [])
-    if not isinstance(tests, list) or not tests or not all(isinstance(test, str) for test in [*tests, *imports]):
-        raise ValueError(f"field 'test_list' should be a list of assertions; it is {tests!r:.60}")
+    tests, imports = _texts(row, "test_list"), _texts(row, "test_imports")
+    if not tests:
+        raise ValueError("field 'test_list' should be a list of assertions; there are none")
     defined = {
         node.name: node for node in _parsed("code", code).body if isinstance(node, (ast.FunctionDef, ast.ClassDef))
     }
@@ -152,11 +171,11 @@ def mbpp(row: dict, id: str) -> CodeProblem:
     if len(called) != 1:
         raise ValueError(f"the assertions should call one function of 'code'; they call {called or 'none'}")
     helpers = [_segment(code, node) for name, node in defined.items() if name in used and name != called[0]]
-    setup = _text(row, "test_setup_code", empty=True) if "test_setup_code" in row else ""
+    setup = _text(row, "test_setup_code", empty=True) if row.get("test_setup_code") is not None else ""
     asserts = "\n".join(f"    {line}" for test in tests for line in test.splitlines())
     return _checked(
         CodeProblem(
-            id=f"mbpp-{row['task_id']}" if isinstance(row.get("task_id"), int) else id,
+            id=f"mbpp-{_id(row, 'task_id', id)}" if row.get("task_id") is not None else id,
             domain="code",
             prompt=f"{text.strip()}\nYour code should pass these tests:\n```python\n" + "\n".join(tests) + "\n```",
             solution=code,

@@ -22,6 +22,7 @@ from transformers import AutoModelForTokenClassification, PreTrainedModel
 
 from asprm.engines.packed import Pack, groups, pack, read, reading_size, use_packs
 from asprm.models.device import placement
+from asprm.models.faults import Misfit, in_one_line
 from asprm.models.load import load_config, load_incomplete, load_tokenizer
 
 ABOUT = "prm.json"  # beside the weights: how the PRM was made
@@ -72,18 +73,47 @@ def load_prm(
             f"score: {folder} lacks weights {missing[:3]}; expected a folder written by asprm.reward.train.train"
         )
     about = Path(folder) / ABOUT
-    facts = json.loads(about.read_text()) if about.exists() else {}
+    with in_one_line(str(folder)):
+        facts = json.loads(about.read_text()) if about.exists() else {}
     return PRM(model.eval(), load_tokenizer(folder), facts)
 
 
 def load_classifier(
     folder: str | Path, dtype: str | torch.dtype, device: str | torch.device
 ) -> tuple[PreTrainedModel, list[str]]:
-    """A model with one output per token that reads packs, and the names of the weights that the folder lacks."""
-    config: Any = load_config(folder, num_labels=1, id2label={0: "score"}, label2id={"score": 0})
-    config.classifier_dropout = 0.0  # transformers would drop a tenth
-    model, missing = load_incomplete(AutoModelForTokenClassification, folder, config=config, dtype=dtype)
+    """A model with one output per token that reads packs, and the names of the weights that the folder lacks.
+
+    A head with two outputs, wrong and right, as TRL trains it, becomes one: their difference is the log odds.
+    """
+    try:
+        model, missing = _load_classifier(folder, dtype, 1)
+    except Misfit as misfit:
+        outputs = {stored[0] if expected[0] == 1 else None for stored, expected in misfit.shapes.values()}
+        if None in outputs:
+            raise
+        if outputs != {2}:
+            raise ValueError(
+                f"score: the head of {folder} has {outputs} outputs per token; expected one, or two (wrong and right)"
+            ) from None
+        model, missing = _load_classifier(folder, dtype, 2)
+        model.score = _one_output(model.score)
+        model.config.num_labels = 1
     return use_packs(model.to(device)), missing
+
+
+def _load_classifier(folder: str | Path, dtype: str | torch.dtype, outputs: int) -> tuple[Any, list[str]]:
+    names = {i: f"score {i}" if i else "score" for i in range(outputs)}
+    config: Any = load_config(folder, id2label=names, label2id={name: i for i, name in names.items()})
+    config.classifier_dropout = 0.0  # transformers would drop a tenth
+    return load_incomplete(AutoModelForTokenClassification, folder, config=config, dtype=dtype)
+
+
+@torch.no_grad()
+def _one_output(head: nn.Linear) -> nn.Linear:
+    one = nn.Linear(head.in_features, 1, dtype=head.weight.dtype)
+    one.weight.copy_(head.weight[1:] - head.weight[:1])
+    one.bias.copy_(head.bias[1:] - head.bias[:1])
+    return one
 
 
 def score(prm: PRM, items: Iterable[Item], *, tokens: int | None = None) -> list[np.ndarray]:

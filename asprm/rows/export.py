@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from asprm.rows.jsonl import take
+from asprm.rows.values import answer_in, labels_in, step_texts, take_problem
 
 
 def to_trl(row: Mapping[str, Any], threshold: float = 0.0) -> dict[str, Any]:
@@ -18,7 +18,7 @@ def to_trl(row: Mapping[str, Any], threshold: float = 0.0) -> dict[str, Any]:
     The completions joined are the solution, character for character, so train with an empty step separator.
     """
     steps, right = _rated(row, threshold)
-    return {"prompt": take(row, "problem", str, "the problem's text"), "completions": steps, "labels": right}
+    return {"prompt": take_problem(row), "completions": steps, "labels": right}
 
 
 def to_prm800k(row: Mapping[str, Any], threshold: float = 0.0) -> dict[str, Any]:
@@ -28,7 +28,8 @@ def to_prm800k(row: Mapping[str, Any], threshold: float = 0.0) -> dict[str, Any]
     (labeler, timestamp, seconds) are null or 0.
     """
     steps, right = _rated(row, threshold)
-    question = {"problem": take(row, "problem", str, "the problem's text"), "ground_truth_answer": row.get("answer")}
+    answer = answer_in(row) if row.get("answer") is not None else None
+    question = {"problem": take_problem(row), "ground_truth_answer": answer}
     rated = [
         {
             "completions": [{"text": text, "rating": 1 if good else -1, "flagged": None}],
@@ -49,11 +50,11 @@ def to_prm800k(row: Mapping[str, Any], threshold: float = 0.0) -> dict[str, Any]
 
 
 def _rated(row: Mapping[str, Any], threshold: float) -> tuple[list[str], list[bool]]:
-    steps = take(row, "steps", list, "the steps' texts, as `asprm split` writes them")
-    labels = take(row, "labels", list, "the steps' labels, as `asprm label` writes them")
-    if len(steps) != len(labels) or not steps:
-        raise ValueError(f"{len(steps)} steps and {len(labels)} labels; expected one label for each step")
-    return steps, [float(label) > threshold for label in labels]
+    steps = step_texts(row)
+    if not steps:
+        raise ValueError("it has no steps")
+    labels_in(row, len(steps))  # its numbers are rounded to float32, which a threshold may notice
+    return steps, [label > threshold for label in row["labels"]]
 
 
 FORMS: dict[str, Callable[[Mapping[str, Any], float], dict[str, Any]]] = {"trl": to_trl, "prm800k": to_prm800k}

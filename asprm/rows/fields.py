@@ -25,7 +25,9 @@ from asprm.reward.score import PRM, Item, score
 from asprm.reward.train import hold_out
 from asprm.reward.trainer import Example
 from asprm.rollout import Labelling, label, roll_out
-from asprm.rows.texts import Encoder, problem_of, steps_in, take_problem, verdicts
+from asprm.rows.jsonl import take
+from asprm.rows.texts import Encoder, problem_of, verdicts
+from asprm.rows.values import finished_in, labels_in, steps_in, take_problem
 from asprm.split import adaptive, cut
 
 
@@ -58,8 +60,8 @@ class Cut:
 
 def cut_of(row: Mapping[str, Any], encoder: Encoder) -> Cut:
     """The row's solution in steps. ValueError: the row has no steps, or neither an answer nor a test."""
-    finished = bool(row.get("finished", True))
-    return Cut(problem_of(row), row.get("solution", ""), finished, encoder.prompt(row), *encoder.steps(row))
+    solution = take(row, "solution", str, "the solution's text")
+    return Cut(problem_of(row), solution, finished_in(row), encoder.prompt(row), *encoder.steps(row))
 
 
 def label_fields(
@@ -82,8 +84,11 @@ def label_fields(
     seed: of the continuations.
     """
     # 1. Grade the solutions themselves.
-    graded = verdicts([(item.solution, item.problem) for item in items])
-    correct = [bool(verdict["correct"]) and item.finished for verdict, item in zip(graded, items, strict=True)]
+    correct = []
+    for item, verdict in zip(items, verdicts([(item.solution, item.problem) for item in items]), strict=True):
+        if isinstance(verdict, Exception):
+            raise verdict
+        correct.append(bool(verdict and verdict["correct"]) and item.finished)
 
     # 2. Roll out the solutions of one problem together, so that equal beginnings are continued once.
     groups: dict[tuple[Problem, bytes], list[int]] = {}  # by problem and prompt, the items' indices
@@ -123,12 +128,8 @@ def label_fields(
 
 def example_of(row: Mapping[str, Any], encoder: Encoder) -> Example:
     """The row's labelled solution. ValueError: the row has no labels, or not one in [0, 1] for each step."""
-    if "labels" not in row:
-        raise ValueError("no field 'labels'; label the steps first, with `asprm label`")
     prompt, (ids, ends) = encoder.prompt(row), encoder.steps(row)
-    labels = np.array(row["labels"], np.float32)
-    if labels.shape != ends.shape or not ((labels >= 0) & (labels <= 1)).all():
-        raise ValueError(f"'labels' should hold {len(ends)} numbers in [0, 1], one for each step")
+    labels = labels_in(row, len(ends))
     return Example(prompt, ids, ends, labels)
 
 
@@ -146,7 +147,7 @@ def item_maker(scorer: TokenScorer | StepTagPRM) -> Callable[[Mapping[str, Any]]
     The function raises ValueError if the row has no steps, or if the reward model cannot read it.
     """
     if isinstance(scorer, StepTagPRM):
-        return lambda row: scorer.item(Text(take_problem(row), *steps_in(row)), "its text")
+        return lambda row: scorer.item(Text(take_problem(row), *steps_in(row), finished_in(row)), "its text")
     # Not by `TokenScorer.item`: a row may have its own template, and ids that are the reward model's already.
     prompts = scorer.prompts
     encoder = Encoder(prompts.tokenizer, template=prompts.template, positions=prompts.positions)

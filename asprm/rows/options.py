@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import functools
+import math
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -133,18 +134,25 @@ Json = Annotated[bool, typer.Option("--json", help="Rows as JSON Lines, without 
 def one_line_errors(function: Callable[..., None]) -> Callable[..., None]:
     """The command, with errors as one message on standard error.
 
-    Exit status: 1 if rows failed or the reader of the output has stopped, 2 if the command could not do its work.
+    Exit status: 1 if rows failed or the reader of the output has stopped, 2 if the command could not do its work, 130
+    if it was interrupted; the rows that are written stay.
     """
 
     @functools.wraps(function)
     def command(**options: Any) -> None:
         try:
+            _check_numbers(options)
+            _check_output(options)
             if options.get("device") is not None:
                 _check_device(options["device"])
             function(**options)
         except BrokenPipeError:  # as when the output goes to `head`
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             raise typer.Exit(1) from None
+        except KeyboardInterrupt:
+            # At once: Python would wait for all threads, and these for the programs that they run.
+            print(f"asprm {function.__name__}: interrupted", file=sys.stderr, flush=True)
+            os._exit(130)
         except (Failed, ValueError, OSError, ImportError) as error:
             typer.echo(f"asprm {function.__name__}: {error}", err=True)
             raise typer.Exit(1 if isinstance(error, Failed) else 2) from None
@@ -153,16 +161,40 @@ def one_line_errors(function: Callable[..., None]) -> Callable[..., None]:
 
 
 def open_lines(source: str, output: str, strict: bool, rename: list[str] | None = None) -> Lines:
-    """The rows of `source`, and `output` to write to. ValueError: no such file, or a pair that is not THEIRS=OURS."""
-    names = {}
+    """The rows of `source`, and `output` to write to.
+
+    ValueError: no such file; a pair that is not THEIRS=OURS; a name that stands in two pairs.
+    """
+    names: dict[str, str] = {}
     for pair in rename or ():
         theirs, _, ours = pair.partition("=")
         if not (theirs and ours):
             raise ValueError(f"--rename {pair}: expected THEIRS=OURS, such as question=problem")
+        if theirs in names or ours in names.values():
+            raise ValueError(f"--rename {pair}: {theirs if theirs in names else ours} is in another --rename already")
         names[theirs] = ours
     if source != PIPE and not Path(source).exists():
         raise ValueError(f"{source}: no such file; expected a file of JSON Lines, or '-' for standard input")
     return Lines(source, output, strict=strict, rename=names)
+
+
+def _check_numbers(options: Mapping[str, Any]) -> None:
+    """ValueError: an option is NaN or infinite, which no limit of an option excludes."""
+    for name, value in options.items():
+        if isinstance(value, float) and not math.isfinite(value):
+            raise ValueError(f"--{name.replace('_', '-')} {value}: expected a finite number")
+
+
+def _check_output(options: Mapping[str, Any]) -> None:
+    """ValueError: --output would write over the template's file, or a file of the model that is read."""
+    output = Path(options.get("output", PIPE))
+    for name in ("template", "model", "prm", "base"):
+        given = str(options.get(name) or "")
+        if not output.is_file() or not os.path.exists(given):
+            continue
+        files = [given, *map(str, Path(given).glob("*"))] if os.path.isdir(given) else [given]
+        if any(os.path.samefile(output, file) for file in files if os.path.exists(file)):
+            raise ValueError(f"--output {output}: it is read as --{name}; write to another file")
 
 
 def _check_device(device: str) -> None:

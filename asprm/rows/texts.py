@@ -2,25 +2,37 @@
 
 A row has the texts `problem` and `solution`, and `answer`, or a `test` for programs, by which solutions are graded.
 `Encoder` encodes them for one model: the prompt as the model reads it, the solution on its own after it, as a sampled
-solution follows its prompt. Steps that were cut with another tokenizer keep their character ends.
+solution follows its prompt. Steps that were cut with another tokenizer keep their character ends. What a row says about
+itself is read by `asprm.rows.values`, which refuses what is of another kind than it should be.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from os import sched_getaffinity
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from asprm.grading.code import grade_programs
+from asprm.grading.code import CodeVerdict, grade_code
 from asprm.grading.math import grade_math
 from asprm.models.align import Speller, carry
+from asprm.models.plain import plain_ids
 from asprm.models.prompts import PromptEncoder
 from asprm.problems.problem import CodeProblem, Problem
 from asprm.rows.jsonl import take
-
-TEMPLATE = "template"  # the field that says how a row's problem was put to the model
+from asprm.rows.values import (
+    PLACE,
+    answer_in,
+    finished_in,
+    steps_in,
+    take_problem,
+    template_in,
+    texts,
+    whole_numbers,
+)
 
 
 class Encoder:
@@ -41,7 +53,7 @@ class Encoder:
 
     def prompt(self, row: Mapping[str, Any]) -> np.ndarray:
         """Prompt ids (L,) int32. ValueError: no problem, or one that the model cannot read."""
-        return self.prompts(take_problem(row), row.get(TEMPLATE))
+        return self.prompts(take_problem(row), template_in(row))
 
     def solution(self, row: Mapping[str, Any]) -> tuple[np.ndarray, np.ndarray]:
         """ids (T,) int32 of the solution, and the number of characters (T,) up to the end of each.
@@ -49,8 +61,8 @@ class Encoder:
         A solution ends with the model's end of text, unless the row says `"finished": false`.
         """
         text = take(row, "solution", str, "the solution's text")
-        ids = self.tokenizer(text, add_special_tokens=False)["input_ids"]
-        if _finished(row) and self.eos is not None:
+        ids = plain_ids(self.tokenizer, text)
+        if finished_in(row) and self.eos is not None:
             ids = [*ids, self.eos]
         ids = np.asarray(ids, np.int32)
         return ids, self._checked(row, text, ids)
@@ -61,17 +73,20 @@ class Encoder:
         The row's own ids are kept if they are this tokenizer's; otherwise the steps are carried to its tokens.
         """
         text, char_ends = steps_in(row)
-        ids, ends = (np.asarray(row.get(name) or [], np.int32) for name in ("ids", "ends"))
+        ids, ends = (
+            whole_numbers(row, name, meaning) if name in row else np.empty(0, np.int32)
+            for name, meaning in (("ids", "the solution's token ids"), ("ends", "token ends of its steps"))
+        )
         if self._are_mine(text, ids, ends, char_ends):
             self._check_length(row, ids)
         else:
-            ids, ends = carry(text, char_ends, self.tokenizer, finished=_finished(row))
+            ids, ends = carry(text, char_ends, self.tokenizer, finished=finished_in(row))
             self._checked(row, text, ids)
         return ids, ends
 
     def _are_mine(self, text: str, ids: np.ndarray, ends: np.ndarray, char_ends: np.ndarray) -> bool:
         """Whether ids and ends are those of the text and its steps in this tokenizer."""
-        if not len(ids) or ids.min() < 0 or ids.max() >= len(self.spell.table) or len(ends) != len(char_ends):
+        if not len(ids) or ids.max() >= len(self.spell.table) or len(ends) != len(char_ends):
             return False
         if ends.min() < 1 or ends[-1] != len(ids) or (np.diff(ends) < 1).any():
             return False
@@ -98,37 +113,30 @@ class Encoder:
             raise ValueError(f"it has {total} tokens with its prompt, the model reads {self.prompts.positions}")
 
 
-def _finished(row: Mapping[str, Any]) -> bool:
-    return bool(row.get("finished", True))
-
-
-def take_problem(row: Mapping[str, Any]) -> str:
-    """The text of the row's problem. ValueError: it has none."""
-    return take(row, "problem", str, "the problem's text")
-
-
-def steps_in(row: Mapping[str, Any]) -> tuple[str, np.ndarray]:
-    """The row's solution and the character ends (K,) of its steps. ValueError: no steps, or another solution's."""
-    text = take(row, "solution", str, "the solution's text")
-    listed = take(row, "char_ends", list, "the character ends of its steps, as `asprm split` writes them")
-    ends = np.array(listed)
-    if ends.ndim != 1 or not len(ends) or ends.dtype.kind != "i" or (np.diff(ends) < 0).any() or ends[0] < 0:
-        raise ValueError("'char_ends' should hold rising whole numbers, one for each step")
-    if ends[-1] != len(text):
-        raise ValueError(f"its last step ends at character {ends[-1]}, but the solution has {len(text)}")
-    return text, ends
-
-
 def read_template(given: str | None) -> str | None:
-    r"""A template as given on the command line: the name of a file, or the text itself with \n for a line feed.
+    r"""A template as given on the command line: a text with {problem} in it, where \n is a line feed, or a file's name.
 
-    ValueError: the template does not contain {problem}.
+    ValueError: neither, or a file that does not contain {problem}.
     """
     if given is None:
         return None
-    text = Path(given).read_text(encoding="utf-8") if Path(given).is_file() else given.replace("\\n", "\n")
-    if "{problem}" not in text:
-        raise ValueError(f"the template {given!r} does not say where the problem goes; put {{problem}} there")
+    if PLACE in given:
+        return given.replace("\\n", "\n")
+    try:
+        file = Path(given).is_file()
+    except OSError:  # too long for a name
+        file = False
+    if not file:
+        raise ValueError(
+            f"the template {given[:60]!r} does not say where the problem goes; put {PLACE} there (or is it meant to be "
+            "a file? there is none of this name)"
+        )
+    try:
+        text = Path(given).read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError:
+        raise ValueError(f"the template in {given} is not UTF-8; convert it with `iconv -t UTF-8`") from None
+    if PLACE not in text:
+        raise ValueError(f"the template in {given} does not say where the problem goes; put {PLACE} there")
     return text
 
 
@@ -140,28 +148,57 @@ def problem_of(row: Mapping[str, Any]) -> Problem:
             id=text,
             domain="code",
             prompt=text,
-            test=take(row, "test", str, "source that defines check(candidate)"),
+            test=take(row, "test", str, "source that defines check(candidate)", empty=False),
             entry_point=take(row, "entry_point", str, "the expression that is tested") if "entry_point" in row else "",
             imports=take(row, "imports", str, "source that precedes program and test") if "imports" in row else "",
-            cases=tuple(take(row, "cases", list, "texts of JSON lists")) if "cases" in row else (),
+            cases=tuple(texts(row, "cases", "texts of JSON lists")) if "cases" in row else (),
         )
     if "answer" not in row:
         raise ValueError("no field 'answer' (the true one) and no 'test' (for programs), so it cannot be graded")
-    return Problem(text, "math", text, str(take(row, "answer", (str, int, float), "the true answer")))
+    return Problem(text, "math", text, answer_in(row))
 
 
-def verdicts(pairs: Sequence[tuple[str, Problem]]) -> list[dict[str, Any]]:
-    """The grade of each (solution, problem) pair: `correct`, and why. Programs run side by side, in sandboxes."""
-    programs = [(text, problem) for text, problem in pairs if isinstance(problem, CodeProblem)]
-    ran = iter(grade_programs(programs)) if programs else iter(())
-    fields = []
-    for text, problem in pairs:
-        if isinstance(problem, CodeProblem):
-            graded = next(ran)
-            fields.append({"correct": graded.passed, "outcome": graded.outcome, "detail": graded.detail})
-        elif problem.answer is None:
-            raise ValueError(f"problem {problem.prompt[:40]!r} has no true answer, so its solutions cannot be graded")
-        else:
-            graded = grade_math(text, problem.answer)
-            fields.append({"correct": graded.correct, "extracted": graded.extracted, "reason": graded.reason})
-    return fields
+def verdicts(pairs: Sequence[tuple[str, Problem]]) -> Iterator[dict[str, Any] | Exception | None]:
+    """The grade of each (solution, problem) pair, in order: `correct`, and why. Programs run side by side in sandboxes.
+
+    Instead of a grade: the error of a pair that cannot be graded. If it is interrupted, None for each program that has
+    no verdict yet; then KeyboardInterrupt.
+    """
+    pool = ThreadPoolExecutor(len(sched_getaffinity(0)))
+    graded = [
+        pool.submit(grade_code, text, problem) if isinstance(problem, CodeProblem) else None for text, problem in pairs
+    ]
+    given = zip(graded, pairs, strict=True)
+    try:
+        for program, pair in given:
+            try:
+                yield _program_fields(program.result()) if program else _answer_fields(*pair)
+            except KeyboardInterrupt:
+                yield _finished(program)
+                raise
+            except Exception as error:
+                yield error
+    except KeyboardInterrupt:
+        for program, _ in given:
+            yield _finished(program)
+        raise
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _finished(program: Future[CodeVerdict] | None) -> dict[str, Any] | None:
+    """The verdict on a program, if there is one yet."""
+    if program is None or not program.done() or program.exception():
+        return None
+    return _program_fields(program.result())
+
+
+def _program_fields(verdict: CodeVerdict) -> dict[str, Any]:
+    return {"correct": verdict.passed, "outcome": verdict.outcome, "detail": verdict.detail}
+
+
+def _answer_fields(text: str, problem: Problem) -> dict[str, Any]:
+    if problem.answer is None:
+        raise ValueError(f"problem {problem.prompt[:40]!r} has no true answer, so its solutions cannot be graded")
+    graded = grade_math(text, problem.answer)
+    return {"correct": graded.correct, "extracted": graded.extracted, "reason": graded.reason}

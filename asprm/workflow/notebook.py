@@ -62,14 +62,14 @@ def execute(notebook: Path, out: Path, parameters: Mapping[str, Any], *, cwd: Pa
     import papermill
     from nbclient.exceptions import DeadKernelError
 
-    if out.is_dir() or out.resolve() == notebook.resolve():
+    failed = out.with_name(f"{out.stem}.failed.ipynb")
+    if out.is_dir() or any(_same(notebook, path) for path in (out, failed)):
         raise NotebookError(f"cannot write the executed copy to {out}: expected the path of another notebook")
     _check_parameters(notebook, parameters)
     _check_kernel()
     out.parent.mkdir(parents=True, exist_ok=True)
     name = out.stem
     temporary = out.with_name(f".{out.stem}.{os.getpid()}.tmp.ipynb")
-    failed = out.with_name(f"{out.stem}.failed.ipynb")
     _listen(name)
     log(f"{name}: started")
     start = time.monotonic()
@@ -119,10 +119,16 @@ def normalised(notebook: Any) -> Any:
     return notebook
 
 
+def _same(first: Path, second: Path) -> bool:
+    """Whether both are one file, by whatever names."""
+    return first.exists() and second.exists() and first.samefile(second)
+
+
 def _check_parameters(notebook: Path, parameters: Mapping[str, Any]) -> None:
-    """NotebookError: no such notebook. ProfileError: its parameters cell does not assign one of `parameters`."""
-    if not notebook.is_file():
-        raise NotebookError(f"no notebook at {notebook}: expected the path of an .ipynb file")
+    """NotebookError: no such notebook, or no notebook.
+
+    ProfileError: its parameters cell does not assign one of `parameters`, or begins with a cell magic.
+    """
     declared = _declared(notebook)
     for name in parameters:
         if name not in declared:
@@ -132,10 +138,32 @@ def _check_parameters(notebook: Path, parameters: Mapping[str, Any]) -> None:
 
 def _declared(notebook: Path) -> set[str]:
     """The names that the cell tagged `parameters` assigns."""
-    for cell in json.loads(notebook.read_text(encoding="utf-8"))["cells"]:
-        if "parameters" in cell["metadata"].get("tags", []):
-            return assigned_names("".join(cell["source"]))
+    for cell in _cells(notebook):
+        if "parameters" not in cell["metadata"].get("tags", []):
+            continue
+        source = "".join(cell["source"])
+        if source.lstrip().startswith("%%"):
+            magic = source.split()[0]
+            raise ProfileError(
+                f"{notebook.stem}: its parameters cell begins with {magic}, which hides what the cell assigns: "
+                "remove that line"
+            )
+        return assigned_names(source)
     return set()
+
+
+def _cells(notebook: Path) -> list[dict[str, Any]]:
+    """The notebook's cells. NotebookError: there is no such file, or it is no notebook."""
+    if not notebook.is_file():
+        raise NotebookError(f"no notebook at {notebook}: expected the path of an .ipynb file")
+    try:
+        cells = json.loads(notebook.read_text(encoding="utf-8"))["cells"]
+        fit = [isinstance("".join(cell["source"]), str) and isinstance(cell["metadata"], dict) for cell in cells]
+    except (ValueError, KeyError, TypeError):
+        fit = [False]
+    if not all(fit):
+        raise NotebookError(f"{notebook} is no notebook: expected an .ipynb file of nbformat 4 (JSON)")
+    return cells
 
 
 def _check_kernel() -> None:
@@ -244,6 +272,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         help="a name that the cell tagged 'parameters' assigns, and its value in YAML; repeatable",
     )
     options = parser.parse_args(arguments)
+    names = [name for name, _ in options.parameter]
+    for name in names:
+        if names.count(name) > 1:
+            print(f"-p {name}: given {names.count(name)} times, expected once", file=sys.stderr)
+            return 2
     try:
         execute(options.notebook, options.out, {name: value_of(text) for name, text in options.parameter})
     except (NotebookError, ProfileError) as error:
