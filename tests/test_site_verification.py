@@ -5,7 +5,7 @@ import re
 
 import pandas as pd
 import pytest
-from real_data import FOLDER
+from real_data import FOLDER, real_rows
 
 from asprm.grading.math import grade_math
 from asprm.problems.hub import load
@@ -55,6 +55,20 @@ def test_tables_count_wrong_and_differing_verdicts(folder, monkeypatch):
         bool({row.authors, row.math_verify} - {row.ours, None}) for row in frame.itertuples()
     )
     assert "18 ← $18; 1,218 ← $1218" in set(differ.examples)
+
+
+def test_every_wording_of_every_math500_answer_is_read():
+    answers = [row["answer"] for row in real_rows("math500/test.jsonl")]
+    worded = [(text.format(answer), answer) for text in verification.WORDINGS.values() for answer in answers]
+    assert [answer for text, answer in worded if not grade_math(text, answer).correct] == []
+    assert len(worded) == 4000
+
+
+@pytest.mark.parametrize(
+    ("completion", "right"), [(r"It is $\boxed{x + 1}$.", True), ("#### x+1", True), ("**Final Answer:** x+1", False)]
+)
+def test_the_expression_for_texts_reads_the_common_markers_only(completion, right):
+    assert verification.by_text(completion, "x+1") == right
 
 
 def test_the_regular_expression_loses_what_the_description_says():

@@ -269,9 +269,9 @@ def _says_again(answer: str, inside: str) -> bool:
     other = parse_number(tidy(inside))
     if number is not None and other is not None:
         return _nearly(number, other)
-    if number is None and re.match(r"[a-zA-Z]\s*$", answer):
-        return False
-    return _EXPLANATION.search(inside) is not None
+    if number is None and re.search(r"(?:^[a-zA-Z]|\\[a-zA-Z]+|[-+*/=<>^,])\s*$", answer):
+        return False  # the brackets belong to what stands before them
+    return _EXPLANATION.search(re.sub(r"\\[a-zA-Z]+", "", inside)) is not None
 
 
 def _nearly(number: Number, other: Number) -> bool:

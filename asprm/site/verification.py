@@ -9,7 +9,8 @@ the files that were read. The graders are
 
 - ours: `asprm.grading.math.grade_math`;
 - authors: a regular expression for whole numbers after `The answer is:` or `####`, written from the description of the
-  released evaluation code; only for the answers of GSM8K;
+  released evaluation code; on MATH500's answers in several wordings, whose answers are no numbers, one for the text
+  after `answer is`, after `####` or in a box; not made for the rest of MATH500;
 - math_verify: math-verify as its documentation uses it, on the whole completion, the gold answer between dollar signs.
 """
 
@@ -25,6 +26,7 @@ from typing import Any
 
 import pandas as pd
 
+from asprm import REPOSITORY
 from asprm.grading.code import grade_programs
 from asprm.grading.math import compare_answers, grade_math
 from asprm.problems.hub import load
@@ -34,6 +36,7 @@ from asprm.site.marks import SAMPLES, json_lines, mark_types, marks
 
 GRADERS = ("ours", "authors", "math_verify")
 _THEIRS = "1745_leetcode_problems_test.jsonl"  # the problems of the authors' programs
+CASES = REPOSITORY / "tests" / "cases" / "math.jsonl"
 PAIRS = 5000  # drawn from the pairs of answers to different MATH500 problems
 
 # The pairs of answers to different MATH500 problems that have the same value: found by reading all 45,150 pairs.
@@ -56,7 +59,7 @@ def answers(folder: Path, slow: Callable[[str], bool] = lambda form: True) -> pd
     """One row per graded completion.
 
     Columns: data, form, gold, answer (as our grader extracts it), true (None: unknown), and the verdict of each grader.
-    `authors` is None on MATH500, for whose answers the expression is not made.
+    `authors` is None on MATH500, for whose answers the expression is not made, except in wordings.
     slow: whether math-verify, which takes most of the time, grades a form; if not, its verdict is None.
     """
     rows = []
@@ -70,7 +73,7 @@ def answers(folder: Path, slow: Callable[[str], bool] = lambda form: True) -> pd
                 "answer": ours.extracted,
                 "true": true,
                 "ours": ours.correct,
-                "authors": None if data.startswith("MATH500") else by_regular_expression(completion, gold),
+                "authors": _by_regular_expression(data, completion, gold),
                 "math_verify": by_math_verify(completion, gold) if slow(form) else None,
             }
         )
@@ -82,6 +85,26 @@ def by_regular_expression(completion: str, gold: str) -> bool:
     answers = re.findall(r"(?:The answer is:|####) ?(-?[0-9]+)", completion)
     true = re.match(r"-?[0-9]+", gold)
     return bool(answers) and true is not None and int(answers[-1]) == int(true[0])
+
+
+_STATED = re.compile(r"\\boxed\{(.*)\}|(?:answer is:?|####) *([^\n]*)")
+
+
+def by_text(completion: str, gold: str) -> bool:
+    """The verdict of a regular expression for any answer, which compares texts without spaces and dollars."""
+    answers = _STATED.findall(completion)
+    boxed, stated = answers[-1] if answers else ("", "")
+    return bool(answers) and _bare(boxed or stated) == _bare(gold)
+
+
+def _bare(text: str) -> str:
+    return re.sub(r"[\s$]", "", text).rstrip(".")
+
+
+def _by_regular_expression(data: str, completion: str, gold: str) -> bool | None:
+    if data == WORDED:
+        return by_text(completion, gold)
+    return None if data.startswith("MATH500") else by_regular_expression(completion, gold)
 
 
 def by_math_verify(completion: str, gold: str) -> bool:
@@ -129,8 +152,22 @@ def _gsm8k(folder: Path) -> Iterator[Case]:
             yield "GSM8K", form, f"So it is so.\nThe answer is: {answer}", gold, true
 
 
+WORDED = "MATH500 wordings"
+WORDINGS = {
+    "in a box": "Adding up, we find $\\boxed{{{}}}$.",
+    "after a bold marker": "We add up.\n\n**Final Answer:** ${}$",
+    "below a heading": "We add up.\n\n### Final answer\n\n${}$",
+    "as Minerva ends": "Final Answer: The final answer is ${}$. I hope it is correct.",
+    "with a clause behind it": "The answer is: ${}$, which is what we were asked for.",
+    "as a display": "The answer is:\n\\[\n{}\n\\]\n",
+    "after thinking": "<think>Is it \\boxed{{0}}?</think>\n\nThe answer is ${}$.<|im_end|>",
+    "after ####": "We add up.\n#### {}",
+}
+"""Ways to state an answer, which stands in their braces."""
+
+
 def _math500(folder: Path) -> Iterator[Case]:
-    """Gold solutions, the gold answer in plain notation, and answers of other problems."""
+    """Gold solutions, the gold answer in plain notation and in several wordings, and answers of other problems."""
     problems = load("math500", "test", folder / "math500")
     for problem in problems:
         solution, gold = _gold(problem)
@@ -138,6 +175,9 @@ def _math500(folder: Path) -> Iterator[Case]:
         plain = plain_notation(gold)
         if plain != gold and "\\" not in plain:
             yield "MATH500", "plain notation", f"The answer is: {plain}", gold, True
+    for wording, template in WORDINGS.items():
+        for problem in problems:
+            yield WORDED, wording, template.format(_gold(problem)[1]), _gold(problem)[1], True
     pairs = answer_pairs(_gold(problem)[1] for problem in problems)
     for left, right in random.Random(0).sample(pairs, PAIRS):
         yield "MATH500 pairs", "answer of another problem", f"\\boxed{{{left}}}", right, {left, right} in SAME_VALUE
@@ -266,9 +306,14 @@ def held_answers(folder: Path) -> list[dict]:
     golds = [_gold(problem) for problem in load("math500", "test", folder / "math500")]
     right = [grade_math(solution, answer).correct for solution, answer in golds]
     rows.append(_row("MATH500: the gold solution is right", "≥ 99.6 %", right))
+    worded = [grade_math(text.format(answer), answer).correct for text in WORDINGS.values() for _, answer in golds]
+    rows.append(_row(f"MATH500: the gold answer is right in {len(WORDINGS)} wordings", "≥ 99 %", worded))
     pairs = random.Random(0).sample(answer_pairs(answer for _, answer in golds), PAIRS)
     apart = [compare_answers(*pair)[0] == (set(pair) in SAME_VALUE) for pair in pairs]
     rows.append(_row("MATH500: answers of two problems are called equal only if their values are", "100 %", apart))
+    cases = json_lines(CASES)
+    verdicts = [grade_math(case["completion"], case["gold"]).correct == case["correct"] for case in cases]
+    rows.append(_row("Answers as people and models write them: the verdict is right", "all", verdicts))
     return rows
 
 
