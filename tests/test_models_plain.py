@@ -54,3 +54,16 @@ def test_a_tokenizer_that_has_only_the_special_token_says_so():
 def test_a_text_with_marks_of_its_own_is_refused(tokenizer):
     with pytest.raises(ValueError, match="private use"):
         Templated(tokenizer).mark("a\U000f0000")
+
+
+def test_a_marked_text_may_be_cut_anywhere_and_keeps_its_offsets(tokenizer):
+    templated = Templated(tokenizer)
+    marked = templated.mark("a</s><s>b")
+    assert len(marked) == len("a</s><s>b")
+    for cut in range(len(marked)):
+        text = marked[:cut] + "<mask>" + marked[cut:]
+        ids, offsets = templated.encode_with_offsets(text, add=False)
+        assert tokenizer.decode(ids) == "a</s><s>b"[:cut] + "<mask>" + "a</s><s>b"[cut:]
+        assert [i for i in ids if i in tokenizer.all_special_ids] == [tokenizer.convert_tokens_to_ids("<mask>")]
+        assert (cut, cut + 6) in offsets
+        assert offsets[-1][1] == len(text)

@@ -262,7 +262,7 @@ def test_fields_that_came_are_kept_as_they_came(tmp_path, capsys):
         for line in lines.read("test"):
             lines.put(line, {"new": 1})
     assert out.read_text().splitlines() == [*(f'{row[:-1]}, "new": 1}}' for row in rows[:2]), '{"new": 1}']
-    assert capsys.readouterr().err == "» line 3: its field 'new' is replaced, and so in the rows after it\n"
+    assert capsys.readouterr().err == "» line 3: its own new is replaced, and so in later rows\n"
 
 
 def test_a_computed_number_that_is_not_finite_is_a_failure_of_its_row(tmp_path, capsys):

@@ -29,6 +29,7 @@ from asprm.models.align import Speller, carry, same_tokens
 from asprm.models.conventions import Convention, convention_of, known
 from asprm.models.device import placement
 from asprm.models.load import load_config, load_incomplete, load_tokenizer
+from asprm.models.plain import Templated
 from asprm.models.prompts import PromptEncoder
 from asprm.reward.score import PRM, Item, limits, load_prm, score_stream
 
@@ -88,7 +89,7 @@ class StepTagPRM(_ByItems):
             raise ValueError(
                 f"published: {type(tokenizer).__name__} gives no character offsets; expected a fast tokenizer"
             )
-        self.tokenizer = tokenizer
+        self.tokenizer, self.templated = tokenizer, Templated(tokenizer)
         self.tag = _one_token(tokenizer, self.convention.tag, "the tag")
         model = use_packs(model.eval())
         model.score = _head(model, tokenizer, self.convention)
@@ -128,14 +129,15 @@ class StepTagPRM(_ByItems):
         """The tagged text as ids, and where its scores are read. ValueError, with the name: it cannot be tagged."""
         # 1. Write the text with a tag after each piece. Ends that fall together share a piece: `piece_of` (K,).
         piece_ends, piece_of = np.unique(_checked_ends(text, name), return_inverse=True)
-        pieces = [text.solution[start:end] for start, end in pairwise([0, *piece_ends])]
-        tagged, tag_ends = self._written(text.problem, pieces, name)
+        solution, problem = self.templated.mark(text.solution), self.templated.mark(text.problem)
+        pieces = [solution[start:end] for start, end in pairwise([0, *piece_ends])]
+        tagged, tag_ends = self._written(problem, pieces, name)
 
         # 2. Find each tag's token by its place in the text. Of several tokens that end there it is the last.
         special = self.convention.form == "text" and self.convention.special
-        encoded = self.tokenizer(tagged, add_special_tokens=special, return_offsets_mapping=True)
-        ids = np.asarray(encoded["input_ids"], np.int32)
-        token_at = {end: i for i, (_, end) in enumerate(encoded["offset_mapping"])}
+        found, offsets = self.templated.encode_with_offsets(tagged, add=special)
+        ids = np.asarray(found, np.int32)
+        token_at = {end: i for i, (_, end) in enumerate(offsets)}
         tags = np.array([token_at.get(end, -1) for end in tag_ends])
         for place, end in zip(tags, tag_ends, strict=True):
             if place < 1 or ids[place] != self.tag:
@@ -228,7 +230,8 @@ class TokenScorer(_ByItems):
         """Token ids (L,) int32, prompt and solution, of texts that are scored only at the end: `item(text).tokens`."""
         tokenizer = self.prm.tokenizer
         end = [] if tokenizer.eos_token_id is None else [tokenizer.eos_token_id]
-        encoded = tokenizer([text.solution for text in texts], add_special_tokens=False)["input_ids"]
+        solutions = [text.solution for text in texts]
+        encoded = tokenizer(solutions, add_special_tokens=False, split_special_tokens=True)["input_ids"]
         return [
             np.append(self.prompts(text.problem), [*ids, *end] if text.finished else ids).astype(np.int32)
             for text, ids in zip(texts, encoded, strict=True)

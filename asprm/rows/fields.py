@@ -27,7 +27,7 @@ from asprm.reward.trainer import Example
 from asprm.rollout import Labelling, label, roll_out
 from asprm.rows.jsonl import take
 from asprm.rows.texts import Encoder, problem_of, verdicts
-from asprm.rows.values import finished_in, labels_in, steps_in, take_problem
+from asprm.rows.values import finished_in, labels_in, steps_in, take_problem, template_in
 from asprm.split import adaptive, cut
 
 
@@ -147,11 +147,16 @@ def item_maker(scorer: TokenScorer | StepTagPRM) -> Callable[[Mapping[str, Any]]
     The function raises ValueError if the row has no steps, or if the reward model cannot read it.
     """
     if isinstance(scorer, StepTagPRM):
-        return lambda row: scorer.item(Text(take_problem(row), *steps_in(row), finished_in(row)), "its text")
+        return lambda row: scorer.item(_text_of(row), "its text")
     # Not by `TokenScorer.item`: a row may have its own template, and ids that are the reward model's already.
     prompts = scorer.prompts
     encoder = Encoder(prompts.tokenizer, template=prompts.template, positions=prompts.positions)
     return lambda row: Item(encoder.prompt(row), *encoder.steps(row))
+
+
+def _text_of(row: Mapping[str, Any]) -> Text:
+    template_in(row)  # a reward model with a convention has its own; a wrong one is refused all the same
+    return Text(take_problem(row), *steps_in(row), finished_in(row))
 
 
 def score_fields(items: Sequence[Item], prm: PRM, how: str) -> Iterator[dict[str, Any]]:

@@ -120,9 +120,9 @@ class Lines:
 
         The fields that came are written as they came, also what is not finite. A computed number must be finite.
         """
-        for name in sorted((line.row.keys() & fields.keys()) - self._replaced):
-            self._replaced.add(name)
-            log(f"line {line.number}: its field {name!r} is replaced, and so in the rows after it")
+        if replaced := (line.row.keys() & fields.keys()) - self._replaced:
+            self._replaced |= replaced
+            log(f"line {line.number}: its own {', '.join(sorted(replaced))} is replaced, and so in later rows")
         with self.row(line.number):
             row = {**line.row, **fields}
             try:

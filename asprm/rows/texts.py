@@ -72,7 +72,7 @@ class Encoder:
 
         The row's own ids are kept if they are this tokenizer's; otherwise the steps are carried to its tokens.
         """
-        text, char_ends = steps_in(row)
+        (text, char_ends), finished = steps_in(row), finished_in(row)
         ids, ends = (
             whole_numbers(row, name, meaning) if name in row else np.empty(0, np.int32)
             for name, meaning in (("ids", "the solution's token ids"), ("ends", "token ends of its steps"))
@@ -80,7 +80,7 @@ class Encoder:
         if self._are_mine(text, ids, ends, char_ends):
             self._check_length(row, ids)
         else:
-            ids, ends = carry(text, char_ends, self.tokenizer, finished=finished_in(row))
+            ids, ends = carry(text, char_ends, self.tokenizer, finished=finished)
             self._checked(row, text, ids)
         return ids, ends
 
