@@ -175,6 +175,12 @@ MALFORMED = [
     ("math", {"problem": "p", "solution": "It is 5."}, r"\\boxed"),
     ("metamathqa", {"query": "q", "response": "Five."}, "should end in 'The answer is: …'"),
     ("gsm-symbolic", {"id": "7", "instance": 1, "question": "q", "answer": "#### 1"}, "field 'id' should be a whole"),
+    ("gsm-symbolic", {"id": True, "instance": 1, "question": "q", "answer": "#### 1"}, "field 'id' should be a whole"),
+    ("math500", {"problem": "p", "solution": "s", "answer": "5", "unique_id": [1]}, "field 'unique_id' should be a text"),
+    ("metamathqa", {"query": "q", "response": "The answer is: 5", "original_question": 5}, "field 'original_question'"),
+    ("mbpp", {**MBPP, "test_imports": [1]}, "field 'test_imports' should be a list of texts"),
+    ("mbpp", {**MBPP, "test_list": "assert f(1)"}, "field 'test_list' should be a list of texts"),
+    ("leetcode", {**LEETCODE, "task_id": 1.5}, "field 'task_id' should be a text or a whole number"),
     ("leetcode", {**LEETCODE, "test": "def check(candidate:"}, "the test is not Python"),
     ("leetcode", {**LEETCODE, "test": "assert True"}, r"the test should define check\(candidate\)"),
     ("leetcode", {**LEETCODE, "entry_point": " "}, "field 'entry_point'"),
@@ -221,6 +227,44 @@ def test_damaged_files_are_refused_by_file_and_line(tmp_path):
     broken.write_bytes(b"PAR1 and no more")
     with pytest.raises(MalformedRow, match="the file is damaged"):
         load("gsm8k", "test", broken)
+
+
+def test_a_mark_before_the_text_is_no_part_of_it(tmp_path):
+    line = json.dumps(ROWS["gsm8k"])
+    plain = load("gsm8k", "test", written(tmp_path / "plain-test.jsonl", [ROWS["gsm8k"]]))
+    for name, content in (("x.jsonl", line), ("x.json", f"[{line}]"), ("x.jsonl.gz", line)):
+        data = content.encode("utf-8-sig")
+        (tmp_path / name).write_bytes(gzip.compress(data) if name.endswith(".gz") else data)
+        assert load("gsm8k", "test", tmp_path / name) == plain
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "words"),
+    [
+        ("x.jsonl", '{"question": "q", "question": "p", "answer": "#### 1"}', ":1: the field 'question' appears twice"),
+        ("x.json", '[{"question": "q", "answer": "#### 1", "answer": "#### 2"}]', "the field 'answer' appears twice"),
+        ("x.jsonl", '{"question": "q"}'.encode("utf-16"), ":1: it is UTF-16, expected UTF-8"),
+        ("x.json", "[{}]".encode("utf-16-le"), "it is UTF-16LE, expected UTF-8"),
+        ("x.jsonl", '[\n{"question": "q", "answer": "#### 1"}\n]', ":1: not JSON: .*; expected a row on each line"),
+        ("x.json", '{"a": 1}\n{"a": 2}', "not JSON: Extra data in line 2, column 1; expected one list of rows"),
+        ("x.jsonl", '{"question": NaN, "answer": "#### 1"}', "field 'question' should be a text"),
+        ("x.jsonl", '{"question": "\\ud83d", "answer": "#### 1"}', "'question' holds half a character"),
+        ("x.jsonl", '{"question": 1' + "0" * 5000 + "}", ":1: Exceeds the limit"),
+    ],
+)
+def test_a_file_that_would_lose_something_is_refused_by_its_place(tmp_path, name, content, words):
+    path = tmp_path / name
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    with pytest.raises(MalformedRow, match=words) as caught:
+        load("gsm8k", "test", path)
+    assert str(caught.value).startswith(str(path))
+
+
+@pytest.mark.parametrize("answer", ["5", "2 + 3 = <<2+3=5>>5\n5", "2 + 3 = 5\n5\n", "#### 5", "x ####5 "])
+def test_an_answer_of_gsm_ends_in_the_mark_or_in_a_line_that_is_a_number(tmp_path, answer):
+    row = {"id": 7, "instance": 3, "question": "q", "answer": answer}
+    [problem] = load("gsm-symbolic", "test", written(tmp_path / "test.jsonl", [row]))
+    assert (problem.answer, problem.solution) == ("5", answer)
 
 
 def test_two_rows_of_one_id_are_refused(tmp_path):
