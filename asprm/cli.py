@@ -137,7 +137,7 @@ def label(
 
     \b
     Reads:   what `asprm split` writes, and
-             answer      the problem's true answer; or, for programs (the last ```python block of a solution),
+             answer      the problem's true answer, alone or as a solution states it (#### 18); or, for programs,
              test        source that defines check(candidate), with entry_point, imports and cases as needed
     Adds:    labels      of the K steps, in [0, 1]
              right       number of right continuations of each step
@@ -324,7 +324,7 @@ def grade(
     """Grade solutions: mathematics by the value of their last answer, programs by their tests.
 
     Programs run in a sandbox, without network and with limits on time and memory. The number of right solutions is
-    printed on standard error.
+    printed on standard error. Ctrl-C keeps the verdicts that are found.
 
     \b
     Reads:   problem, solution, and answer or test (see `asprm label --help`)

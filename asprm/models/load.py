@@ -148,7 +148,7 @@ def load_incomplete(kind: Any, path: str | Path, **options: Any) -> tuple[Any, l
     # Only Auto classes have this option, and only they would run a repository's code.
     auto = {} if isinstance(kind, type) and issubclass(kind, PreTrainedModel) else {"trust_remote_code": False}
     with quiet(), in_one_line(name):
-        model, info = kind.from_pretrained(
+        loaded: Any = kind.from_pretrained(
             name,
             revision=revision or "main",
             use_safetensors=True,
@@ -157,6 +157,7 @@ def load_incomplete(kind: Any, path: str | Path, **options: Any) -> tuple[Any, l
             **auto,
             **options,
         )
+    model, info = loaded
     if info["mismatched_keys"]:
         shapes = {key: (list(stored), list(expected)) for key, stored, expected in info["mismatched_keys"]}
         raise Misfit(name, shapes)

@@ -81,7 +81,7 @@ class Templated:
         place = first + self._place[word]
         return "".join(map(chr, range(place, place + len(word))))
 
-    def _renamed(self) -> tuple[Any, dict[int, int]]:
+    def _renamed(self) -> tuple[Any, dict[int | None, int]]:
         """A copy of the tokenizer with other words for special tokens, and the true ids by those of these words."""
         if not self.tokenizer.is_fast:
             kind = type(self.tokenizer).__name__

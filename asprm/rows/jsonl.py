@@ -284,7 +284,7 @@ def take(row: Mapping[str, Any], name: str, kind: type | tuple[type, ...], meani
     left out: null is a value of no kind.
     """
     if name not in row:
-        raise ValueError(f"no field '{name}' ({meaning}): {nearest(name, row)}")
+        raise ValueError(f"no field '{name}' ({meaning}): {nearest(name, row) if row else 'the row is empty'}")
     value = row[name]
     if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
         raise ValueError(f"'{name}' is {shown(value)}, expected {meaning}")
