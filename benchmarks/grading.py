@@ -17,7 +17,8 @@ from pathlib import Path
 
 from common import REPEATS, publish, row, seconds
 
-from asprm.grading.code import extract_code, grade_programs
+from asprm.grading.code import grade_programs
+from asprm.grading.fences import extract_code
 from asprm.grading.math import compare_answers, grade_math
 from asprm.grading.sandbox import Limits, command_line, require_sandbox, sandbox_mode
 from asprm.problems.hub import load
@@ -115,10 +116,10 @@ def real_programs(folder: Path) -> list[tuple]:
 
 def one_by_one(programs: list[tuple]) -> tuple[int, float]:
     """How many programs pass in one process, and the seconds for all. CalledProcessError: they ended that process."""
-    texts = [
-        "\n".join([problem.imports, extract_code(completion) or "", problem.test, f"check({problem.entry_point})"])
-        for completion, problem in programs
-    ]
+    texts = []
+    for completion, problem in programs:
+        code = extract_code(completion, problem.entry_point) or ""
+        texts.append("\n".join([problem.imports, code, problem.test, f"check({problem.entry_point})"]))
     most = Limits()
     longest = 2 * most.cpu_seconds * len(texts)
     limits = {"AS": most.memory, "NPROC": most.processes, "FSIZE": most.file, "CORE": 0, "CPU": longest}

@@ -1,43 +1,19 @@
 """Programs: the right block is run, outcomes say what happened, verdicts agree with the authors' on their data."""
 
+import re
 import textwrap
+from dataclasses import replace
 
 import pytest
+from attacks import CHEATS
 from real_data import real_rows
-from test_grading_sandbox import ANSWER, CHEATS, SMALL, needs_bwrap, run
+from test_grading_sandbox import ANSWER, SMALL, needs_bwrap, run
 
-from asprm.grading import code
-from asprm.grading.code import extract_code, grade_code, grade_programs
+from asprm.grading import code, sandbox
+from asprm.grading.code import TOLERANCE, grade_code, grade_programs
 from asprm.grading.grade import Verdict, grade
 from asprm.grading.sandbox import Limits
 from asprm.problems.problem import CodeProblem, Problem
-
-
-@pytest.mark.parametrize(
-    ("completion", "code"),
-    [
-        ("```python\nx = 1\n```", "x = 1\n"),
-        ("First\n```python\nx = 1\n```\nbetter:\n```python\nx = 2\n```\nDone.", "x = 2\n"),
-        ("```python\nx = 1\n```\nOutput:\n```\n3\n```", "x = 1\n"),
-        ("```python\nx = 1\n```\nand\n```python\nx = 2", "x = 1\n"),  # the last one was cut off
-        ("```python\nx = 1\n```python\nx = 2\n```", "x = 2\n"),  # the first one was never closed
-        ("1. So:\n   ```python\n   if x:\n       y\n   ```", "if x:\n    y\n"),
-        ("```Python3\nx = 1\n```", "x = 1\n"),
-        ("```python\ns = '''```'''\n```", "s = '''```'''\n"),
-        ("```cpp\nint x;\n```", None),
-        ("```\nx = 1\n```", None),
-        ("x = 1", None),
-        ("```python\nx = 1", None),
-        ("", None),
-    ],
-)
-def test_the_last_complete_python_block_is_taken(completion, code):
-    assert extract_code(completion) == code
-
-
-def test_extraction_is_linear():
-    assert extract_code("```python\n" * 10**5) is None
-    assert extract_code("`" * 10**6) is None
 
 
 def test_without_a_block_nothing_is_run():
@@ -60,7 +36,7 @@ def test_without_a_block_nothing_is_run():
         ("def other(n):\n    return 1", "error", "NameError: name 'solve' is not defined"),
         ("import numpy_of_another_world", "error", "ModuleNotFoundError"),
         ("def solve(n):\n    return list(range(10**9))", "memory", "MemoryError"),
-        ("def solve(n):\n    return 10**10000", "error", "ValueError"),
+        ("def solve(n):\n    return 10**10000", "failed", "assert candidate(6) == 42"),
     ],
 )
 def test_outcomes(program, outcome, detail):
@@ -224,26 +200,271 @@ def test_a_test_may_look_at_arguments_changed_in_place_and_at_exceptions():
     assert run("def sort(values, seen=()):\n    pass", problem).outcome == "failed"
 
 
+def script(test: str, **fields) -> CodeProblem:
+    """A problem whose programs read stdin and write stdout. test: the body of its check, in one line."""
+    return CodeProblem("script", "code", "", test=f"def check(run):\n    {test}\n", **fields)
+
+
+SUM = script("assert run('1 2\\n').split() == ['3'] and run('40 2').split() == ['42']", imports="import sys")
+
+
 @needs_bwrap
-def test_programs_that_read_stdin_and_write_stdout():
-    problem = CodeProblem(
-        "sum",
-        "code",
-        "",
-        entry_point="",
-        imports="import sys",
-        test="def check(run):\n    assert run('1 2\\n').split() == ['3']\n    assert run('40 2').split() == ['42']\n",
-    )
-    for program in (
+@pytest.mark.parametrize(
+    "program",
+    [
         "a, b = map(int, input().split())\nprint(a + b)",
         "print(sum(map(int, sys.stdin.read().split())))\nsys.exit(0)",
         "if __name__ == '__main__':\n    print(sum(map(int, open(0).read().split())))",
         "import sys\nsys.stdout.buffer.write(b'%d' % sum(map(int, sys.stdin.buffer.read().split())))",
         "import os\nos.write(1, b'%d' % sum(map(int, os.read(0, 99).split())))",
-    ):
-        assert run(program, problem).passed, program
-    assert run("print(3)", problem).outcome == "failed"
-    assert run("print(input() + input())", problem).outcome == "error"
+        "a, b = map(int, input().split())\nif a < b:\n    print(a + b)\n    exit()\nprint(a + b)",
+        "print(sum(map(int, input().split())))\nquit()\nprint('more')",
+        "print(sum(map(int, input().split())))\nraise SystemExit",
+        "print(sum(map(int, input().split())))\nexit('with a message')",
+        "import fileinput\nprint(sum(int(w) for line in fileinput.input() for w in line.split()))",
+        "print(sum(map(int, open('/dev/stdin').read().split())))",
+        "open('/dev/stdout', 'w').write(str(sum(map(int, open('/dev/fd/0').read().split()))))",
+        "print(sum(map(int, open('/proc/self/fd/0').read().split())))",
+        "import sys\nassert len(sys.argv) == 1 and sys.argv[0].endswith('.py')\nprint(sum(map(int, input().split())))",
+        "import sys\nassert [sys.stdin.fileno(), sys.stdout.fileno()] == [0, 1]\n"
+        "print(sum(map(int, input().split())))",
+        "import sys\nfor line in sys.stdin:\n    sys.__stdout__.write(str(sum(map(int, line.split()))))",
+        "import threading\nthreading.Thread(target=lambda: print(sum(map(int, input().split())))).start()",
+        "import atexit, io, sys\nout = io.StringIO()\natexit.register(lambda: sys.__stdout__.write(out.getvalue()))\n"
+        "sys.stdout = out\nprint(sum(map(int, input().split())))",
+        "import os, sys\nprint(sum(map(int, input().split())))\nsys.stdout.flush()\nos._exit(0)",
+        "import pickle\nclass A:\n    pass\npickle.loads(pickle.dumps(A()))\nprint(sum(map(int, input().split())))",
+        "import __main__\nx = 5\nassert __main__.x == 5\nprint(sum(map(int, input().split())))",
+        "import sys\nsys.setrecursionlimit(10**6)\nimport threading\nthreading.stack_size(2**26)\n"
+        "def f(n):\n    return n and f(n - 1)\ndef main():\n    f(20000)\n    print(sum(map(int, input().split())))\n"
+        "t = threading.Thread(target=main)\nt.start()\nt.join()",
+        "import os\nprint(sum(map(int, input().split())), file=os.fdopen(1, 'w'))",
+        "import sys\nprint(sum(map(int, input().split())))\nsys.stdout.close()",
+    ],
+)
+def test_a_script_runs_as_python_runs_it(program):
+    verdict = run(program, SUM)
+    assert verdict.passed, verdict
+
+
+@needs_bwrap
+@pytest.mark.parametrize(
+    ("program", "outcome", "detail"),
+    [
+        ("print(3)", "failed", "assert run"),
+        ("print(input() + input())", "error", "EOFError"),
+        ("print(3)\n1 / 0", "error", "ZeroDivisionError: division by zero (line 2)"),
+        ("import os\nos._exit(3)", "error", "exited with status 3"),
+        ("import os\nos.kill(os.getpid(), 9)", "error", "was killed by SIGKILL"),
+        ("import os\nos.write(3, b'no message')", "error", "ValueError: its answer is no message"),
+        ("import os\nos.write(3, b'{}')\nos._exit(0)", "error", "ValueError: its answer is no message"),
+        ("open('/etc/owned', 'w')", "forbidden", "OSError"),
+        ("print('x' * (40 << 20))", "forbidden", "OSError"),
+        ("x = bytearray(512 << 20)", "memory", "MemoryError"),
+        ("import module_of_another_world", "error", "ModuleNotFoundError: No module named 'module_of_another_world' (li"),
+    ],
+)
+def test_a_script_that_goes_wrong(program, outcome, detail):
+    verdict = run(program, SUM)
+    assert (verdict.outcome, verdict.passed) == (outcome, False)
+    assert verdict.detail.startswith(detail)
+
+
+@needs_bwrap
+def test_a_missing_package_is_refused_with_a_word():
+    detail = run("import package_of_another_world", SUM).detail
+    assert "programs may import the standard library and, where installed, numpy" in detail
+
+
+@needs_bwrap
+def test_numpy_is_there_if_it_is_installed():
+    pytest.importorskip("numpy")
+    assert run("import numpy\nprint(numpy.array(input().split(), int).sum())", SUM, Limits()).passed
+    program = "import numpy\ndef solve(n):\n    return {}"
+    for answer in ("numpy.int64(7) * n", "numpy.float32(7) * n", "int(numpy.prod([7, n]))"):
+        assert run(program.format(answer), ANSWER, Limits()).passed
+    assert run(program.format("numpy.array([7, 7]) * n"), ANSWER, Limits()).outcome == "failed"
+
+
+@needs_bwrap
+def test_whole_numbers_of_any_length_are_printed_and_compared():
+    assert run("print(3**15000)", script("assert int(run('')) == 3**15000")).passed
+    problem = CodeProblem(
+        "f", "code", "", entry_point="Solution().f",
+        test="def check(f):\n    assert f(0) == 7**6000\n    assert f(-10**9000) == [7**6000 - 10**9000]\n",
+    )  # fmt: skip
+    program = "class Solution:\n    def f(self, x):\n        return [7**6000 + x] if x else 7**6000{}"
+    for synthetic in (False, True):
+        assert run(program.format(""), replace(problem, synthetic=synthetic)).passed
+        assert run(program.format(" + 1"), replace(problem, synthetic=synthetic)).outcome == "failed"
+
+
+@needs_bwrap
+@pytest.mark.parametrize(
+    "program",
+    [
+        "import math\nprint(getattr(math, 'seen', 0))\nmath.seen = 1",
+        "import sys\nprint(int('mine' in sys.modules))\nsys.modules['mine'] = sys",
+        "import os\nprint(len(os.listdir('/tmp')) - 2)\nopen('/tmp/seen', 'w')",
+        "import os\nprint(len(os.environ.get('SEEN', '')))\nos.environ['SEEN'] = '1'",
+        "import builtins\nprint(getattr(builtins, 'seen', 0))\nbuiltins.seen = 1",
+        "import sys\nprint(int(sys.getrecursionlimit() != 1000))\nsys.setrecursionlimit(5000)",
+        "import os\nprint(int(os.getcwd() != '/tmp'))\nos.chdir('/')",
+        "import random\nrandom.seed(1)\nprint(0)\nrandom.seed = None",
+    ],
+)
+@pytest.mark.parametrize("synthetic", [False, True])
+def test_nothing_of_a_script_reaches_its_next_test_case(program, synthetic):
+    problem = script("assert [run('').strip() for _ in range(3)] == ['0'] * 3", synthetic=synthetic)
+    for _ in range(2):  # nor the next program
+        verdict = run(program, problem)
+        assert verdict.passed, verdict
+
+
+@needs_bwrap
+@pytest.mark.slow
+def test_the_time_of_a_script_is_that_of_all_its_runs():
+    verdict = run("import time\nwhile time.process_time() < 0.4: pass", script("[run('') for _ in range(9)]"))
+    assert (verdict.outcome, verdict.detail) == ("timeout", "more than 1 s of processor time")
+
+
+@needs_bwrap
+@pytest.mark.parametrize("synthetic", [False, True])
+@pytest.mark.parametrize(
+    ("program", "expected", "exact", "within"),
+    [
+        ("print(0.666666)", "0.666666666666", False, True),
+        ("print('x =', 0.666666)", "x = 0.666666666666", False, True),
+        ("print(0.666)", "0.666666666666", False, False),
+        ("print(1e9 + 1)", "1000000000.0", False, True),
+        ("print('nan')", "nan", True, True),
+        ("print('inf')", "1e400", False, False),
+        ("print(1000000)", "1000001", False, False),
+        ("print(-1000000)", "+1000001", False, False),
+        ("print('1.0')", "1", False, True),
+        ("print('1.0  2')", "1.0 2", False, False),
+        ("print('v1.0')", "v1", False, False),
+    ],
+)
+def test_numbers_that_a_script_writes_may_differ_by_a_tolerance(program, expected, exact, within, synthetic):
+    problem = script(f"assert run('').strip() == {expected!r}", synthetic=synthetic)
+    passed = [grade_code(f"```python\n{program}\n```", problem, SMALL, t).passed for t in (0.0, TOLERANCE)]
+    assert passed == [exact, within]
+
+
+@needs_bwrap
+@pytest.mark.parametrize(
+    ("answer", "expected", "exact", "within"),
+    [
+        ("0.1 + 0.2", "0.3", False, True),
+        ("[1, (0.1 + 0.2, 'a')]", "[1, (0.3, 'a')]", False, True),
+        ("{'a': 0.1 + 0.2}", "{'a': 0.3}", False, True),
+        ("2.9999999", "3", False, True),
+        ("2.99", "3", False, False),
+        ("float('nan')", "0.0", False, False),
+        ("float('inf')", "1e308", False, False),
+        ("1e308", "10**400", False, False),
+        ("'0.1'", "'0.10'", False, False),
+        ("1.0", "True", True, True),
+    ],
+)
+def test_floats_that_a_function_returns_may_differ_by_a_tolerance(answer, expected, exact, within):
+    test = f"def check(f):\n    assert f() == {expected} and {expected} == f() and not f() != {expected}\n"
+    problem = CodeProblem("f", "code", "", entry_point="f", test=test, synthetic=True)
+    completion = f"```python\ndef f():\n    return {answer}\n```"
+    passed = [grade_code(completion, problem, SMALL, tolerance).passed for tolerance in (0.0, TOLERANCE)]
+    assert passed == [exact, within]
+
+
+COLLIDING = "VALUES = [k * (2**61 - 1) for k in range(1, 10**5)]\n"
+SENT = COLLIDING + (  # what the program itself could not make in its time, it can still send
+    "import sys\nsys.modules['asprm.grading.program'].encode = lambda value, classes: {'value': [0], 'table': [TABLE]}\n"
+    "def f():\n    return 0"
+)
+
+
+@needs_bwrap
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("program", "test", "outcomes"),
+    [
+        (SENT.replace("TABLE", "['set', VALUES]"), "assert f() == {1}", {"error", "timeout"}),
+        (SENT.replace("TABLE", "['dict', [p for v in VALUES for p in (v, None)]]"), "f()", {"error", "timeout"}),
+        (COLLIDING + "def f():\n    return VALUES", "assert set(f()) == {1}", {"timeout"}),
+        ("def f():\n    return '9' * 10**7", "assert int(f()) == 1", {"timeout"}),
+    ],
+)
+def test_an_answer_that_takes_long_to_read_is_the_fault_of_the_program(program, test, outcomes, monkeypatch):
+    """A set of values whose hashes collide, and a number of ten million digits, would take minutes."""
+    monkeypatch.setattr(code, "_JUDGING", 2)
+    problem = CodeProblem("f", "code", "", entry_point="f", cpu_seconds=1, test=f"def check(f):\n    {test}\n")
+    verdict = run(program, problem)
+    assert verdict.outcome in outcomes, verdict
+    assert run("def solve(n):\n    return 7 * n", ANSWER).passed
+
+
+@needs_bwrap
+@pytest.mark.parametrize("synthetic", [False, True])
+def test_a_verdict_of_another_job_is_refused(synthetic, monkeypatch):
+    receive = sandbox.Sandbox.receive_bytes
+
+    def other(self, deadline):
+        message = receive(self, deadline)
+        return message and re.sub(rb'("verdict".*"number": )"\w+"', rb'\1"0"', message)
+
+    monkeypatch.setattr(sandbox.Sandbox, "receive_bytes", other)
+    monkeypatch.setattr(code, "_verdicts", {})
+    verdict = run("def solve(n):\n    return 7 * n", replace(ANSWER, synthetic=synthetic))
+    assert (verdict.outcome, verdict.detail) == ("error", "an answer that does not fit the job was refused")
+    monkeypatch.undo()
+    assert run("def solve(n):\n    return 7 * n", ANSWER).passed
+
+
+@needs_bwrap
+@pytest.mark.parametrize("synthetic", [False, True])
+@pytest.mark.parametrize(
+    ("fields", "fault"),
+    [
+        ({"entry_point": "g("}, "its entry_point should be an expression such as 'solve'"),
+        ({"entry_point": "5"}, "its entry_point should be an expression such as 'solve'"),
+        ({"entry_point": "import g"}, "its entry_point should be an expression such as 'solve'"),
+        ({"imports": "import ("}, "its imports are not Python"),
+        ({"imports": "import module_of_another_world"}, "its imports do not run: ModuleNotFoundError"),
+        ({"imports": "1 / 0"}, "its imports do not run: ZeroDivisionError"),
+        ({"imports": "exit()"}, "its imports do not run: SystemExit"),
+        ({"test": "def check(f:"}, "its own test does not run"),
+        ({"test": "x = 1"}, "its own test does not run"),
+        ({"test": "def check(f):\n\x00"}, "its own test does not run"),
+        ({"cases": ([1],)}, "its cases should be texts of JSON lists; number 1 is"),
+        ({"cases": ({"input": "1"},)}, "its cases should be texts of JSON lists; number 1 is"),
+        ({"cases": ("{}",)}, "its cases"),
+        ({"cases": ("[1",)}, "its cases"),
+    ],
+)
+def test_a_fault_of_the_problem_is_not_the_program_s(fields, fault, synthetic):
+    broken = CodeProblem(**{**vars(ANSWER), "synthetic": synthetic, **fields})
+    with pytest.raises(ValueError, match=f"problem answer: {re.escape(fault)}") as told:
+        run("def solve(n):\n    return 7 * n", broken)
+    assert "\n" not in str(told.value)
+    assert run("def solve(n):\n    return 7 * n", ANSWER).passed
+
+
+@needs_bwrap
+@pytest.mark.parametrize("synthetic", [False, True])
+def test_a_test_may_name_the_function_that_it_tests(synthetic):
+    """As HumanEval/33 does, whose test compares the candidate with itself by its name."""
+    test = "def check(candidate):\n    assert candidate(1) == solve(1) == 7\n"
+    problem = CodeProblem("named", "code", "", entry_point="solve", test=test, synthetic=synthetic)
+    assert run("def solve(n):\n    return 7 * n", problem).passed
+    assert run("def solve(n):\n    return 8 * n", problem).outcome == "failed"
+
+
+@needs_bwrap
+def test_a_built_in_type_is_an_argument_as_any_other():
+    """As in MBPP 533."""
+    test = "def check(f):\n    assert f((4, 7.7, 1.2), int) == [7.7, 1.2] and f((1,), str) == [1]\n"
+    problem = CodeProblem("kinds", "code", "", entry_point="f", test=test)
+    assert run("def f(values, kind):\n    return [v for v in values if not isinstance(v, kind)]", problem).passed
 
 
 @needs_bwrap

@@ -9,8 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from real_data import real_rows
 
-from asprm.grading.code import extract_code
-from asprm.grading.fences import python_blocks
+from asprm.grading.fences import extract_code, python_blocks
 from asprm.results.paper import table as paper_table
 from asprm.token_types import code as code_tokens
 from asprm.token_types.code import (

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from asprm.grading.code import extract_code, grade_code
+from asprm.grading.code import grade_code
+from asprm.grading.fences import extract_code
 from asprm.grading.math import grade_math
 from asprm.problems.problem import CodeProblem, Problem
 
@@ -23,7 +24,7 @@ def grade(problem: Problem, text: str) -> Verdict:
     ValueError: a problem of mathematics without a true answer.
     """
     if isinstance(problem, CodeProblem):
-        return Verdict(grade_code(text, problem).passed, extract_code(text))
+        return Verdict(grade_code(text, problem).passed, extract_code(text, problem.entry_point))
     if problem.answer is None:
         raise ValueError(f"problem {problem.id} has no true answer, so its solutions cannot be graded")
     verdict = grade_math(text, problem.answer)

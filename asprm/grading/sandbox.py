@@ -4,12 +4,18 @@ A sandbox has no network and sees no process of the host. Of the host's files it
 and of Python, read-only; `/tmp` is private, small and in memory. Memory, processor time, processes and file sizes are
 limited. Started by root, it gives up root before it runs anything. This module knows processes and messages; `code.py`
 knows programs and verdicts.
+
+A program is one process, so its limit of memory is that of all that it starts. `/tmp` comes on top, and what the kernel
+keeps for pipes, sockets and empty files, which no limit counts: some tens of megabytes at most in a program's time. On
+machines other than x86_64 and aarch64 a program may start processes, each with that limit of memory.
 """
 
+import base64
 import contextlib
 import importlib.util
 import itertools
 import json
+import marshal
 import os
 import selectors
 import shutil
@@ -22,10 +28,11 @@ from functools import cache
 from pathlib import Path
 from typing import IO
 
-from asprm.grading import runner
+from asprm.grading import judge, program, runner, values
+from asprm.grading.seccomp import call_filter, keyctl_number
 
 INSTALL = "apt-get install bubblewrap"
-PACKAGES = ("sortedcontainers", "sympy", "mpmath")  # that programs may import, where they are installed
+PACKAGES = ("numpy", "sortedcontainers", "sympy", "mpmath")  # that programs may import, where they are installed
 
 
 class SandboxUnavailable(RuntimeError):
@@ -57,7 +64,8 @@ class Sandbox:
         self.limits, self.mode = limits, mode or sandbox_mode()
         uid = 10_000 + next(_numbers) % 50_000 if self.mode == "root" else 0
         settings = asdict(limits) | {"sandboxed": self.mode != "none", "uid": uid, "warm": warm}
-        self.process = _start([*command_line(self.mode, limits.tmp), "-c", _runner(), json.dumps(settings)])
+        settings |= {"filter": call_filter().hex(), "keyctl": keyctl_number()}
+        self.process = _start([*command_line(self.mode, limits.tmp), "-c", _START, json.dumps(settings), _modules()])
         assert self.process.stdin is not None
         assert self.process.stdout is not None
         self.pipes: tuple[IO[bytes], IO[bytes]] = self.process.stdin, self.process.stdout
@@ -122,6 +130,15 @@ class Sandbox:
         self.close()
 
 
+_ENVIRONMENT = {
+    "PATH": os.defpath,
+    "HOME": "/tmp",
+    "LANG": "C.UTF-8",
+    "PYTHONHASHSEED": "0",  # sets keep their order
+    "OPENBLAS_NUM_THREADS": "1",  # numpy starts no threads, for which a program's memory would be too small
+}
+
+
 def _start(command: list[str]) -> subprocess.Popen:
     """Start a process in a thread that lives as long as this process: `--die-with-parent` watches that thread."""
 
@@ -133,7 +150,7 @@ def _start(command: list[str]) -> subprocess.Popen:
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
             cwd="/",
-            env={"PATH": os.defpath, "HOME": "/tmp", "LANG": "C.UTF-8", "PYTHONHASHSEED": "0"},  # 0: sets keep order
+            env=_ENVIRONMENT,
             start_new_session=True,
         )
 
@@ -186,7 +203,7 @@ def command_line(mode: str, tmp: int) -> list[str]:
         return [python, *options]
 
     # 1. Libraries of the system.
-    folders = ("/usr", "/usr/local", "/etc", "/dev", "/packages")
+    folders = ("/usr", "/usr/local", "/etc", "/dev", "/dev/fd", "/proc", "/proc/self", "/proc/self/fd", "/packages")
     bind = [item for path in folders for item in ("--perms", "0755", "--dir", path)]  # by default 0700
     bind += [item for path in ("/usr/lib", "/usr/lib32", "/usr/lib64", "/usr/local/lib") for item in _bound(path)]
     for path in map(Path, ("/lib", "/lib32", "/lib64")):
@@ -200,7 +217,10 @@ def command_line(mode: str, tmp: int) -> list[str]:
         bind += _bound(python)
     for name in PACKAGES:
         spec = importlib.util.find_spec(name)
-        bind += ["--ro-bind", os.path.dirname(spec.origin), f"/packages/{name}"] if spec and spec.origin else []
+        folder = os.path.dirname(spec.origin) if spec and spec.origin else ""
+        for path in (folder, f"{folder}.libs"):  # the second holds the libraries of a package's wheel
+            if folder and os.path.isdir(path):
+                bind += ["--ro-bind", path, f"/packages/{os.path.basename(path)}"]
 
     # 3. Devices and rights.
     devices = [
@@ -208,12 +228,15 @@ def command_line(mode: str, tmp: int) -> list[str]:
         for name in ("null", "zero", "random", "urandom")
         for item in ("--dev-bind", f"/dev/{name}", f"/dev/{name}")
     ]
+    for number, name in enumerate(("stdin", "stdout")):  # which are files here (`program.py`); there is no /proc
+        for path in (f"/dev/{name}", f"/dev/fd/{number}", f"/proc/self/fd/{number}"):
+            devices += ["--symlink", f"/tmp/.{name}", path]
     user = ["--unshare-user", "--disable-userns", "--uid", "65534", "--gid", "65534"]
     root = ["--cap-add", "CAP_SETUID", "--cap-add", "CAP_SETGID"]
     return [
         *("bwrap", "--unshare-ipc", "--unshare-pid", "--unshare-net", "--unshare-uts", "--unshare-cgroup-try"),
         *("--cap-drop", "ALL", *(root if mode == "root" else user)),
-        *("--die-with-parent", "--new-session", *bind, *_bound("/etc/ld.so.cache"), *devices),
+        *("--die-with-parent", "--as-pid-1", "--new-session", *bind, *_bound("/etc/ld.so.cache"), *devices),
         *("--perms", "1777", "--size", str(tmp), "--tmpfs", "/tmp", "--remount-ro", "/", "--chdir", "/tmp"),
         *("--", python, *options),
     ]
@@ -223,6 +246,19 @@ def _bound(path: str) -> list[str]:
     return ["--ro-bind", path, path] if os.path.exists(path) else []
 
 
+# What Python runs in a sandbox: it makes the modules of the second argument, of which the last one has `main`.
+_START = """
+import binascii, json, marshal, sys, types
+for name, code in marshal.loads(binascii.a2b_base64(sys.argv[2])):
+    module = sys.modules[name] = types.ModuleType(name)
+    exec(code, vars(module))
+module.main(json.loads(sys.argv[1]))
+"""
+
+
 @cache
-def _runner() -> str:
-    return Path(runner.__file__).read_text()
+def _modules() -> str:
+    """The modules that run inside, compiled: reading their text would take longer than all else of a start."""
+    inside = [(module.__name__, module.__file__) for module in (values, program, judge, runner)]
+    code = [(name, compile(Path(file or "").read_text(), name, "exec")) for name, file in inside]
+    return base64.b64encode(marshal.dumps(code)).decode()
