@@ -486,7 +486,7 @@ EXPECTED = {
     "sleep": {"timeout"},
     "stop itself": {"timeout"},
     "endless output": {"timeout"},
-    "an endless answer": {"forbidden", "memory"},
+    "an endless answer": {"forbidden", "memory", "timeout"},
     "a file of a gigabyte": {"forbidden"},
     "many files": {"forbidden"},
 }

@@ -134,7 +134,11 @@ class _Job:
         except ValueError as error:
             raise self.broken(f"its cases cannot be read: {error}") from None
         job = {"imports": problem.imports, "entry_point": problem.entry_point, "test": problem.test}
-        return job | {"cases": cases, "tolerance": self.tolerance} | {"number": number, "cpu_seconds": max(_JUDGING, 2 * problem.cpu_seconds)}
+        return (
+            job
+            | {"cases": cases, "tolerance": self.tolerance}
+            | {"number": number, "cpu_seconds": max(_JUDGING, 2 * problem.cpu_seconds)}
+        )
 
     def broken(self, fault: str) -> ValueError:
         """The error that tells that the problem itself is at fault."""

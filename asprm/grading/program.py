@@ -104,10 +104,12 @@ def _script(program: types.CodeType, job: dict, confine: Callable[[], None]) -> 
 
     def run(text: str) -> str:
         nonlocal used
+        if used >= job["cpu_seconds"]:
+            raise _Ended({"ended": -signal.SIGXCPU, "cpu": used})
         if not clear_tmp():
             raise _Ended({"raised": "OSError", "text": "it left files that cannot be removed", "line": None})
         stdin, stdout, (fault_out, fault_in) = _opened("stdin", text), _opened("stdout"), os.pipe()
-        left = max(1, math.ceil(job["cpu_seconds"] - used))
+        left = math.ceil(job["cpu_seconds"] - used)
         child = os.fork()
         if child == 0:
             try:
