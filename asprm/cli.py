@@ -94,8 +94,7 @@ def split(
         for line, tokens in rows:
             with lines.row(line.number):
                 fields = split_fields(line.row["solution"], **tokens, tau=tau)
-                own = "template" in line.row or not template
-                lines.put(line, fields if own else {"template": template, **fields})
+                lines.put(line, fields if "template" in line.row or not template else {"template": template, **fields})
 
 
 def _fitted(rows: list, share: float) -> float:
