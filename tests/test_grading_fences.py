@@ -102,7 +102,7 @@ def test_fences_of_every_usual_kind_hold_the_program(completion):
         ("```python\ndef g():\n\treturn 2\n```", "def g():\n\treturn 2\n"),
         ("```python\ndef g():\n    return 2```\nIt returns 2.", "def g():\n    return 2"),
         ("```python\ndef g():\n    return 2```", "def g():\n    return 2"),
-        ("```python\ndef g():\n    # ends with ```\n    return 2\n```", "def g():\n    # ends with ```\n    return 2\n"),
+        ("```python\ndef g():\n    # so ```\n    return 2\n```", "def g():\n    # so ```\n    return 2\n"),
         ("```python\ns = '```'\ndef g(): return s\n```", "s = '```'\ndef g(): return s\n"),
         ("```python\nasync def g(): pass\n```\n```python\ng\n```", "async def g(): pass\n"),
         ("```python\ng = lambda: 2\n```\n```python\ng()\n```", "g = lambda: 2\n"),

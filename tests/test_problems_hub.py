@@ -176,7 +176,11 @@ MALFORMED = [
     ("metamathqa", {"query": "q", "response": "Five."}, "should end in 'The answer is: …'"),
     ("gsm-symbolic", {"id": "7", "instance": 1, "question": "q", "answer": "#### 1"}, "field 'id' should be a whole"),
     ("gsm-symbolic", {"id": True, "instance": 1, "question": "q", "answer": "#### 1"}, "field 'id' should be a whole"),
-    ("math500", {"problem": "p", "solution": "s", "answer": "5", "unique_id": [1]}, "field 'unique_id' should be a text"),
+    (
+        "math500",
+        {"problem": "p", "solution": "s", "answer": "5", "unique_id": [1]},
+        "field 'unique_id' should be a text",
+    ),
     ("metamathqa", {"query": "q", "response": "The answer is: 5", "original_question": 5}, "field 'original_question'"),
     ("mbpp", {**MBPP, "test_imports": [1]}, "field 'test_imports' should be a list of texts"),
     ("mbpp", {**MBPP, "test_list": "assert f(1)"}, "field 'test_list' should be a list of texts"),

@@ -198,7 +198,16 @@ def test_a_notebook_that_does_not_exist(tmp_path):
 
 def test_a_file_that_is_no_notebook_is_refused_in_one_line(tmp_path, capfd):
     source = tmp_path / "09_toy.ipynb"
-    for content in ("", "{", "profile = 1", "[]", "{}", '{"cells": 3}', '{"cells": [1]}', '{"cells": [{"source": []}]}'):
+    for content in (
+        "",
+        "{",
+        "profile = 1",
+        "[]",
+        "{}",
+        '{"cells": 3}',
+        '{"cells": [1]}',
+        '{"cells": [{"source": []}]}',
+    ):
         source.write_text(content)
         assert main([str(source), str(tmp_path / "out.ipynb"), "-p", "share", "1"]) == 1
         printed = capfd.readouterr().err

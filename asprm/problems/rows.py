@@ -150,28 +150,58 @@ def humaneval(row: dict, id: str) -> CodeProblem:
 
 
 def _segment(source: str, node: ast.stmt) -> str:
-    return ast.get_source_segment(source, node) or ""
+    """The lines of a statement, with its decorators, which Python's own segment leaves out."""
+    first = min([node.lineno, *(decorator.lineno for decorator in getattr(node, "decorator_list", ()))])
+    return "\n".join(source.splitlines()[first - 1 : node.end_lineno])
+
+
+def _names(tree: ast.AST) -> set[str]:
+    return {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
+
+
+def _defined(node: ast.stmt) -> set[str]:
+    """The names that a statement at the top of a program defines."""
+    match node:
+        case ast.FunctionDef() | ast.AsyncFunctionDef() | ast.ClassDef():
+            return {node.name}
+        case ast.Import() | ast.ImportFrom():
+            return {(alias.asname or alias.name).partition(".")[0] for alias in node.names}
+        case ast.Assign() | ast.AnnAssign() | ast.AugAssign():
+            return {
+                name.id for name in ast.walk(node) if isinstance(name, ast.Name) and isinstance(name.ctx, ast.Store)
+            }
+    return set()
+
+
+def _helpers(code: str, used: set[str], entry_point: str) -> list[str]:
+    """The statements of a reference solution that define the names in `used`, and what these statements need in turn."""
+    body, kept = ast.parse(code).body, set()
+    while True:
+        more = {place for place, node in enumerate(body) if _defined(node) & (used | {"*"}) - {entry_point}} - kept
+        if not more:
+            return [_segment(code, body[place]) for place in sorted(kept)]
+        kept |= more
+        used = used.union(*(_names(body[place]) for place in more))
 
 
 def mbpp(row: dict, id: str) -> CodeProblem:
     """text (or prompt); code: a reference solution; test_list: assertions; test_setup_code and test_imports, if any.
 
-    The assertions call one function of the code: the entry point. Whatever else they use of the code, such as a class,
-    becomes part of the imports.
+    The assertions call one function of the code: the entry point. What else they or the set-up use of the code (classes,
+    other functions, modules, constants), and what that needs in turn, becomes part of the imports, before the set-up. So
+    objects of such a class have the reference's attributes, also for a program with a class of that name.
     """
     code, text = _text(row, "code"), _text(row, "text", "prompt")
     tests, imports = _texts(row, "test_list"), _texts(row, "test_imports")
     if not tests:
         raise ValueError("field 'test_list' should be a list of assertions; there are none")
-    defined = {
-        node.name: node for node in _parsed("code", code).body if isinstance(node, (ast.FunctionDef, ast.ClassDef))
-    }
+    setup = _text(row, "test_setup_code", empty=True) if row.get("test_setup_code") is not None else ""
+    functions = {node.name for node in _parsed("code", code).body if isinstance(node, ast.FunctionDef)}
     used = [node.id for node in ast.walk(_parsed("test_list", "\n".join(tests))) if isinstance(node, ast.Name)]
-    called = [name for name in dict.fromkeys(used) if isinstance(defined.get(name), ast.FunctionDef)]
+    called = [name for name in dict.fromkeys(used) if name in functions]
     if len(called) != 1:
         raise ValueError(f"the assertions should call one function of 'code'; they call {called or 'none'}")
-    helpers = [_segment(code, node) for name, node in defined.items() if name in used and name != called[0]]
-    setup = _text(row, "test_setup_code", empty=True) if row.get("test_setup_code") is not None else ""
+    helpers = _helpers(code, {*used} | _names(_parsed("test_setup_code", setup)), called[0])
     asserts = "\n".join(f"    {line}" for test in tests for line in test.splitlines())
     return _checked(
         CodeProblem(
@@ -180,7 +210,7 @@ def mbpp(row: dict, id: str) -> CodeProblem:
             prompt=f"{text.strip()}\nYour code should pass these tests:\n```python\n" + "\n".join(tests) + "\n```",
             solution=code,
             entry_point=called[0],
-            imports="\n".join([*imports, setup, *helpers]) + "\n",
+            imports="\n".join([*imports, *helpers, setup]) + "\n",
             test=f"def check({called[0]}):\n{asserts}\n",
         )
     )
