@@ -110,6 +110,73 @@ def test_reference_programs_pass_and_others_do_not(tmp_path, name):
     assert grade_code(f"```python\n{wrong}\n```", problem).outcome == "failed"
 
 
+# Tests that use more names than that of the function, after HumanEval/33 and MBPP 367, 533, 596 and 927.
+TREE = """import dataclasses as dc
+import sys
+
+EMPTY = None
+
+@dc.dataclass
+class Tree:
+    value: int
+    left: object = EMPTY
+
+def depth(tree):
+    return 1 + depth(tree.left) if tree else 0
+
+def size(value):
+    return sys.getsizeof(value)
+
+def without(values, kind):
+    return [value for value in values if not isinstance(value, kind)]
+"""
+NAMES = {
+    "a class and objects of the set-up": (
+        {"test_setup_code": "root = Tree(1)\r\nroot.left = Tree(2)", "test_list": ["assert depth(root) == 2"]},
+        "def depth(tree):\n    return {} + (depth(tree.left) if tree.left else 0)",
+    ),
+    "a module of the reference solution": (
+        {"test_list": ["assert size((1, 'a')) == sys.getsizeof((1, 'a'))"]},
+        "import sys\ndef size(value):\n    return {} * sys.getsizeof(value)",
+    ),
+    "a built-in type": (
+        {"test_list": ["assert without((4, 7.5, 1.5), int) == [7.5, 1.5]"]},
+        "def without(values, kind):\n    return [{} * value for value in values if type(value) is not kind]",
+    ),
+    "a constant in a set-up": (
+        {"test_setup_code": "nothing = EMPTY", "test_list": ["assert depth(nothing) == 0 and depth(Tree(3)) == 1"]},
+        "def depth(tree):\n    return {} if tree else 0",
+    ),
+}
+
+
+@needs_bwrap
+@pytest.mark.parametrize("name", NAMES)
+def test_names_that_a_test_uses_besides_the_function_are_found(tmp_path, name):
+    fields, program = NAMES[name]
+    problem = load_one(tmp_path, "mbpp", {**MBPP, "code": TREE, **fields})
+    assert grade_code(f"```python\n{TREE}\n```", problem).passed
+    assert grade_code(f"```python\n{program.format(1)}\n```", problem).passed
+    assert grade_code(f"```python\n{program.format(2)}\n```", problem).outcome == "failed"
+
+
+@needs_bwrap
+def test_a_test_of_humaneval_may_name_the_function_and_its_decorated_helpers(tmp_path):
+    head = "import functools\n\n@functools.cache\ndef half(x):\n    return x / 2\n\ndef twice(x):\n    '''2 x.'''\n"
+    test = "def check(candidate):\n    assert half(candidate(3)) == 3 and candidate(4) == twice(4)\n"
+    test += "    assert half.cache_info().misses == 1\n"
+    row = {
+        **HUMANEVAL,
+        "prompt": head,
+        "canonical_solution": "    return 2 * x\n",
+        "entry_point": "twice",
+        "test": test,
+    }
+    problem = load_one(tmp_path, "humaneval", row)
+    assert grade_code("```python\ndef twice(x):\n    return x + x\n```", problem).passed
+    assert grade_code("```python\ndef twice(x):\n    return 3 * x\n```", problem).outcome == "failed"
+
+
 @needs_bwrap
 def test_livecodebench_programs_meet_their_public_and_private_cases(tmp_path):
     problem = load_one(tmp_path, "livecodebench", FUNCTIONAL)

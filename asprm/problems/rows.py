@@ -174,7 +174,7 @@ def _defined(node: ast.stmt) -> set[str]:
 
 
 def _helpers(code: str, used: set[str], entry_point: str) -> list[str]:
-    """The statements of a reference solution that define the names in `used`, and what these statements need in turn."""
+    """The statements of a reference solution that define the names in `used`, and what these need in turn."""
     body, kept = ast.parse(code).body, set()
     while True:
         more = {place for place, node in enumerate(body) if _defined(node) & (used | {"*"}) - {entry_point}} - kept
@@ -187,9 +187,9 @@ def _helpers(code: str, used: set[str], entry_point: str) -> list[str]:
 def mbpp(row: dict, id: str) -> CodeProblem:
     """text (or prompt); code: a reference solution; test_list: assertions; test_setup_code and test_imports, if any.
 
-    The assertions call one function of the code: the entry point. What else they or the set-up use of the code (classes,
-    other functions, modules, constants), and what that needs in turn, becomes part of the imports, before the set-up. So
-    objects of such a class have the reference's attributes, also for a program with a class of that name.
+    The assertions call one function of the code: the entry point. What else they or the set-up use of the code
+    (classes, other functions, modules, constants), and what that needs in turn, becomes part of the imports, before the
+    set-up. So objects of such a class have the reference's attributes, also for a program with a class of that name.
     """
     code, text = _text(row, "code"), _text(row, "text", "prompt")
     tests, imports = _texts(row, "test_list"), _texts(row, "test_imports")
