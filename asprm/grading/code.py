@@ -42,8 +42,8 @@ class CodeVerdict:
     outcome: one of OUTCOMES.
         failed: it gave a wrong answer.
         error: it raised an exception, is no valid program, or ended without an answer.
-        timeout, memory: it went over a limit.
-        no_code: the completion holds no complete program.
+        timeout, memory: it went over a limit, or its answer keeps the test from ending.
+        no_code: the completion holds no block of Python, or only thinks of one.
         forbidden: the sandbox stopped it (network, files, processes, size of the answer).
     detail: the failing line, the exception or the limit.
     seconds: wall time of the program.
