@@ -27,9 +27,20 @@ def compare_expressions(answer: str, gold: str, depth: int = 0) -> Verdict:
         return (True, "same value") if same_number(number, true_number) else (False, "different value")
     if depth > _DEEPEST:
         return False, "nested too deeply"
+    if answer.startswith("(") != gold.startswith("("):
+        answer, gold = _one_tuple(answer), _one_tuple(gold)
+    if (choice := _compare_choices(answer, gold, depth)) is not None:
+        return choice
+    if _other_case(answer, gold) or answer.count("'") != gold.count("'"):
+        return False, "different names"
 
     (left_name, left), (right_name, right) = _named(answer), _named(gold)
     equations = (left_name == "" and "=" in left) or (right_name == "" and "=" in right)  # of one curve, perhaps
+    if "" not in (left_name, right_name) and "=" not in (left_name, right_name) and left_name != right_name:
+        if not re.search(r"[a-zA-Z]", re.sub(r"\\[a-zA-Z]+", "", left + right)) or "(" in left_name + right_name:
+            return False, "another name"
+    if left_name == right_name == "=" and _sides(answer) != _sides(gold):
+        return False, "another name"
     if left_name == right_name != "" or (bool(left_name) != bool(right_name) and not equations):
         return compare_expressions(left, right, depth + 1)
     (left, unit), (right, true_unit) = _without_unit(answer), _without_unit(gold)
@@ -42,8 +53,8 @@ def compare_expressions(answer: str, gold: str, depth: int = 0) -> Verdict:
         verdict = compare(answer, gold, depth)
         if verdict is not None:
             return verdict
-    if ("=" in answer) != ("=" in gold):
-        return False, "an equation for a value" if "=" in answer else "a value for an equation"
+    if _is_equation(answer) != _is_equation(gold):
+        return False, "an equation for a value" if _is_equation(answer) else "a value for an equation"
     if "\\infty" in answer + gold:
         return False, "different value"
     if (number or true_number) and not re.search(r"[0-9\\π√]|pi|sqrt", answer if true_number else gold):
@@ -54,6 +65,57 @@ def compare_expressions(answer: str, gold: str, depth: int = 0) -> Verdict:
     return same_expression(answer, gold)
 
 
+def _one_tuple(text: str) -> str:
+    """`x = 2, y = 3` as `(x,y) = (2,3)`; other texts as they are. For a comparison with a tuple."""
+    parts = [re.fullmatch(r"([a-zA-Z]) ?= ?([^=]+)", part) for part in _alternatives(text)]
+    if len(parts) < 2 or not all(parts):
+        return text
+    sides = ([part[k] for part in parts if part] for k in (1, 2))
+    return " = ".join(f"({','.join(side)})" for side in sides)
+
+
+_CHOICE = re.compile(r"\(([A-J])\),? ?(\S.*)|([A-J])(?:\)|\.|:| -) ?(\S.*)")
+
+
+def _compare_choices(answer: str, gold: str, depth: int) -> Verdict | None:
+    """The letter of a choice with its text, "(B) 12": equal to the letter, and to the text. None: no such answer."""
+    choice, other = _CHOICE.fullmatch(answer), gold
+    if choice is None:
+        choice, other = _CHOICE.fullmatch(gold), answer
+    if choice is None or _CHOICE.fullmatch(other):
+        return None
+    letter, content = choice[1] or choice[3], choice[2] or choice[4]
+    if re.fullmatch(r"\(?[A-J]\)?", other):
+        return (True, "same choice") if other.strip("()") == letter else (False, "another letter")
+    return compare_expressions(tidy(content), other, depth + 1)
+
+
+def _letters(text: str) -> set[str]:
+    r"""Single letters and commands, such as x, R and \theta."""
+    return {*re.findall(r"\\[a-zA-Z]+", text), *re.sub(r"\\[a-zA-Z]+", "", text)} - {*" 0123456789+-*/=^_{}(),."}
+
+
+def _other_case(answer: str, gold: str) -> bool:
+    """Whether two expressions name variables that differ in nothing but their case, as r and R do. Words may."""
+    if re.search(r"[a-zA-Z]{3}", re.sub(r"\\[a-zA-Z]+", "", answer + " " + gold)):
+        return False
+    left, right = _letters(answer), _letters(gold)
+    if left == right or len(answer.strip("()")) == len(gold.strip("()")) == 1 or answer.casefold() in ("no", "an"):
+        return False
+    return {x.casefold() for x in left - right} & {x.casefold() for x in right - left} != set()
+
+
+def _is_equation(text: str) -> bool:
+    """Whether there is an equals sign outside groups, where that of a sum's first index stands."""
+    return "=" in re.sub(r"[_^] ?\{[^{}]*\}", "", text)
+
+
+def _sides(text: str) -> str:
+    """What stands left of a value, if it names something: a function or a sum, and no calculation with numbers."""
+    left = text.rpartition("=")[0].replace(" ", "")
+    return left if "\\" in left and re.search(r"\\(?:sin|cos|tan|lim|sum|int|log|ln|det|max|min)", left) else ""
+
+
 def _squeeze(text: str) -> str:
     """The text without spaces, except those between digits ("2 1/2"), and with one spelling of infinity."""
     return re.sub(r"(?<![0-9]) | (?![0-9])", "", text.replace("+\\infty", "\\infty").replace("∞", "\\infty"))
@@ -61,12 +123,16 @@ def _squeeze(text: str) -> str:
 
 _GREEK = r"\\(?:alpha|beta|gamma|delta|epsilon|theta|lambda|mu|nu|rho|sigma|tau|phi|varphi|psi|omega|Delta|Omega|ell)"
 _VARIABLE = rf"(?:[a-zA-Z]|{_GREEK}) ?(?:_ ?\{{?\w+\}}?)?'{{0,2}}"
-_SIDES = r"(?:\\(?:angle|triangle|overline|widehat|measuredangle|vec|hat|bar) ?\{? ?)?[A-Z]{1,4} ?\}?"
+_SIDES = r"(?:m? ?\\(?:angle|triangle|overline|widehat|measuredangle|vec|hat|bar) ?\{? ?)?[a-zA-Z]{1,4} ?\}?"
+_MEASURES = (
+    r"(?:\||\\\| ?|\[)[A-Za-z]{1,4}(?:\||\\\||\])|[A-Z] ?_ ?\{?\\triangle ?[A-Z]{3}\}?"
+    r"|\\(?:sin|cos|tan|det|Pr) ?[A-Z\\(\[][^=]*|[EP]\[[^=\[\]]+\]|\\(?:lim|sum|int)(?![a-z]).*"
+)
 _NAME = (
-    rf"(?:{_VARIABLE}(?: ?\^ ?\{{?-1\}}?)? ?(?:\([^()]{{1,30}}\))?|{_SIDES}"
+    rf"(?:{_VARIABLE}(?: ?\^ ?\{{?-1\}}?)? ?(?:\([^()]{{1,30}}\))?|{_SIDES}|{_MEASURES}"
     rf"|\({_VARIABLE}(?: ?, ?{_VARIABLE})+ ?\)|[a-zA-Z][a-z]+(?: [a-z]+){{0,5}})"
 )
-_NAMED = re.compile(rf"({_NAME}) ?(?:=|\\in(?![a-z])) ?(.+)")
+_NAMED = re.compile(rf"({_NAME}) ?(?::?=|\\in(?![a-z])) ?(.+)")
 _TURNED = re.compile(rf"([^a-zA-Z=]+|[^=]*\\[^=]+) ?= ?({_VARIABLE}|{_SIDES})")
 
 
@@ -92,7 +158,7 @@ def _named(text: str) -> tuple[str, str]:
 def _without_unit(text: str) -> tuple[str, str]:
     """(expression, dimension) of an expression with a unit behind it, such as `25 \\pi square feet`."""
     match = re.fullmatch(
-        r"(.*[0-9}\])a-zA-Z]) ((?:[a-z.]{2,} ){0,2}[a-z.]{2,}(?: ?/ ?[a-z]+)?(?: ?\^ ?\{?[23]\}?)?)", text
+        r"(.*?[0-9}\])a-zA-Z]) ((?:[a-z.]{2,} ){0,2}[a-z.]{2,}(?: ?/ ?[a-z]+)?(?: ?\^ ?\{?[23]\}?)?)", text
     )
     if match is None or not re.search(r"[0-9\\]", match[1]):
         return text, ""
@@ -131,7 +197,10 @@ def _same_case(left: str, right: str) -> bool:
 
 # --- numerals with a base ---------------------------------------------------------------------------------------------
 
-_BASED = re.compile(r"([0-9A-Z]+) ?_ ?\{? ?([0-9]+) ?\}?")
+_BASED = re.compile(r"([0-9A-Z]+) ?(?:_ ?\{? ?|\(?(?:in )?base )([0-9]+|[a-z]+) ?\}?\)?")
+_BASES = dict(
+    zip("two three four five six seven eight nine ten eleven twelve".split(), map(str, range(2, 13)), strict=True)
+)
 
 
 def _compare_bases(answer: str, gold: str, depth: int) -> Verdict | None:
@@ -139,7 +208,8 @@ def _compare_bases(answer: str, gold: str, depth: int) -> Verdict | None:
     left, right = _BASED.fullmatch(answer), _BASED.fullmatch(gold)
     if left is None and right is None:
         return None
-    same = left is not None and right is not None and (left[1].lstrip("0"), left[2]) == (right[1].lstrip("0"), right[2])
+    left, right = (x and (x[1].lstrip("0"), _BASES.get(x[2], x[2])) for x in (left, right))
+    same = left is not None and left == right
     return same, "same numeral" if same else "different numeral or base"
 
 
@@ -197,7 +267,15 @@ def _structure(text: str) -> tuple[str, list[str]] | None:
         if not finite:
             return "union", union
         text = f"\\{{{','.join(dict.fromkeys(x.strip() for part in union for x in _split(part[2:-2], ',')))}\\}}"
-    if text.replace(" ", "") in ("\\{\\}", "\\emptyset", "\\varnothing", "empty set", "theemptyset", "emptyset"):
+    if text.replace(" ", "") in (
+        "\\{\\}",
+        "\\emptyset",
+        "\\varnothing",
+        "emptyset",
+        "theemptyset",
+        "nosolution",
+        "nosolutions",
+    ):
         return "empty set", []
     if matrix := _MATRIX.fullmatch(text):
         rows = [row.split("&") for row in re.split(r"\\\\", matrix[2]) if row.strip()]
@@ -206,12 +284,16 @@ def _structure(text: str) -> tuple[str, list[str]] | None:
             return "()", cells  # a vector is a tuple
         return f"{len(rows)}×{len(rows[0])} matrix", cells
     parts = _alternatives(text)
+    if len(parts) > 1 and "\\infty" in text and all(re.fullmatch(r"[(\[].*,.*[)\]]", part) for part in parts):
+        return "union", parts
     if len(parts) > 1:
         return "set", [sign for part in _distinct(text, parts) for sign in _both_signs(part)]
     opening, closing = ("\\{" if text.startswith("\\{") else text[:1]), ("\\}" if text.endswith("\\}") else text[-1:])
+    if text.startswith("{") and text.endswith("}") and "," in text:
+        opening, closing, text = "\\{", "\\}", f"\\{text[:-1]}\\}}"
     inside = text[len(opening) : -len(closing)] if closing else ""
     if opening in ("(", "[", "\\{") and closing in (")", "]", "\\}") and _balanced(inside):
-        parts = _split(inside, ",")
+        parts = _split(inside, "," if "," in inside else ";")
         if opening == "\\{":
             return ("set", [sign for part in parts for sign in _both_signs(part)]) if closing == "\\}" else None
         if len(parts) > 1:
@@ -234,8 +316,12 @@ _JOINED = re.compile(r"\s*[,;]?\s*(?<=[\s,;\d})])(?:or|and|\\&|&)(?=[\s\d\\({-])
 
 def _alternatives(text: str) -> list[str]:
     """The elements of "3, 5", "3 or 5", "3; 5" or "3, 4, and 5"."""
-    if not re.search(r"or|and|[;&,]", text) or "\\begin" in text:
+    if not re.search(r"or|and|[;&,]", text) or "\\begin" in text or parse_number(text) is not None:
         return [text]
+    text = re.sub(r"\\(?:lor|vee)(?![a-z])", " or ", text)
+    if ";" in text and len(parts := _split(text, ";")) > 1:
+        return parts
+    text = re.sub(r"(?<![0-9,])([0-9]{1,3}(?:,[0-9]{3})+)(?=\\|[a-z])", lambda m: m[1].replace(",", ""), text)
     return _split(_JOINED.sub(", " if ", " in text else ",", text), ",")
 
 

@@ -19,22 +19,36 @@ from asprm.grading.tidy import tidy
 
 LONGEST_ANSWER = 1000  # characters; longer ones are not compared
 _TRIES = 8  # markers that are tried, from the last one backwards, until one has a complete answer
-_NEAR = 200  # characters: most answers stand this near to the end, so markers are first looked for there
+_MARKERS = 100  # looked at, from the last one backwards
+_NEAR = 120  # characters: most answers stand this near to the end, so markers are first looked for there
 _LINES = 6  # lines after a marker in which the answer may begin
 
 
 def extract_answer(completion: str) -> str | None:
     """The last complete answer that the completion states, as written; None where it states none."""
     if "<" in completion:
-        completion = without_thinking(completion)
+        completion = _first_turn(without_thinking(completion))
+    if "\r" in completion:
+        completion = completion.replace("\r\n", "\n")
     near_end = max(0, len(completion) - _NEAR)
     return _last_answer(completion, near_end) or (_last_answer(completion, 0) if near_end else None)
+
+
+def _first_turn(completion: str) -> str:
+    """The text up to the first token that ends a turn of a chat: what follows is another one."""
+    end = _TURN_END.search(completion)
+    return completion[: end.start()] if end and completion[: end.start()].strip() else completion
+
+
+_TURN_END = re.compile(
+    r"<\|(?:im_end|eot_id|endoftext|end|end_of_text)\|>|<｜end▁of▁sentence｜>|</s>|<eos>|<end_of_turn>"
+)
 
 
 def _last_answer(completion: str, since: int) -> str | None:
     """The last complete answer whose marker stands at `since` or later."""
     tries = 0
-    for marker in reversed([*_MARKER.finditer(completion, since)]):
+    for marker in reversed([*_MARKER.finditer(completion, since)][-_MARKERS:]):
         start = _answer_starts(completion, marker)
         if start is None:
             continue
@@ -54,21 +68,33 @@ def _last_answer(completion: str, since: int) -> str | None:
 
 # --- markers ----------------------------------------------------------------------------------------------------------
 
-_MARKER = re.compile(r"\\boxed|\\fbox|####|answer|Answer|ANSWER|[Aa]ns(?=\s*[:=.])")  # fast: no case to ignore
-_LETTER_OR_HASH = re.compile(r"[#\w]")
-_MARKUP = " \t*_#>~`-"
-_VERB = r"(?:is|=|equals|was|(?:would|should|must|will|can only) be|comes (?:out )?to)"
-_COLON = re.compile(rf"[\s*_]{{0,4}}(?:({_VERB})[\s*_]{{0,4}})?[*_ ]{{0,3}}(?::|：)", re.IGNORECASE)
+_MARKER = re.compile(  # fast: no case to ignore
+    r"\\boxed|\\fbox|####|answer|Answer|ANSWER|[Aa]ns(?=\s*[:=.])|(?:correct|right|best) (?:option|choice)"
+)
+_LETTER_OR_HASH = re.compile(r"[#a-zA-Z0-9]")
+_MARKUP = re.compile(r"\\[a-z]+\{|[^a-zA-Z0-9\\]+|\\")
+_VERB = r"(?:is|=|equals|was|becomes|(?:would|should|must|will|can only|turns out to) be|comes (?:out )?to)"
+_ABOUT = r"(?:[ ,]{1,2}[a-zA-Z(][\w ,()'-]{0,40}?[ ,])?"  # "to this question", "in dollars"
+_COLON = re.compile(
+    rf"[\s*_\"'}}]{{0,4}}(?:{_ABOUT}({_VERB})[\s*_]{{0,4}})?[*_ ]{{0,3}}(?::|：|>(?=\s*[^\s]))", re.IGNORECASE
+)
+_AT_LINE_START = re.compile(
+    r" (?:\([^)\n]{1,30}\)|in [a-z ]{1,30}):|[ *_]{0,4}(?:-|–|—|→|->|=>)\s|\. ?(?=[0-9])|\](?=\s*\S)"
+)
 _HEADING = re.compile(r"[ \t*_]{0,4}(?:\n|$)")
 _WITHOUT_COLON = re.compile(
-    rf"[*_ ]{{0,4}}\s{{0,2}}(?P<verb>{_VERB})(?![a-zA-Z])"
-    r"(?=[\s*_(\[{\"'`<]{0,8}(?:(?:approximately|about|roughly|exactly|simply|just|equal to|option|choice)\s{1,3})?"
+    rf"[*_ ]{{0,4}}\s{{0,2}}{_ABOUT}(?P<verb>{_VERB})(?![a-zA-Z])"
+    r"(?=(?:[\s*_(\[{\"'`=]|<[a-z][^<>]{0,60}>){0,8}"
+    r"(?:(?P<hedge>approximately|about|roughly|exactly|simply|just|equal to|option|choice|therefore|thus)\s)?"
     r"[*_(\[{\"'`+−–-]{0,6} ?"
-    r"(?:\d|\.\d|[$€£¥]|\\[(\[a-zA-Z$]|[√π∞½¼¾]|[a-zA-Z](?:_\w+)?(?:\([a-z]\))? ?[=^*/+-]|[A-Z](?=[).,*_\"'`]|\s*$)"
-    r"|[a-z](?=[).*_\"'`$]|\s*$)))",
+    r"(?:\d|\.\d|[$€£¥₹]|US\$|Rs\.? ?\d|\\[(\[{a-zA-Z$]|[^\x00-\x7f]|[a-zA-Z]{1,2}(?:_\w+)?(?:\([a-z]\))? ?[=^*/+<>²≤≥≠∈-]"
+    r"|(?:sqrt|pi|sin|cos|tan|ln|log|exp|yes|no|true|false)(?![a-z])|[A-Z]\([0-9]|[A-Z]{2,4} ?=|area ?="
+    r"|[A-J](?=[).,*_\"'`]|\s*$)|[a-z](?=[).*_\"'`$]|\s*$)))",
     re.IGNORECASE | re.MULTILINE,
 )
-_BEFORE = ("", "the", "final", "the final", "my final", "my", "short", "correct", "the correct")
+_BEFORE = frozenset(
+    ["", "the", "final", "thefinal", "myfinal", "my", "short", "correct", "thecorrect", "required", "s"]
+)
 _WORDS_FIRST = re.compile(r"[\s*_]*(?:[A-Za-z]{2,}|[0-9]{1,2}[.)] [A-Z][a-z]+)")
 
 
@@ -85,13 +111,14 @@ def _answer_starts(text: str, marker: re.Match) -> int | None:
         heading = line >= 0 and _WORDS_FIRST.match(text, end) and text[line : line + 200].strip()
         return None if heading else end
     before = text[text.rfind("\n", 0, marker.start()) + 1 : marker.start()] if marker.start() else ""
-    alone = len(before) < 40 and before.strip(_MARKUP).casefold() in _BEFORE
-    named = before[-12:].casefold().rstrip(" *_").endswith(("final", "correct", "right"))
-    if colon := _COLON.match(text, end):
-        return colon.end() if colon[1] or alone or named else None
+    alone = len(before) < 40 and _MARKUP.sub("", before).casefold() in _BEFORE
+    named = before[-12:].casefold().rstrip(" *_").endswith(("final", "correct", "right", '"', "<", "final_"))
+    colon = _COLON.match(text, end)
+    if colon and (colon[1] or alone or named) and (colon[0][-1] != ">" or before[-1:] in ("<", "_")):
+        return colon.end()
     if verb := _WITHOUT_COLON.match(text, end):
-        return verb.end("verb")
-    heading = _HEADING.match(text, end)
+        return verb.end("hedge") if verb["hedge"] in ("therefore", "thus") else verb.end("verb")
+    heading = _HEADING.match(text, end) or _AT_LINE_START.match(text, end)
     return heading.end() if heading and alone else None
 
 
@@ -100,12 +127,15 @@ def _answer_starts(text: str, marker: re.Match) -> int | None:
 
 def _boxed(tail: str) -> str | None:
     r"""The group after `\boxed`, or the token (`\boxed 5`). None where the group is not closed."""
-    tail = tail.lstrip(" ")
+    tail = tail.lstrip()
     if not tail.startswith("{"):
         token = re.match(r"-?[0-9A-Za-z.,/]+", tail)
         return token[0].rstrip(".,") if token else None
     end = _group_end(tail)
-    return tail[1 : end - 1].strip() if end else None
+    return _ITS_MARKER.sub("", tail[1 : end - 1].strip()) if end else None
+
+
+_ITS_MARKER = re.compile(r"\\text\w* ?\{ ?(?:the )?(?:final )?answer(?: is)?:? ?\}", re.IGNORECASE)
 
 
 def _group_end(text: str) -> int:
@@ -122,7 +152,10 @@ _BRACE = re.compile(r"\\.|[{}]", re.DOTALL)
 
 
 _BOX = re.compile(r"\\(?:boxed|fbox) ?(?=\{)")
-_BETWEEN = re.compile(r"(?:[\s$~]|\\[,;:! ()\[\]]|\\q?quad(?![a-z])|\\text ?\{|\}|[,;&]|\band\b|\bor\b)*")
+_BETWEEN = re.compile(
+    r"(?:[\s$~]|\\[,;:! ()\[\]]|\\q?quad(?![a-z])|\\text ?\{|\}|[,;&]|\band\b|\bor\b|\bas well as\b"
+    r"|\b[a-zA-Z] ?=|\([a-e]\))*"
+)
 _MOST_BOXES = 16
 
 
@@ -133,7 +166,11 @@ def _with_boxes_before(text: str, answer: str) -> str:
     for box in reversed(boxes[-_MOST_BOXES:]):
         size = _group_end(text[box.end() : end])
         between = text[box.end() + size : end]
-        joined = re.search(r"[,;&]|\band\b|\bor\b", between) and "\n\n" not in between and _BETWEEN.fullmatch(between)
+        joined = (
+            re.search(r"[,;&]|\band\b|\bor\b|\bas\b|\([a-e]\)", between)
+            and "\n\n" not in between
+            and _BETWEEN.fullmatch(between)
+        )
         if not size or not joined:
             break
         comma = " or " if re.search(r"\bor\b", between) else ", "
@@ -178,7 +215,7 @@ def _stated(tail: str) -> str | None:
         if display := _DISPLAY.match(tail, place):
             if shown := _display(tail[display.start(1) :], display):
                 return shown
-        elif not _FENCE.fullmatch(line) and line.strip("$*:.`_#>- \t\\[]"):
+        elif not _FENCE.fullmatch(line) and line.strip("$*:.`_#>=- \t\\[]"):
             return _of_line(line)
         place += len(line) + 1
         if place > len(tail):
@@ -201,7 +238,10 @@ def _display(text: str, opening: re.Match) -> str | None:
 def _of_line(line: str) -> str | None:
     """The answer in a line of text; None where it was cut off within a group."""
     answer = _SENTENCE_END.split(line, maxsplit=1)[0].strip().strip("*_`").strip().rstrip(".").rstrip()
-    answer = re.sub(r"^(?:\*\*|[:*_`])\s*", "", answer).strip()
+    answer = re.sub(r"^(?:\*\*|[:*_`=}]+|\([a-e]\) (?=\S))\s*", "", answer).strip()
+    answer = re.sub(
+        r"&nbsp;?|(?:\.\.\.|…).*|\s*(?:#+|==|//.*|\?|\$?\\blacksquare\$?|\[/?[A-Z]+\])\s*$", "", answer
+    ).strip()
     if "{" in answer or "}" in answer:
         braces = _BRACE.findall(answer)
         unopened = braces.count("}") - braces.count("{")
@@ -219,19 +259,21 @@ _CONDITION = r"(?:and|or|if|when|for|unless|otherwise|mod|where)\b"
 _LOOSELY = r"or (?:about|approximately|roughly|equivalently|simply|just|in other words)"
 _EXPLAINS = re.compile(
     rf"\s*[,;:](?=\s+(?!{_FUNCTION}|{_CONDITION})(?:an? )?[a-z][a-z']+)"
+    r"|\s+(?:Therefore|Thus|Hence|So)\b|\s+but (?:only|not)\b|\s*;(?=\s+[A-Z][a-z]+ [a-z]{2,})|\s+~ (?=[0-9])"
     r"|\s*[,;](?=\s+(?:and|or|but) (?:so|that|this|these|there|the|it|he|she|they|we|you|I|[A-Z][a-z]+ [a-z]{2,})\b)"
     rf"|\s*[,;](?=\s+(?:where|{_LOOSELY})\b)"
     rf"|\s+(?:--?-?|–|—)\s+(?=(?!{_FUNCTION})[a-z][a-z']+(?:\s+[a-z]|\s*$|[.,]))"
-    r"|\s+(?:because|since|as (?:we|the|it|there|required|desired|expected)|so (?:the|that|we|it|she|he|they)|which"
-    rf"|thus|hence|therefore|namely|i\.e\.|that is|{_LOOSELY})(?![a-z])"
+    r"|\s+(?:because|since|as (?:we|the|it|there|required|desired|expected)|so (?:the|that|we|it|she|he|they|[A-Z])"
+    rf"|which|thus|hence|therefore|namely|i\.e\.|that is|{_LOOSELY})(?![a-z])"
     r"|\s*(?:≈|\\approx(?![a-z]))"
 )
 _OPENING = re.compile(r"(?:[-+−($€£¥\\\[{|.√π∞½¼¾]|\d|[a-zA-Z](?![a-zA-Z])|(?:approximately|about|roughly|exactly) )")
 _IN_WORDS = re.compile(
-    r",? (?:which|because|since|as it|as he|as she|so that|i\.e\.|namely)\b|[,;] (?:so|that is|meaning)\b"
+    r"(?<=^[Yy]es),|(?<=^[Nn]o),"
+    r"|,? (?:which|because|since|as it|as he|as she|so that|i\.e\.|namely)\b|[,;] (?:so|that is|meaning)\b"
 )
 _AGAIN = re.compile(r"\s+\((?P<inside>[^()]*(?:\([^()]*\)[^()]*)*)\)\s*$")
-_EXPLANATION = re.compile(rf"(?!{_FUNCTION}|mod\b)[a-z]{{3,}}|[a-z]+ [a-z]+|≈|\\approx", re.IGNORECASE)
+_EXPLANATION = re.compile(rf"(?!{_FUNCTION}|mod\b|base\b)[a-z]{{3,}}|[a-z]+ [a-z]+|≈|\\approx", re.IGNORECASE)
 
 
 def _without_explanation(answer: str) -> str:
@@ -265,12 +307,16 @@ def _outside_groups(answer: str) -> Iterator[int]:
 
 def _says_again(answer: str, inside: str) -> bool:
     """Whether what stands in brackets after an answer explains it, or is its value in other digits."""
+    if inside.startswith("=") or re.fullmatch(r"[0-9 .,]+(?: ?[-+*/×x·] ?[0-9 .,$]+)+", inside):
+        return True  # the sum that it comes from
     number = parse_number(tidy(answer))
     other = parse_number(tidy(inside))
     if number is not None and other is not None:
         return _nearly(number, other)
     if number is None and re.search(r"(?:^[a-zA-Z]|\\[a-zA-Z]+|[-+*/=<>^,])\s*$", answer):
         return False  # the brackets belong to what stands before them
+    if re.match(r"(?:in )?(?:base|mod|modulo)\b", inside):
+        return False
     return _EXPLANATION.search(re.sub(r"\\[a-zA-Z]+", "", inside)) is not None
 
 

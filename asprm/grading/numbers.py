@@ -44,6 +44,20 @@ _PLAIN = re.compile(
 )
 
 
+_MIXED = re.compile(r"(?:[$]?[0-9][0-9.,]* ?[a-z]+\.?(?:,? and |, | )?){2,4}")
+_PIECE = re.compile(r"[$]?[0-9][0-9.,]* ?[a-z]+")
+
+
+def _sum(text: str) -> Number | None:
+    """The value of "1 hour 30 minutes" or "5 feet 3 inches": parts in units of one dimension."""
+    parts = [parse_number(part) for part in _PIECE.findall(text)]
+    known = [part for part in parts if part is not None and part.dimension]
+    if len(known) < len(parts) or len({part.dimension for part in known}) > 1:
+        return None
+    value = sum((part.value for part in known), Fraction(0))
+    return Number(value, value, known[0].dimension)
+
+
 def parse_number(text: str) -> Number | None:
     """The number that a tidied text consists of; None where it is anything else (an expression, a list, words)."""
     if "\\" in text:
@@ -52,6 +66,8 @@ def parse_number(text: str) -> Number | None:
     match = _PLAIN.fullmatch(text)
     if match is None or (match["sign"] and match["inner"]):
         return None
+    if match["unit"] and _MIXED.fullmatch(text):
+        return _sum(text)
     unit = read_unit(match["unit"], match["currency"])
     if unit is None:
         return None

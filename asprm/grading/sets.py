@@ -17,9 +17,14 @@ _SUCH_THAT = re.compile(
     r"\\\{ ?([a-zA-Z]) ?(?:\\in ?(?:\\mathbb ?\{R\}|\\mathbb R|R))? ?"
     r"(?::|\||\\mid(?![a-z])|\\vert(?![a-z])) ?(.+?) ?\\\}"
 )
-_REALS = re.compile(r"\\mathbb ?(?:\{ ?R ?\}|R)|\\R|(?:the )?(?:set of )?all (?:real numbers|reals)", re.IGNORECASE)
+_REALS = re.compile(
+    r"\\mathbb ?(?:\{ ?R ?\}|R)|\\R|(?:the )?(?:set of )?all (?:real numbers|reals|real [a-z])", re.IGNORECASE
+)
 _MINUS = re.compile(r"(.+?) ?(?:\\setminus(?![a-z])|\\backslash(?![a-z])|-(?= ?\\\{)) ?\\\{(.+)\\\}")
 _VARIABLE = re.compile(r"[a-zA-Z]")
+
+
+_DISTANCE = re.compile(r"\|([a-zA-Z])\| ?(<|\\le(?![a-z])) ?([^|]+)")
 
 
 def interval_text(text: str) -> str | None:
@@ -28,6 +33,12 @@ def interval_text(text: str) -> str | None:
         r"\\(?:leqslant|leq?)(?![a-z])|<=", r"\\le ", re.sub(r"\\(?:geqslant|geq?)(?![a-z])|>=", r"\\ge ", text)
     )
     text = re.sub(r"\\lt(?![a-z])", "<", re.sub(r"\\gt(?![a-z])", ">", text)).strip()
+    if distance := _DISTANCE.fullmatch(text):
+        opening, closing = _RELATIONS[distance[2]]
+        closing = {"(": ")", "[": "]"}[opening]
+        return f"{opening}-{distance[3]},{distance[3]}{closing}"
+    if text.replace(" ", "") in ("\\mathbb{R}^+", "\\mathbb{R}^{+}", "\\mathbb{R}_{>0}"):
+        return "(0,\\infty)"
     if such_that := _SUCH_THAT.fullmatch(text):
         return interval_text(such_that[2]) if _mentions(such_that[2], such_that[1]) else None
     if _REALS.fullmatch(text):

@@ -154,14 +154,14 @@ def _same_value(answer: str, gold: str) -> bool:
         return False
     a, b = _value_at_a_point(answer), _value_at_a_point(gold)
     if a is not None and b is not None:
-        if abs(a - b) > 1e-9 * max(abs(a), abs(b)):
-            return False  # without a search for a simplification, which would be slow and find none
-        if "i" in answer + gold and abs(a - b) < 1e-18 * max(abs(a), abs(b)):
+        if abs(a - b) > 10 ** (20 - _DIGITS) * max(abs(a), abs(b)):
+            return False  # both are exact; without a search for a simplification, which would be slow and find none
+        if "i" in answer + gold:
             return True  # math-verify takes i for a variable
     return math_verify.verify(right, left, numeric_precision=50, timeout_seconds=None)
 
 
-_DIGITS = 25
+_DIGITS = 80
 
 
 @lru_cache(maxsize=1 << 12)
@@ -181,7 +181,7 @@ def _value_at_a_point(text: str) -> Any:
         point: dict = {
             symbol: I if symbol.name == "i" else Rational(sum(symbol.name.encode()) % 97 + 31, 61) for symbol in symbols
         }
-        value = expression.subs(point).evalf(_DIGITS, maxn=200)
+        value = expression.subs(point).evalf(_DIGITS, maxn=400)
         parts: list[Any] = [part for part in (re(value), im(value)) if part != 0]
         certain = parts and all(part.is_Float and part._prec > 50 and part.is_finite for part in parts)
     except Exception:
@@ -210,6 +210,11 @@ _TRIGONOMETRIC = re.compile(r"\\(?:sin|cos|tan|cot|sec|csc)(?![a-z])")
 _DEGREES = re.compile(r"([0-9]+(?:\.[0-9]+)?) ?\^ ?\{? ?\\circ ?\}?")
 
 
+def _choose(match: re.Match) -> str:
+    over, under = (match[1], match[2]) if match[1] else (match[3], match[4])
+    return f"\\binom{{{over}}}{{{under}}}"
+
+
 def to_latex(text: str) -> str:
     """The expression as LaTeX, with decimals as exact fractions: both sides are read alike and without floats."""
     text = _ROOT.sub(lambda m: f"\\sqrt{'[3]' if m[1] == '∛' else ''}{{{m[2] or m[3]}}}", text).replace("√", "\\sqrt ")
@@ -220,6 +225,9 @@ def to_latex(text: str) -> str:
     if _TRIGONOMETRIC.search(text):
         text = _DEGREES.sub(r"\\frac{\1\\pi}{180}", text)
     text = re.sub(r"\\sqrt ?\(([^()]*)\)", r"\\sqrt{\1}", text)
+    text = re.sub(r"\^ ?(\\frac ?\{[^{}]*\} ?\{[^{}]*\})", r"^{\1}", text)
+    text = re.sub(r"\{\} ?_ ?\{?([0-9]+)\}? ?C ?_ ?\{?([0-9]+)\}?|(?<![a-zA-Z0-9])([0-9]+) ?C ?([0-9]+)", _choose, text)
+    text = re.sub(r"^ ?([0-9]+) ?\\choose ?([0-9]+) ?$", r"\\binom{\1}{\2}", text)
     text = re.sub(r"\^ ?\(([^()]*)\)", r"^{\1}", text)
     text = re.sub(r"\^ ?(-?[0-9]{2,}|-[0-9]|[-+] ?[a-zA-Z](?![a-zA-Z]))", r"^{\1}", text)
     text = re.sub(r"(?<=[0-9]),(?=[0-9]{3}(?![0-9]))", "", text)

@@ -17,6 +17,13 @@ def tidy(text: str) -> str:
     text = text.replace("\n", " ").replace("~", " ").strip()
     if "\\" in text or "{" in text:
         text = _plain_latex(text)
+    if "^o" in text or "^{o" in text:
+        text = re.sub(r"\^ ?(?:o(?![a-zA-Z])|\{ ?o ?\})", r"^\\circ", text)
+    if text[-2:-1].isalpha() or text.endswith("."):
+        text = _CLOCK.sub(lambda m: f" {m[1].lower()}m", text)
+    text = _SPOKEN.sub(lambda m: f"{m[1]}{':' if m[2] == 'to' else '/'}{m[3]}", text)
+    if text.startswith(("Rs", "US$", "US\\$")):
+        text = re.sub(r"^(?:Rs\.? ?|US\\?\$ ?)(?=[0-9])", "$", text)
     if "." in text and ("\\" in text or "(" in text):
         text = _REPEATING.sub(_repeating, text)
     text = text.replace("**", "^") if _POWER.search(text) else text
@@ -29,6 +36,8 @@ def tidy(text: str) -> str:
 
 
 _POWER = re.compile(r"(?<=[0-9a-zA-Z)])\*\*(?=[-(0-9a-zA-Z])")
+_CLOCK = re.compile(r"(?<=[0-9]) ?([aApP])\.?[mM]\.?$")
+_SPOKEN = re.compile(r"^([0-9]+) (to|over|out of) ([0-9]+)$")
 _APPROXIMATELY = re.compile(
     r"(?:(?:approximately|approx\.?|about|roughly|around|exactly|simply|just|only|equal to|equals|option|choice)\s+"
     r"(?=\S)|\\approx\s*)+",
@@ -43,13 +52,15 @@ _SIGNS = str.maketrans(
         **dict.fromkeys("⁄∕", "/"),
         **dict.fromkeys("×∗·⋅∙•", "*"),
         **dict.fromkeys("’‘′", "'"),
-        **dict.fromkeys("“”", '"'),
+        **dict.fromkeys("“”«»", '"'),
         **dict.fromkeys("。｡．", "."),
         **dict.fromkeys("、，", ","),
         **dict.fromkeys("\u200b\u200c\u200d\u2060\ufeff\ufe0f", None),
         "٫": ".",
         "٬": ",",
         "÷": "/",
+        "º": "°",
+        "±": "\\pm ",
         "≤": "\\le ",
         "≥": "\\ge ",
         "≠": "\\ne ",
@@ -86,11 +97,12 @@ def _ascii(text: str) -> str:
 # --- LaTeX ------------------------------------------------------------------------------------------------------------
 
 _LOOKS = (
-    "left right displaystyle textstyle scriptstyle limits nolimits tiny scriptsize footnotesize small normalsize large "
-    "Large LARGE huge Huge quad qquad hfill nonumber notag bf it rm sf tt bfseries itshape mathstrut strut"
+    "left right middle displaystyle textstyle scriptstyle limits nolimits tiny scriptsize footnotesize small "
+    "normalsize large Large LARGE huge Huge quad qquad hfill nonumber notag bf it rm sf tt bfseries itshape mathstrut strut"
 )
 # Commands for spacing and size do not change a value. `\!` joins the groups of digits in "10,\!080".
 _NOTHING = re.compile(
+    r"\\(?:left|right) ?\.|"
     rf"\\(?:{'|'.join(_LOOKS.split())}|[bB]igg?[lrm]?)(?![a-zA-Z])|(?<!\\)\\[!,;:> ]|\{{\}}"
     r"|\\(?:color|hspace|vspace|phantom|hphantom|vphantom|label|tag)\*? ?\{[^{}]*\}"
     r"|\\(?:textcolor|colorbox) ?\{[^{}]*\}(?= ?\{)"
@@ -100,7 +112,7 @@ _FONTS = (
     "text mbox mathrm textbf mathbf textit mathit hbox operatorname textrm textsf texttt mathsf mathtt mathnormal "
     "boldsymbol bm pmb emph underline uline boxed fbox textnormal textup ensuremath"
 )
-_GROUP = re.compile(rf"\\(?:{'|'.join(_FONTS.split())})\*?\s*\{{([^{{}}]*)\}}")
+_GROUP = re.compile(rf"\\(?:{'|'.join(_FONTS.split())})\*?\s*\{{((?:[^{{}}]|\{{[^{{}}]*\}})*)\}}")
 _SLASHED = re.compile(r"\\(?:nice|s|x|flat|d|t|c)frac(?![a-zA-Z])")
 _REPEATING = re.compile(r"([0-9]*)\.([0-9]*)(?:\\(?:overline|bar|dot) ?\{? ?([0-9]+) ?\}?|\(([0-9]+)\))(?![0-9])")
 
@@ -109,6 +121,11 @@ def _plain_latex(text: str) -> str:
     """LaTeX without commands that change its look only."""
     text = text.replace("\\%", "%").replace("{,}", ",").replace("\\degree", "^\\circ").replace("\\euro", "€")
     text = _GROUPED.sub(",", text)
+    text = _ENVIRONMENT.sub(_rows, text)
+    text = re.sub(r"\\text ?\{[,;] [^{}]*\}\s*$", "", text)  # an explanation
+    text = re.sub(r"\\(?:ldots|cdots|dotsc?)(?![a-z])", r"\\dots", text)
+    text = _SYMBOL.sub(" units", text)
+    text = re.sub(r"(?<=[0-9])\s*\^? ?\{? ?\\text ?\{ ?(?:st|nd|rd|th) ?\} ?\}?\s*$", "", text)
     text = _SLASHED.sub(r"\\frac", text).strip()
     if text[:2] in ("\\(", "\\[") and text[-2:] in ("\\)", "\\]"):
         text = text[2:-2]
@@ -119,6 +136,25 @@ def _plain_latex(text: str) -> str:
             break
     text = text.replace("{\\$", "{")  # in a fraction a currency's sign is no part of the value
     return re.sub(r"(?:\s*\\\\(?![a-zA-Z]))+\s*$", "", text.strip()).strip()
+
+
+_ENVIRONMENT = re.compile(
+    r"(?:\\left ?\\\{ ?)?\\begin ?\{((?:align|aligned|equation|gather|gathered|split)\*?|cases|array)\} ?(\{l\})?(.*?)"
+    r"\\end ?\{\1\}(?: ?\\right ?\.)?",
+    re.DOTALL,
+)
+_SYMBOL = re.compile(
+    r"(?<=[0-9])(?:\\[,; ]|[\s~])*(?:\\(?:text|mathrm|mbox|textrm) ?\{[\s~]*(?:[NJKVWATCFH]|k[NJVWA])\s*\}|\\Omega)\s*$"
+)
+
+
+def _rows(match: re.Match) -> str:
+    """The rows of a display as a list; a matrix, and cases with conditions, stay as they are."""
+    kind, content = match[1], match[3]
+    if (kind == "cases" and "&" in content) or (kind == "array" and not match[2]):
+        return match[0]
+    rows = [row.replace("&", "").strip() for row in re.split(r"\\\\", content)]
+    return ", ".join(row for row in rows if row)
 
 
 def _repeating(match: re.Match) -> str:

@@ -16,11 +16,16 @@ class Unit:
 
     dimension: str = ""
     factor: Fraction = Fraction(1)
-    scale: int = 1
+    scale: Fraction = Fraction(1)
 
 
 NO_UNIT = Unit()
 SCALES = {"hundred": 100, "thousand": 10**3, "million": 10**6, "billion": 10**9, "trillion": 10**12}
+SCALES |= {"dozen": 12, "score": 20, "gross": 144, "lakh": 10**5, "crore": 10**7}
+_PARTS = "half quarter third fourth fifth sixth seventh eighth ninth tenth eleventh twelfth"
+PARTS = {"halves": 2, "twentieth": 20, "twentieths": 20, "hundredth": 100, "hundredths": 100}
+PARTS |= {"thousandth": 1000, "thousandths": 1000, "millionth": 10**6, "millionths": 10**6}
+PARTS |= {f"{word}{s}": n for word, n in zip(_PARTS.split(), (2, 4, *range(3, 13)), strict=True) for s in ("", "s")}
 CURRENCIES = {"$": "money", "€": "euro", "£": "pound sterling", "¥": "yen", "₹": "rupee", "₽": "rouble"}
 
 _ORDINALS = (
@@ -30,7 +35,8 @@ _ORDINALS = (
 _CALCULATES = frozenset(
     "or by over plus minus mod modulo if when unless pi sqrt sin cos tan cot sec csc log ln exp squared cubed "
     "choose root roots base factorial half halves quarter quarters divided multiplied remainder power to not "
-    "less point nor versus vs".split()
+    "less point nor versus vs tens hundreds thousands millions billions below binary octal hexadecimal nths nth "
+    "billionth billionths trillionth trillionths".split()
     + _ORDINALS.split()
     + [f"{word}s" for word in _ORDINALS.split()]
 )
@@ -50,17 +56,23 @@ def read_unit(text: str, currency: str = "") -> Unit | None:
     money = Unit(CURRENCIES.get(currency, currency))
     if not text:
         return money
+    if text.strip() == "¢":
+        return Unit("money", Fraction(1, 100))
     attached = text[0] not in " \\^-"
     words = _DEGREE.sub("°", text).replace("(", " ").replace(")", " ").lower().replace("°", " ° ").split()
     words = " ".join(words).replace("° c", "°c").replace("° f", "°f").split()
-    scale = 1
-    while words and words[0] in SCALES:
+    scale = Fraction(1)
+    while words and not attached and words[0] in SCALES:
         scale *= SCALES[words.pop(0)]
+    if len(words) == 1 and not attached and words[0] in PARTS:
+        scale /= PARTS[words.pop()]
     if not words:
         return Unit(money.dimension, money.factor, scale)
     rest = " ".join(words)
     if rest in CURRENCIES:
         return Unit(CURRENCIES[rest], Fraction(1), scale)
+    if rest in ("units", "unit"):
+        return Unit(money.dimension, money.factor, scale)
     known = _rate(rest) or _first_known(words)
     if known is not None:
         alone = attached and re.fullmatch("[a-z]", words[0])  # 2m is a product
@@ -73,7 +85,8 @@ def read_unit(text: str, currency: str = "") -> Unit | None:
 def known_unit(text: str) -> Unit | None:
     """The unit of the table, or the rate, that the text is; None for anything else. For the end of an expression."""
     text = _DEGREE.sub("°", text).lower().strip()
-    return Unit() if text in ("unit", "units") else _rate(text) or _one(text)
+    plain = text.removeprefix("square ").removeprefix("cubic ").removeprefix("sq ").removeprefix("sq. ")
+    return Unit() if plain in ("unit", "units") else _rate(text) or _one(text)
 
 
 def _is_harmless(word: str) -> bool:
@@ -89,11 +102,9 @@ def _rate(text: str) -> Unit | None:
     if left is not None and right is not None and left.dimension and right.dimension:
         return Unit(f"{left.dimension}/{right.dimension}", left.factor / right.factor)
     words = all(_is_harmless(word) and len(word) > 1 for word in f"{above} {below}".split())
-    return (
-        Unit()
-        if words or (left is not None and _is_harmless(below)) or (right is not None and _is_harmless(above))
-        else None
-    )
+    if words or (right is not None and _is_harmless(above)):
+        return Unit(f"/{right.dimension}", 1 / right.factor) if right is not None else Unit()
+    return Unit() if left is not None and _is_harmless(below) else None
 
 
 def _first_known(words: list[str]) -> Unit | None:
@@ -124,7 +135,6 @@ def _one(text: str) -> Unit | None:
 def _unit_table() -> dict[str, tuple[str, Fraction]]:
     """(dimension, factor to its base unit) by name or abbreviation, in the singular where the plural ends in s."""
     rows = {
-        "": "unit 1",
         "percent": "% 1/100, percent 1/100, pct 1/100",
         "money": "dollar 1, usd 1, buck 1, cent 1/100, penny 1/100, pennies 1/100",
         "euro": "euro 1, eur 1",
@@ -140,6 +150,10 @@ def _unit_table() -> dict[str, tuple[str, Fraction]]:
         "length": "mm 1/1000, millimeter 1/1000, millimetre 1/1000, cm 1/100, centimeter 1/100, centimetre 1/100, m 1, "
         "meter 1, metre 1, km 1000, kilometer 1000, kilometre 1000, in 127/5000, inch 127/5000, inches 127/5000, "
         "foot 381/1250, feet 381/1250, ft 381/1250, yard 1143/1250, yd 1143/1250, mile 201168/125",
+        "length/time": "mph 201168/450000, kph 1000/3600, kmh 1000/3600",
+        "frequency": "hz 1, khz 1000",
+        "power": "kw 1000, watt 1",
+        "energy": "kwh 1, joule 1, kj 1000",
         "mass": "mg 1/1000, milligram 1/1000, g 1, gram 1, kg 1000, kilogram 1000, "
         "pound 45359237/100000, lb 45359237/100000, ounce 45359237/1600000, oz 45359237/1600000",
         "volume": "ml 1/1000, milliliter 1/1000, millilitre 1/1000, liter 1, litre 1, l 1",
