@@ -36,10 +36,8 @@ def compare_expressions(answer: str, gold: str, depth: int = 0) -> Verdict:
 
     (left_name, left), (right_name, right) = _named(answer), _named(gold)
     equations = (left_name == "" and "=" in left) or (right_name == "" and "=" in right)  # of one curve, perhaps
-    if "" not in (left_name, right_name) and "=" not in (left_name, right_name) and left_name != right_name:
-        if not re.search(r"[a-zA-Z]", re.sub(r"\\[a-zA-Z]+", "", left + right)) or "(" in left_name + right_name:
-            return False, "another name"
-    if left_name == right_name == "=" and _sides(answer) != _sides(gold):
+    sums = left_name == right_name == "="
+    if _names_differ(left_name, right_name, left + right) or (sums and _sides(answer) != _sides(gold)):
         return False, "another name"
     if left_name == right_name != "" or (bool(left_name) != bool(right_name) and not equations):
         return compare_expressions(left, right, depth + 1)
@@ -108,6 +106,13 @@ def _other_case(answer: str, gold: str) -> bool:
 def _is_equation(text: str) -> bool:
     """Whether there is an equals sign outside groups, where that of a sum's first index stands."""
     return "=" in re.sub(r"[_^] ?\{[^{}]*\}", "", text)
+
+
+def _names_differ(left: str, right: str, values: str) -> bool:
+    """Whether two names differ and are not two sides of one curve, whose values hold variables."""
+    if left == right or {"", "="} & {left, right}:
+        return False
+    return "(" in left + right or not re.search(r"[a-zA-Z]", re.sub(r"\\[a-zA-Z]+", "", values))
 
 
 def _sides(text: str) -> str:

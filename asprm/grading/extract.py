@@ -87,7 +87,8 @@ _WITHOUT_COLON = re.compile(
     r"(?=(?:[\s*_(\[{\"'`=]|<[a-z][^<>]{0,60}>){0,8}"
     r"(?:(?P<hedge>approximately|about|roughly|exactly|simply|just|equal to|option|choice|therefore|thus)\s)?"
     r"[*_(\[{\"'`+−–-]{0,6} ?"
-    r"(?:\d|\.\d|[$€£¥₹]|US\$|Rs\.? ?\d|\\[(\[{a-zA-Z$]|[^\x00-\x7f]|[a-zA-Z]{1,2}(?:_\w+)?(?:\([a-z]\))? ?[=^*/+<>²≤≥≠∈-]"
+    r"(?:\d|\.\d|[$€£¥₹]|US\$|Rs\.? ?\d|\\[(\[{a-zA-Z$]|[^\x00-\x7f]"
+    r"|[a-zA-Z]{1,2}(?:_\w+)?(?:\([a-z]\))? ?[=^*/+<>²≤≥≠∈-]"
     r"|(?:sqrt|pi|sin|cos|tan|ln|log|exp|yes|no|true|false)(?![a-z])|[A-Z]\([0-9]|[A-Z]{2,4} ?=|area ?="
     r"|[A-J](?=[).,*_\"'`]|\s*$)|[a-z](?=[).*_\"'`$]|\s*$)))",
     re.IGNORECASE | re.MULTILINE,

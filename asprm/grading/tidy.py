@@ -98,7 +98,8 @@ def _ascii(text: str) -> str:
 
 _LOOKS = (
     "left right middle displaystyle textstyle scriptstyle limits nolimits tiny scriptsize footnotesize small "
-    "normalsize large Large LARGE huge Huge quad qquad hfill nonumber notag bf it rm sf tt bfseries itshape mathstrut strut"
+    "normalsize large Large LARGE huge Huge quad qquad hfill nonumber notag bf it rm sf tt bfseries itshape "
+    "mathstrut strut"
 )
 # Commands for spacing and size do not change a value. `\!` joins the groups of digits in "10,\!080".
 _NOTHING = re.compile(
