@@ -122,8 +122,8 @@ def in_json(rows):
 
 def test_the_committed_figures_hold_what_must_hold():
     found = verified()
-    least = {"100 %": 1.0, "all": 1.0, "≥ 99.6 %": 0.996, "≥ 98 %": 0.98}
-    assert len(found["held"]) == 9
+    least = {"100 %": 1.0, "all": 1.0, "≥ 99.6 %": 0.996, "≥ 99 %": 0.99, "≥ 98 %": 0.98}
+    assert len(found["held"]) == 11
     for row in found["held"]:
         assert row["held"] / row["of"] >= least[row["asked"]], row
     samples = sorted((row["form"], round(row["ours_correct"], 3)) for row in found["summary"] if "Llama" in row["data"])
