@@ -1,6 +1,12 @@
 import json
+import re
+from html import unescape
 
+import pytest
 import yaml
+from markdown_it.renderer import RendererHTML
+from myst_parser.config.main import MdParserConfig
+from myst_parser.parsers.mdit import create_md_parser
 
 from asprm import REPOSITORY
 from asprm.claims import VERDICTS
@@ -11,10 +17,10 @@ from asprm.run.open import open_run
 from asprm.run.profile import load_profile
 from asprm.site.includes import performance
 from asprm.site.includes.performance import meets, promises, stage_seconds
-from asprm.site.includes.provenance import manifests, seconds_of
+from asprm.site.includes.provenance import manifests, provenance, seconds_of
 from asprm.site.includes.results import ASPECTS, overview, tally
 from asprm.site.includes.settings import ENDS, HOLDS, KINDS, deviations, reward_models, settings
-from asprm.site.includes.tables import duration, table
+from asprm.site.includes.tables import code, duration, plain, table
 
 
 def test_a_table_escapes_what_would_break_it():
@@ -28,6 +34,43 @@ def test_a_table_escapes_what_would_break_it():
 
 def test_a_duration_is_in_seconds_or_minutes():
     assert [duration(seconds) for seconds in (95.4, 119, 121, 754)] == ["95 s", "119 s", "2 minutes", "13 minutes"]
+
+
+HOSTILE = [
+    "<script>alert(1)</script>",
+    "a | b",
+    "*a* _b_ **c** ~~d~~",
+    "[a](http://x.org) ![b](c) <http://y.org> http://z.org/",
+    "{ref}`x` {{y}} `z`",
+    "$x^2$ $$y$$",
+    "&lt;b&gt; &amp;",
+    "back\\slash \\| \\<b>",
+    "# no heading",
+    "two\n\nparagraphs\n| x |",
+    "```",
+]
+
+
+@pytest.mark.parametrize("text", HOSTILE)
+@pytest.mark.parametrize("shown", [plain, code])
+def test_a_text_is_shown_as_it_is_whatever_it_holds(text, shown):
+    """Read back from the page, as the parser of the site makes it of the table."""
+    extensions = yaml.safe_load((REPOSITORY / "_config.yml").read_text())["parse"]["myst_enable_extensions"]
+    parser = create_md_parser(MdParserConfig(enable_extensions={*extensions, "linkify"}), RendererHTML)
+    page = parser.render(table(["a", "b"], [(f"`x`: {shown(text)}", 1)]))
+    cell = re.search(r"<td>(.*?)</td>", page)[1]
+    assert set(re.findall(r"<(\w+)", cell)) == {"code"}
+    assert unescape(re.sub(r"</?code>", "", cell)) == "x: " + " ".join(text.split())
+
+
+def test_a_profiles_description_is_escaped(tmp_path, monkeypatch):
+    monkeypatch.setenv("ASPRM_HOME", str(tmp_path))
+    file = tmp_path / "mine.yml"
+    file.write_text("extends: tiny\nname: mine\ndescription: 'With </b>*all* `ticks` inside'\n")
+    run = open_run(str(file), stage="claims", quiet=True)
+    run.write_json("claims/tally", {})
+    assert "With \\<\\/b\\>\\*all\\* \\`ticks\\` inside" in provenance(run)
+    assert "``With </b>*all* `ticks` inside``" in settings(run)
 
 
 def test_every_setting_of_a_profile_is_explained():

@@ -41,7 +41,10 @@ def versions(*packages: str) -> dict[str, str]:
 
 @cache
 def _commit() -> tuple[str | None, bool | None]:
-    """The project's commit and whether tracked files differ from it; None outside a git repository."""
+    """The project's commit and whether tracked files differ from it; None where it is no git repository of its own.
+
+    A copy without history may lie inside another repository, whose commit says nothing about it.
+    """
 
     def git(*arguments: str) -> str:
         return subprocess.run(
@@ -49,6 +52,8 @@ def _commit() -> tuple[str | None, bool | None]:
         ).stdout.strip()
 
     try:
+        if not os.path.samefile(git("rev-parse", "--show-toplevel"), REPOSITORY):
+            return None, None
         return git("rev-parse", "HEAD"), bool(git("status", "--porcelain", "--untracked-files=no"))
     except (OSError, subprocess.CalledProcessError):
         return None, None

@@ -8,7 +8,7 @@ from typing import Any
 
 from asprm.run.open import Run
 from asprm.run.profile import READS
-from asprm.site.includes.tables import duration, table
+from asprm.site.includes.tables import duration, plain, table
 
 
 def manifests(run: Run) -> list[dict[str, Any]]:
@@ -67,7 +67,7 @@ def provenance(run: Run) -> str:
     return table(
         ["fact", "value"],
         [
-            ("profile", f"`{run.profile.name}`: {run.profile.description}"),
+            ("profile", f"`{run.profile.name}`: {plain(run.profile.description)}"),
             ("seed", run.seed),
             ("commit", commits(made)),
             ("machine", ", ".join(devices)),

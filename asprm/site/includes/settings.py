@@ -12,7 +12,7 @@ from asprm.run.names import LabelTable
 from asprm.run.open import Run
 from asprm.run.profile import load_profile, packaged_profiles
 from asprm.run.sections import Section
-from asprm.site.includes.tables import table
+from asprm.site.includes.tables import code, plain, table
 
 KINDS = {  # of deviations, with their headings
     "scale": "This run is smaller",
@@ -25,7 +25,8 @@ def profiles(run: Run) -> str:
     """The packaged profiles and their numbers of problems."""
     loaded = [load_profile(name) for name in packaged_profiles()]
     rows = [
-        (f"`{p.name}`", p.description, sum(p.problems.train.values()), sum(p.problems.test.values())) for p in loaded
+        (f"`{p.name}`", plain(p.description), sum(p.problems.train.values()), sum(p.problems.test.values()))
+        for p in loaded
     ]
     return table(["profile", "purpose", "training problems", "test problems"], rows, numbers=(2, 3))
 
@@ -38,9 +39,9 @@ def settings(run: Run) -> str:
         if isinstance(value, Section):
             for key, field_of_section in type(value).model_fields.items():
                 meaning = field_of_section.description or ""
-                rows.append((f"`{name}.{key}`", f"`{_in_words(getattr(value, key))}`", meaning))
+                rows.append((f"`{name}.{key}`", code(_in_words(getattr(value, key))), meaning))
         else:
-            rows.append((f"`{name}`", f"`{_in_words(value)}`", field.description or ""))
+            rows.append((f"`{name}`", code(_in_words(value)), field.description or ""))
     return table(["setting", "value", "meaning"], rows)
 
 
@@ -57,7 +58,7 @@ def reward_models(run: Run) -> str:
     """Each reward model of the profile: the weights it starts from, its training data, and where it scores."""
     rows = []
     for name, model in run.profile.reward_models.items():
-        base = f"`{model.published}`" if model.published else model.base
+        base = code(model.published) if model.published else model.base
         data = "; ".join(map(_table_in_words, model.tables)) or "published, not trained here"
         equal = ", as many solutions of each" if model.equal else ""
         rows.append((name, base, data + equal, ENDS.get(model.rates.kind, model.rates.kind)))

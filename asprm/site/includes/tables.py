@@ -1,5 +1,6 @@
-"""Markdown tables and durations for the includes; other numbers are written by `asprm.results.format`."""
+"""Markdown tables, texts and durations for the includes; other numbers are written by `asprm.results.format`."""
 
+import re
 from collections.abc import Iterable, Sequence
 
 
@@ -16,6 +17,19 @@ def _cell(value: object) -> str:
     if isinstance(value, int) and not isinstance(value, bool):
         return f"{value:,}"
     return str(value).replace("|", "\\|").replace("\n", "<br>")
+
+
+def plain(text: str) -> str:
+    """Markdown that shows a text of the reader's as it is: nothing in it is markup, a link or HTML."""
+    return re.sub(r"""([!-/:-@\[-`{}~])""", r"\\\1", " ".join(text.split()))  # a table's cell escapes "|" itself
+
+
+def code(text: str) -> str:
+    """Markdown that shows a text as code, backticks in it too."""
+    text = " ".join(text.split())
+    fence = "`" * (max((len(run) for run in re.findall("`+", text)), default=0) + 1)
+    space = " " if text.startswith("`") or text.endswith("`") else ""
+    return f"{fence}{space}{text}{space}{fence}"
 
 
 def duration(seconds: float) -> str:
