@@ -12,7 +12,10 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 from tiny_models import POSITIONS, VOCABULARY, some_examples, write_policy
-from transformers import AutoModelForTokenClassification, AutoTokenizer
+from tokenizers import Tokenizer
+from tokenizers.decoders import Fuse
+from tokenizers.models import BPE
+from transformers import AutoModelForTokenClassification, AutoTokenizer, PreTrainedTokenizerFast
 
 from asprm import prm as module
 from asprm.prm import examples, settings_of
@@ -332,14 +335,11 @@ def test_labels_of_one_kind_only(base, tmp_path):
 # --- what a reward model learns from ----------------------------------------------------------------------------------
 
 
-class Texts:
-    """A tokenizer of characters, with offsets: each letter of the alphabet is its place in it."""
-
-    is_fast, eos_token_id = True, 0
-
-    def __call__(self, text, add_special_tokens, return_offsets_mapping):
-        ids = ["abcdefgh".index(letter) + 1 for letter in text]
-        return {"input_ids": ids, "offset_mapping": [(i, i + 1) for i in range(len(text))]}
+def letters():
+    """A tokenizer of characters: each letter of the alphabet is its place in it."""
+    tokenizer = Tokenizer(BPE({"</s>": 0, **{letter: i for i, letter in enumerate("abcdefgh", 1)}}, []))
+    tokenizer.decoder = Fuse()
+    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token="</s>")
 
 
 def test_labels_of_another_policy_keep_their_places_in_the_text():
@@ -350,7 +350,7 @@ def test_labels_of_another_policy_keep_their_places_in_the_text():
     )  # fmt: skip
     steps = {"problem": ["p"] * 2, "solution": [0] * 2, "step": [0, 1], "end": [1, 4], "char_end": [2, 5]}
     labels = pa.table(steps | {"label": [1.0, 0.0]})
-    moved, read = module.carried(labels, samples, Texts())
+    moved, read = module.carried(labels, samples, letters())
     assert read["ids"].to_pylist() == [[1, 2, 3, 4, 5, 0]]
     assert moved.select(["end", "label"]).to_pylist() == [{"end": 2, "label": 1.0}, {"end": 6, "label": 0.0}]
 
@@ -361,7 +361,7 @@ def test_of_ends_that_fall_together_the_last_label_stays():
          "text": ["ab"], "finished": [False]}
     )  # fmt: skip
     steps = {"problem": ["p"] * 3, "solution": [0] * 3, "step": [0, 1, 2], "end": [1, 2, 3], "char_end": [0, 1, 2]}
-    moved, _ = module.carried(pa.table(steps | {"label": [1.0, 0.0, 1.0]}), samples, Texts())
+    moved, _ = module.carried(pa.table(steps | {"label": [1.0, 0.0, 1.0]}), samples, letters())
     assert moved.select(["end", "label"]).to_pylist() == [{"end": 1, "label": 0.0}, {"end": 2, "label": 1.0}]
 
 

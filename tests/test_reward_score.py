@@ -137,9 +137,8 @@ def test_table(prm):
     )
     table = score_table(prm, samples, splits, prompts)
     assert table.schema == SCHEMA
-    assert (
-        table.drop(["scores"]).to_pylist() == samples.select(["problem", "solution", "correct", "answer"]).to_pylist()
-    )
+    columns = ["problem", "solution", "finished", "correct", "answer"]
+    assert table.drop(["scores"]).to_pylist() == samples.select(columns).to_pylist()
     items = [Item(prompts["b"], np.array([8, 9, 10]), np.array([1, 3])), Item(prompts["a"], np.array([11, 12]), [2])]
     np.testing.assert_allclose(
         np.concatenate(table["scores"].to_pylist()), np.concatenate(score(prm, items)), atol=2e-6
