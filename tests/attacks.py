@@ -230,6 +230,20 @@ def reach(expression: str) -> str:
     return f"def attack():\n    return any({expression} for pid in OTHERS)\n"
 
 
+def limit(resource: str, values: tuple[int, int]) -> str:
+    """An attack that sets a limit of the judge's process."""
+    return f"""
+        import resource
+        def attack():
+            for pid in OTHERS:
+                try:
+                    resource.prlimit(pid, resource.{resource}, {values})
+                    return True
+                except (ProcessLookupError, PermissionError):
+                    pass
+        """
+
+
 def get(expression: str) -> str:
     """An attack that works if the kernel gives a number from 0 on."""
     return f"def attack():\n    return {expression} >= 0\n"
@@ -285,26 +299,8 @@ ATTACKS |= {
                         pass
         """,
     "compare the judge's descriptors": reach("call('kcmp', os.getpid(), pid, 0, 0, 0) >= 0"),
-    "end the judge by a limit of time": """
-        import resource
-        def attack():
-            for pid in OTHERS:
-                try:
-                    resource.prlimit(pid, resource.RLIMIT_CPU, (0, 0))
-                    return True
-                except (ProcessLookupError, PermissionError):
-                    pass
-        """,
-    "take the judge's descriptors by a limit": """
-        import resource
-        def attack():
-            for pid in OTHERS:
-                try:
-                    resource.prlimit(pid, resource.RLIMIT_NOFILE, (3, 3))
-                    return True
-                except (ProcessLookupError, PermissionError):
-                    pass
-        """,
+    "end the judge by a limit of time": limit("RLIMIT_CPU", (0, 0)),
+    "take the judge's descriptors by a limit": limit("RLIMIT_NOFILE", (3, 3)),
     "slow the judge down": reach("libc.setpriority(0, pid, 19) == 0"),
     "slow all of this user down": get("libc.setpriority(2, 0, 19)"),
     "let the judge wait for idle time": """

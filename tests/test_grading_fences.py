@@ -150,9 +150,11 @@ def test_a_program_without_entry_point_is_the_last_closed_block_of_python(comple
     "text",
     ["```python\n", "`", "```python\n'''\n```\n", "```\n'''x\n```\n", "> ", "> ```\n", '"""```\n', "```x\n~~~\n"],
 )
-def test_extraction_is_linear(text):
-    for completion in (text * 3 * 10**4, text * 3 * 10**4 + "'''", "```python\n" + text * 3 * 10**4):
-        extract_code(completion, "g")
+def test_a_program_before_a_long_text_is_found(text):
+    """Each text was once read in a time that grew with the square of its length."""
+    long = text * 3 * 10**4
+    for rest in (long, long + "'''", "```python\n" + long):
+        assert extract_code(f"```python\n{G}```\n\n{rest}", "g") == G
 
 
 FENCES = ["```python\n", "```\n", "~~~\n", "````py\n", "'''", '"""', "x\n", " ", "> ", "def g(): 1\n", "</think>", "# "]

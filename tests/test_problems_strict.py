@@ -33,7 +33,7 @@ def test_other_encodings_are_known_by_their_beginning(start, encoding):
 
 @pytest.mark.parametrize("start", [b"", b"{", b'\xef\xbb\xbf{"a": 1}', b"\n", b"\0", b"\0\0x", "ä".encode(), b"\xff"])
 def test_utf_8_and_single_damaged_bytes_are_no_other_encoding(start):
-    check_encoding(start)
+    assert check_encoding(start) is None
 
 
 def test_packed_files_are_known():

@@ -93,9 +93,7 @@ _WITHOUT_COLON = re.compile(
     r"|[A-J](?=[).,*_\"'`]|\s*$)|[a-z](?=[).*_\"'`$]|\s*$)))",
     re.IGNORECASE | re.MULTILINE,
 )
-_BEFORE = frozenset(
-    ["", "the", "final", "thefinal", "myfinal", "my", "short", "correct", "thecorrect", "required", "s"]
-)
+_BEFORE = frozenset(["", "the", "final", "thefinal", "my", "myfinal", "short", "correct", "thecorrect", "required"])
 _WORDS_FIRST = re.compile(r"[\s*_]*(?:[A-Za-z]{2,}|[0-9]{1,2}[.)] [A-Z][a-z]+)")
 
 

@@ -109,7 +109,7 @@ Aggregate = Annotated[
     str,
     typer.Option(
         callback=_aggregate,
-        help=f"How the step scores become the score of the solution: {', '.join(AGGREGATES)}.",
+        help=f"How the step scores become the score of the solution: {', '.join(AGGREGATES)} (product: its logarithm).",
     ),
 ]
 Trigger = Annotated[
