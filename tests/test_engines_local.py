@@ -63,7 +63,15 @@ def config(kind: str, **more):
 
 def tiny(kind: str = "mistral", seed: int = 0):
     torch.manual_seed(seed)
-    return AutoModelForCausalLM.from_config(config(kind)).eval()
+    return with_biases(AutoModelForCausalLM.from_config(config(kind)).eval())
+
+
+def with_biases(model):
+    """New models' biases are 0, where a forgotten one would not be noticed."""
+    for name, parameter in model.named_parameters():
+        if name.endswith("proj.bias"):
+            torch.nn.init.normal_(parameter, std=0.3)
+    return model
 
 
 @pytest.fixture
@@ -137,10 +145,12 @@ def test_equals_plain_decoding_token_for_token(kind, sampling):
         np.testing.assert_allclose(done.confidences, confidences, rtol=1e-4)
 
 
-def test_llama_and_mistral_get_the_lean_executor_and_the_generic_one_agrees(monkeypatch, model):
+@pytest.mark.parametrize("kind", ["mistral", "llama-tied", "qwen2"])
+def test_some_models_get_the_lean_executor_and_the_generic_one_agrees(monkeypatch, kind):
+    model = tiny(kind)
     engine = LocalEngine(model, None, rows=5)
     assert type(engine.executor) is LeanExecutor
-    assert type(load_executor(tiny("qwen2"))) is Executor
+    assert type(load_executor(tiny("gemma2"))) is Executor
     lean = engine.generate(forks(4, 20), SAMPLED)
     monkeypatch.setattr(LeanExecutor, "supports", staticmethod(lambda model: False))
     engine = LocalEngine(model, None, rows=5)
@@ -150,7 +160,7 @@ def test_llama_and_mistral_get_the_lean_executor_and_the_generic_one_agrees(monk
 
 
 @pytest.mark.usefixtures("device")
-@pytest.mark.parametrize("kind", ["mistral", "mistral-window", "llama", "gpt_neox"])
+@pytest.mark.parametrize("kind", ["mistral", "mistral-window", "llama", "qwen2", "gpt_neox"])
 @pytest.mark.parametrize("head", ["language", "score"])
 def test_chunks_steps_and_branches_equal_plain_forwards(kind, head, monkeypatch):
     monkeypatch.setattr(attend, "_PADDED", 16)
@@ -159,6 +169,7 @@ def test_chunks_steps_and_branches_equal_plain_forwards(kind, head, monkeypatch)
         "language": lambda: AutoModelForCausalLM.from_config(config(kind)),
         "score": lambda: AutoModelForTokenClassification.from_config(config(kind, num_labels=1)),
     }[head]().eval()
+    with_biases(plain)
     texts = contexts(9, 14, 6)
     executors = [Executor(plain), load_executor(plain)]
     if kind != "gpt_neox":
@@ -440,6 +451,24 @@ def test_draw_equals_the_plain_filter_and_inverse_cdf(seed, size, temperature, t
     # In fp32 a draw may fall on the other side of a boundary: here one in a hundred thousand does.
     assert sum(int(t) != e for t, (e, _) in zip(tokens, expected, strict=True)) <= 1
     torch.testing.assert_close(confidences, logits.softmax(-1).gather(1, tokens[:, None])[:, 0])
+
+
+def test_draws_are_the_same_in_slices_of_rows(monkeypatch):
+    logits = torch.randn(23, 200, generator=torch.Generator().manual_seed(0)) * 3
+    seeds, counts = torch.arange(69).view(23, 3), torch.arange(23)[:, None]
+    for how in (GREEDY, SAMPLED):
+        whole = draw(logits, seeds, counts, how)
+        monkeypatch.setattr("asprm.engines.sampling._PART", 1000)
+        for a, b in zip(whole, draw(logits, seeds, counts, how), strict=True):
+            assert torch.equal(a, b)
+        monkeypatch.undo()
+
+
+def test_fewer_rows_are_decoded_side_by_side_where_the_vocabulary_is_large(model, monkeypatch):
+    assert LocalEngine(model, None).rows == 1024
+    monkeypatch.setattr(local, "_OUTPUTS", 100 * VOCABULARY)
+    assert LocalEngine(model, None).rows == 100
+    assert LocalEngine(model, None, rows=7).rows == 7
 
 
 def test_draws_follow_the_distribution():

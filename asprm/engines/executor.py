@@ -4,11 +4,12 @@ It knows neither requests nor sampling. The local engine uses one for the policy
 PRM, which is a backbone with a head of one output.
 
 `Executor` calls the model's own forward, and so serves any causal language model with ordinary attention.
-`asprm.engines.lean` gives the same faster for Llama- and Mistral-style models; `load_executor` chooses.
+`asprm.engines.lean` gives the same faster for models like Llama, Mistral and Qwen2; `load_executor` chooses.
 """
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 
@@ -51,6 +52,7 @@ class Executor:
         if kinds - {"full_attention", "sliding_attention"}:
             raise ValueError(f"executor: {type(model).__name__} has layers of kind {sorted(kinds)}, expected attention")
         self.windows = {kind: window if kind == "sliding_attention" else self.positions for kind in sorted(kinds)}
+        self._chooses = "logits_to_keep" in inspect.signature(model.forward).parameters
         self.pack = reading_size(self.device.type)
         self.graphs = Graphs() if self.device.type == "cuda" else None
         self._spare: list[Rows] = []  # caches that were given back
@@ -151,12 +153,16 @@ class Executor:
         columns = int(batch[2].max()) + 1
         rows.reserve(rows.count, columns)
         ids, positions, own = torch.from_numpy(batch).to(self.device)
-        # 2. The forward.
+        # 2. The forward, with outputs at the places of branches only: a large vocabulary makes them costly.
+        places = sorted({k for piece in pieces for k in range(len(piece.chunk), len(piece.ids))}) or [0]
         which = torch.tensor([piece.row for piece in pieces], device=self.device)
         at = (which[:, None] * rows.length + own).flatten()  # (P · Q,), in `Rows.flat`
         mask = self._mask(positions, own, rows.visible(columns))
-        output = self._forward(rows, which, at, rows.visible(columns), ids, positions, mask)
-        return [output[i, len(piece.chunk) : len(piece.ids)] for i, piece in enumerate(pieces)]
+        output = self._forward(rows, which, at, rows.visible(columns), ids, positions, mask, places)
+        index = {place: k for k, place in enumerate(places)}
+        return [
+            output[i, [index[k] for k in range(len(piece.chunk), len(piece.ids))]] for i, piece in enumerate(pieces)
+        ]
 
     def _kernels(self) -> AbstractContextManager:
         """On CUDA, attention without cuDNN's kernels: to plan or compile them took 0.07 to 1.4 seconds on an H100, for
@@ -184,15 +190,22 @@ class Executor:
         ids: torch.Tensor,
         positions: torch.Tensor,
         mask: torch.Tensor | dict[str, torch.Tensor],
+        places: Sequence[int] | None = None,
     ) -> torch.Tensor:
-        """The model's outputs (B, Q, V) in fp32 for ids and positions (B, Q). Other arguments as for `RowsCache`."""
-        return self.model(
+        """The model's outputs (B, P, V) in fp32 for ids and positions (B, Q), at P places of the Q (None: all).
+
+        Other arguments as for `RowsCache`.
+        """
+        chosen = None if places is None else torch.tensor(places, device=self.device)
+        output = self.model(
             input_ids=ids,
             attention_mask=mask,
             position_ids=positions,
             past_key_values=RowsCache(rows, rows_read, at, columns),
             use_cache=True,
-        ).logits.float()
+            **({"logits_to_keep": chosen} if self._chooses and chosen is not None else {}),
+        ).logits
+        return (output if self._chooses or chosen is None else output[:, chosen]).float()
 
 
 def _layer_shape(layer: object) -> tuple[int, int, int, torch.dtype] | None:

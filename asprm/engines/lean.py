@@ -1,4 +1,4 @@
-"""A lean executor for Llama- and Mistral-style models: the model's arithmetic without its modules.
+"""A lean executor for models like Llama, Mistral and Qwen2: the model's arithmetic without its modules.
 
 On a CPU, most of a small model's forward is Python, repeated key-value heads and padding. Here the projections are
 fused, the queries that share a key-value head attend as one block, and chunks of text lie end to end without padding.
@@ -22,6 +22,8 @@ from transformers import (
     MistralForCausalLM,
     MistralForTokenClassification,
     PreTrainedModel,
+    Qwen2ForCausalLM,
+    Qwen2ForTokenClassification,
 )
 
 from asprm.engines.attend import alone, together
@@ -41,15 +43,22 @@ class LeanExecutor(Executor):
 
     @staticmethod
     def supports(model: PreTrainedModel) -> bool:
-        """Whether it is Llama or Mistral, with unbiased projections, SiLU, and rotary angles fixed by position."""
+        """Whether it is Llama, Mistral or Qwen2, with one kind of attention, no bias but that of queries, keys and
+        values, SiLU, and rotary angles fixed by position.
+        """
+        if _head(model) is None:
+            return False
         config = model.config
+        backbone: Any = model.base_model
         return (
-            config.model_type in ("llama", "mistral")
-            and config.hidden_act == "silu"
-            and not getattr(config, "attention_bias", False)
-            and not getattr(config, "mlp_bias", False)
+            config.hidden_act == "silu"
             and config.rope_parameters.get("rope_type", "default") in ("default", "linear", "llama3", "yarn")
-            and _head(model) is not None
+            and len(set(getattr(config, "layer_types", None) or ())) <= 1
+            and all(
+                projection.bias is None
+                for layer in backbone.layers
+                for projection in (layer.self_attn.o_proj, layer.mlp.gate_proj, layer.mlp.up_proj, layer.mlp.down_proj)
+            )
         )
 
     def __init__(self, model: PreTrainedModel) -> None:
@@ -181,12 +190,15 @@ class _Layer:
         attention, mlp = layer.self_attn, layer.mlp
         self.before, self.after = layer.input_layernorm, layer.post_attention_layernorm
         self.qkv = _fuse(attention.q_proj, attention.k_proj, attention.v_proj)
+        biases = [x.bias for x in (attention.q_proj, attention.k_proj, attention.v_proj)]
+        self.bias = None if biases[0] is None else torch.cat([bias.detach() for bias in biases])
         self.gate_up = _fuse(mlp.gate_proj, mlp.up_proj)
         self.out, self.down = attention.o_proj.weight, mlp.down_proj.weight
 
     def project(self, x: torch.Tensor) -> torch.Tensor:
         """Queries, keys and values, not rotated, side by side."""
-        return linear(_norm(x, self.before), self.qkv)
+        projected = linear(_norm(x, self.before), self.qkv)
+        return projected if self.bias is None else projected.add_(self.bias)
 
     def finish(self, x: torch.Tensor, seen: torch.Tensor) -> torch.Tensor:
         """The layer's output, from its input and the attention's results (N, query heads · dim)."""
@@ -209,8 +221,8 @@ def _fuse(*projections: nn.Linear) -> torch.Tensor:
 
 def _head(model: PreTrainedModel) -> nn.Module | None:
     """The head of a language model or of a token classifier; None for other models."""
-    if isinstance(model, LlamaForCausalLM | MistralForCausalLM):
+    if isinstance(model, LlamaForCausalLM | MistralForCausalLM | Qwen2ForCausalLM):
         return model.lm_head
-    if isinstance(model, LlamaForTokenClassification | MistralForTokenClassification):
+    if isinstance(model, LlamaForTokenClassification | MistralForTokenClassification | Qwen2ForTokenClassification):
         return model.score
     return None

@@ -19,6 +19,7 @@ import torch
 from transformers import AutoModelForCausalLM, PreTrainedModel, PreTrainedTokenizerBase
 
 from asprm.engines.batch import LENGTH, Batch, Fork, Prefixes
+from asprm.engines.executor import Executor
 from asprm.engines.executors import load_executor
 from asprm.engines.protocol import Completion, Follow, Request, Sampling
 from asprm.engines.sampling import draw
@@ -27,12 +28,14 @@ from asprm.models.device import placement
 from asprm.models.load import load_tokenizer, load_weights
 
 _PROMPT = 512  # tokens; few problems are longer
+_OUTPUTS = 1 << 24  # numbers (rows × vocabulary) that a step on a CPU gives at most: 64 MB
 
 
 class LocalEngine:
     """An `Engine` (`asprm.engines.protocol`) over a transformers causal language model.
 
-    rows: requests decoded side by side (None: 1024 on a CPU, 512 on a GPU); fewer where the GPU's memory holds fewer.
+    rows: requests decoded side by side. None: 512 on a GPU; on a CPU 1024, or fewer where the vocabulary is large (110
+        of 152 thousand words, 341 of 49 thousand). Fewer where the GPU's memory holds fewer.
     share: requests with equal beginnings are one row while their tokens are the same.
     executor: runs the model; guided decoding uses it directly. eos: ids that end a completion.
     """
@@ -49,7 +52,7 @@ class LocalEngine:
             raise ValueError(f"engine: rows is {rows}, expected at least 1")
         self.tokenizer = tokenizer
         self.executor = load_executor(model)
-        self.rows, self.share = rows or (1024 if self.executor.device.type == "cpu" else 512), share
+        self.rows, self.share = rows or _side_by_side(self.executor), share
         self.eos = _eos(model, tokenizer)
 
     @classmethod
@@ -251,6 +254,13 @@ def _without(completion: Completion, known: int) -> Completion:
     if not known:
         return completion
     return Completion(completion.ids[known:], completion.confidences[known:], completion.finished)
+
+
+def _side_by_side(executor: Executor) -> int:
+    """How many requests are decoded side by side, unless the caller says it."""
+    if executor.device.type != "cpu":
+        return 512
+    return min(1024, max(16, _OUTPUTS // executor.config.vocab_size))
 
 
 def _eos(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase | None) -> list[int]:

@@ -10,6 +10,7 @@ import torch
 
 from asprm.engines.protocol import Sampling
 
+_PART = 1 << 20  # numbers (rows × vocabulary) that a CPU draws from at a time: they and their copies stay in its caches
 _NUCLEUS = 64  # top-p first looks at this many tokens: sorting a whole vocabulary costs more than the model's step
 _GOLDEN = -7046029254386353131  # 0x9E3779B97F4A7C15, SplitMix64's increment
 
@@ -41,6 +42,18 @@ def draw(
     counts: int64, as `seeds` or (B, 1). Leave both in host memory: to hash few numbers there is cheaper than a launch.
     A confidence is the token's softmax probability at temperature 1, whatever the sampling.
     """
+    if logits.device.type != "cpu":
+        return _draw(logits, seeds, counts, sampling)
+    size = max(1, _PART // logits.shape[-1])
+    parts = zip(logits.split(size), seeds.split(size), counts.split(size), strict=True)
+    drawn = [_draw(*part, sampling) for part in parts]
+    return torch.cat([tokens for tokens, _ in drawn]), torch.cat([confidences for _, confidences in drawn])
+
+
+def _draw(
+    logits: torch.Tensor, seeds: torch.Tensor, counts: torch.Tensor, sampling: Sampling
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """`draw` for some of the rows."""
     probabilities = logits.softmax(-1)
     if sampling.temperature == 0:
         confidences, tokens = probabilities.max(-1)
