@@ -8,7 +8,6 @@ their options, `asprm.rows.fields` the work on rows. Models are imported only by
 from __future__ import annotations
 
 import functools
-import json
 from collections.abc import Sequence
 from typing import Any
 
@@ -16,6 +15,7 @@ import typer
 
 from asprm.results.format import percent
 from asprm.rows import options as opt
+from asprm.rows.commands import export, fetch, grade, plan
 from asprm.rows.jsonl import each
 from asprm.run.progress import log
 
@@ -41,6 +41,8 @@ def split(
     share: opt.Share = None,
     tau: opt.Tau = None,
     template: opt.Template = None,
+    instruction: opt.Instruction = None,
+    system: opt.System = None,
     output: opt.Target = "-",
     strict: opt.Strict = False,
     rename: opt.Rename = None,
@@ -72,11 +74,11 @@ def split(
         raise ValueError(f"--tau {tau}: expected a probability, from 0 to 1")
     from asprm.engines.rescore import confidences, load_reader
     from asprm.rows.fields import split_fields
-    from asprm.rows.texts import Encoder, read_template
+    from asprm.rows.texts import Encoder, read_form
 
-    template = read_template(template)
+    form = read_form(template, instruction, system)
     reader = load_reader(model, device=device)
-    encoder = Encoder(reader.tokenizer, template=template, eos=reader.eos, positions=reader.positions)
+    encoder = Encoder(reader.tokenizer, form=form, eos=reader.eos, positions=reader.positions)
 
     def prepare(row: dict) -> tuple:
         return encoder.prompt(row), *encoder.solution(row)
@@ -94,7 +96,10 @@ def split(
         for line, tokens in rows:
             with lines.row(line.number):
                 fields = split_fields(line.row["solution"], **tokens, tau=tau)
-                lines.put(line, fields if "template" in line.row or not template else {"template": template, **fields})
+                lines.put(
+                    line,
+                    fields if "template" in line.row or not form.template else {"template": form.template, **fields},
+                )
 
 
 def _fitted(rows: list, share: float) -> float:
@@ -124,6 +129,8 @@ def label(
     temperature: opt.Temperature = 1.0,
     max_new_tokens: opt.MaxNewTokens = 512,
     template: opt.Template = None,
+    instruction: opt.Instruction = None,
+    system: opt.System = None,
     output: opt.Target = "-",
     strict: opt.Strict = False,
     seed: opt.Seed = 0,
@@ -150,12 +157,13 @@ def label(
     from asprm.engines.protocol import Sampling
     from asprm.models.load import quiet
     from asprm.rows.fields import cut_of, label_fields
-    from asprm.rows.texts import Encoder, read_template
+    from asprm.rows.texts import Encoder, read_form
 
+    form = read_form(template, instruction, system)
     sampling = Sampling(temperature=temperature, max_new_tokens=max_new_tokens)
     with quiet():
         engine = LocalEngine.load(model, device=device)
-    encoder = Encoder(engine.tokenizer, template=read_template(template), positions=engine.executor.positions)
+    encoder = Encoder(engine.tokenizer, form=form, positions=engine.executor.positions)
     options: dict[str, Any] = {"rollouts": rollouts, "estimate": estimate, "eta": eta, "seed": seed}
     with opt.open_lines(steps, output, strict) as lines:
         compute = functools.partial(label_fields, engine=engine, sampling=sampling, **options)
@@ -177,6 +185,8 @@ def train(
     validation: opt.Validation = 0.0,
     gradient_checkpointing: opt.Checkpointing = False,
     template: opt.Template = None,
+    instruction: opt.Instruction = None,
+    system: opt.System = None,
     output: opt.Target = "-",
     strict: opt.Strict = False,
     seed: opt.Seed = 0,
@@ -200,11 +210,12 @@ def train(
     from asprm.reward.train import train as train_prm
     from asprm.reward.trainer import Settings
     from asprm.rows.fields import example_of, held_out
-    from asprm.rows.texts import Encoder, read_template
+    from asprm.rows.texts import Encoder, read_form
 
-    template = read_template(template)
+    form = read_form(template, instruction, system)
     positions = load_config(base).get_text_config().max_position_embeddings
-    encoder = Encoder(load_tokenizer(base), template=template, positions=positions)
+    tokenizer = load_tokenizer(base)
+    encoder = Encoder(tokenizer, form=form, positions=positions)
     settings = Settings(
         epochs, learning_rate, batch_tokens, warmup, weight_decay, gradient_checkpointing=gradient_checkpointing
     )
@@ -214,8 +225,8 @@ def train(
             with lines.row(line.number):
                 examples.append(example_of(line.row, encoder))
         kept, held = held_out(examples, validation, seed) if validation else (examples, [])
-        about = {"template": template} if template else {}
-        history = train_prm(base, kept, settings, prm, validation=held, seed=seed, about=about)
+        given = {"seed": seed, "tokenizer": tokenizer, "about": {"template": form.template} if form.template else {}}
+        history = train_prm(base, kept, settings, prm, validation=held, **given)
         for row in history.to_dict("records"):
             lines.write({str(name): value for name, value in row.items() if value == value})  # NaN: no validation
 
@@ -228,6 +239,8 @@ def score(
     aggregate: opt.Aggregate = "min",
     convention: opt.Convention = None,
     template: opt.Template = None,
+    instruction: opt.Instruction = None,
+    system: opt.System = None,
     output: opt.Target = "-",
     strict: opt.Strict = False,
     device: opt.Device = None,
@@ -245,15 +258,20 @@ def score(
     Example: asprm score --prm prm/ steps.jsonl | jq '{problem, score}'
     """
     from asprm.models.load import quiet
+    from asprm.models.prompts import Form
     from asprm.reward.published import TokenScorer, load_reward_model
     from asprm.reward.score import PRM
     from asprm.rows.fields import item_maker, score_fields
-    from asprm.rows.texts import read_template
+    from asprm.rows.texts import read_form
 
-    template = read_template(template)
+    form = read_form(template, instruction, system)
     with quiet():
         rater = load_reward_model(prm, convention, device=device)
-    scorer = TokenScorer(rater, template) if isinstance(rater, PRM) else rater
+    if isinstance(rater, PRM):
+        form.apply(rater.tokenizer)
+    elif form != Form():
+        raise ValueError(f"{prm} reads problems in its convention's way; leave out --template, --instruction, --system")
+    scorer = TokenScorer(rater, form.template) if isinstance(rater, PRM) else rater
     with opt.open_lines(steps, output, strict) as lines:
         compute = functools.partial(score_fields, prm=scorer.prm, how=aggregate)
         for line, fields in each(lines, lines.read("score"), item_maker(scorer), compute, size=WINDOW):
@@ -271,6 +289,8 @@ def decode(
     max_new_tokens: opt.MaxNewTokens = 512,
     convention: opt.Convention = None,
     template: opt.Template = None,
+    instruction: opt.Instruction = None,
+    system: opt.System = None,
     output: opt.Target = "-",
     strict: opt.Strict = False,
     rename: opt.Rename = None,
@@ -298,115 +318,24 @@ def decode(
     from asprm.reward.guides import guide_for
     from asprm.reward.published import load_reward_model
     from asprm.rows.fields import asked_of, decode_fields
-    from asprm.rows.texts import Encoder, read_template
+    from asprm.rows.texts import Encoder, read_form
 
-    template = read_template(template)
+    form = read_form(template, instruction, system)
     with quiet():
         engine, rater = LocalEngine.load(model, device=device), load_reward_model(prm, convention, device=device)
-    encoder = Encoder(engine.tokenizer, template=template, positions=engine.executor.positions)
+    encoder = Encoder(engine.tokenizer, form=form, positions=engine.executor.positions)
     options: dict[str, Any] = {"trigger": trigger, "candidates": candidates, "max_new_tokens": max_new_tokens}
     with opt.open_lines(problems, output, strict, rename) as lines:
         prepare = functools.partial(asked_of, encoder=encoder)
-        compute = functools.partial(decode_fields, engine=engine, guide=guide_for(rater, engine, template), **options)
+        compute = functools.partial(
+            decode_fields, engine=engine, guide=guide_for(rater, engine, form.template), **options
+        )
         for line, fields in each(lines, lines.read("decode"), prepare, compute, size=ROWS):
             lines.put(line, fields)
 
 
-@app.command()
-@opt.one_line_errors
-def grade(
-    solutions: opt.Source = "-",
-    output: opt.Target = "-",
-    strict: opt.Strict = False,
-    rename: opt.Rename = None,
-) -> None:
-    """Grade solutions: mathematics by the value of their last answer, programs by their tests.
-
-    Programs run in a sandbox, without network and with limits on time and memory. The number of right solutions is
-    printed on standard error. Ctrl-C keeps the verdicts that are found.
-
-    \b
-    Reads:   problem, solution, and answer or test (see `asprm label --help`)
-    Adds:    correct             whether the solution is right
-             extracted, reason   for mathematics: the answer in the solution, and why it is right or wrong
-             outcome, detail     for programs: passed, failed, error, timeout, memory, no_code or forbidden
-    \b
-    Example: asprm grade --rename question=problem --rename response=solution answers.jsonl > graded.jsonl
-    """
-    from asprm.rows.jsonl import take
-    from asprm.rows.texts import problem_of, verdicts
-
-    def prepare(row: dict) -> tuple:
-        return take(row, "solution", str, "the solution's text"), problem_of(row)
-
-    right = graded = 0
-    try:
-        with opt.open_lines(solutions, output, strict, rename) as lines:
-            for line, fields in each(lines, lines.read("grade"), prepare, verdicts, size=ROWS):
-                right, graded = right + fields["correct"], graded + 1
-                lines.put(line, fields)
-    finally:  # of those that are graded when it is interrupted, too
-        if graded:
-            log(f"{right} of {graded} right ({percent(right / graded)})")
-
-
-@app.command()
-@opt.one_line_errors
-def export(
-    to: opt.Format,
-    labelled: opt.Source = "-",
-    threshold: opt.Threshold = 0.0,
-    output: opt.Target = "-",
-    strict: opt.Strict = False,
-) -> None:
-    """Write labelled steps in the format of another project.
-
-    Both formats know only right and wrong steps: a step is right if its label is above --threshold. Hard labels need no
-    other threshold than 0.
-
-    \b
-    Reads:   what `asprm label` writes: problem, steps, labels, and answer if there is one
-    Writes:  trl         the "stepwise supervision" of TRL: prompt, completions (texts of the steps),
-                         labels (true or false)
-             prm800k     the rows of PRM800K: question {problem, ground_truth_answer},
-                         label {steps, finish_reason, …}, with one completion for each step, rated 1 or -1
-    \b
-    Example: asprm export --to trl labelled.jsonl -o stepwise.jsonl
-    """
-    from asprm.rows.export import FORMS
-
-    with opt.open_lines(labelled, output, strict) as lines:
-        for line in lines.read("export"):
-            with lines.row(line.number):
-                lines.write(FORMS[to](line.row, threshold))
-
-
-@app.command()
-@opt.one_line_errors
-def plan(
-    profile: opt.Profile,
-    gpu: opt.Machine = None,
-    as_json: opt.Json = False,
-) -> None:
-    """Estimate what each stage of a profile costs: tokens, arithmetic, hours, memory and disk.
-
-    The numbers come from a cost model, not from a measurement; its assumptions are printed. Nothing is run, nothing is
-    downloaded.
-
-    \b
-    Writes:  a table and the assumptions; with --json a row for each stage and policy or reward model:
-             stage, name, generated, read, trained (tokens), flops, hours, gpus, memory_gb, disk_gb
-    \b
-    Example: asprm plan --profile paper
-    """
-    from asprm.plan.estimate import make_plan
-
-    made = make_plan(profile, gpu)
-    if as_json:
-        for row in made.rows:
-            typer.echo(json.dumps(row.as_dict()))
-    else:
-        typer.echo(made.text())
+for command in (grade, export, plan, fetch):
+    app.command()(opt.one_line_errors(command))
 
 
 if __name__ == "__main__":

@@ -116,7 +116,7 @@ def publish(rows: list[Row]) -> list[Row]:
 def generate(engine: LocalEngine, some: list[Request], size: int) -> list[list[int]]:
     """New token ids of each request by `transformers.generate`, padded on the left in batches of `size`."""
     model, out = engine.executor.model, []
-    eos, pad = engine.eos[0], engine.tokenizer.pad_token_id
+    eos, pad = engine.ends.eos[0], engine.tokenizer.pad_token_id
     for start in range(0, len(some), size):
         batch = [request.context[: request.start].tolist() for request in some[start : start + size]]
         longest = max(map(len, batch))

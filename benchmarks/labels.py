@@ -55,7 +55,7 @@ def main() -> list:
     def by_generate() -> np.ndarray:
         some = sorted(rollouts, key=lambda request: request.start)
         done = generate(engine, some, size)
-        return labels(engine, [(r, ids, ids[-1] in engine.eos) for r, ids in zip(some, done, strict=True)])
+        return labels(engine, [(r, ids, ids[-1] in engine.ends.eos) for r, ids in zip(some, done, strict=True)])
 
     zero = 1 - waves().mean()
     most = J / (J * zero + 1 - zero)

@@ -78,9 +78,9 @@ def released(engine, prm, request, trigger: float) -> str:
     for _ in range(MAX_NEW_TOKENS):
         probabilities = model(read(text)).logits[0, -1].float().softmax(-1)
         best = probabilities.topk(CANDIDATES)
-        if int(best.indices[0]) in engine.eos:
+        if int(best.indices[0]) in engine.ends.eos:
             break
-        pieces = dict.fromkeys(tokenizer.decode(i) for i in best.indices.tolist() if i not in engine.eos)
+        pieces = dict.fromkeys(tokenizer.decode(i) for i in best.indices.tolist() if i not in engine.ends.eos)
         if best.values[0] < trigger:
             scores = {piece: float(prm(read(text + piece)).logits[0, -1, 0]) for piece in pieces}
             text += max(scores, key=scores.get)

@@ -9,6 +9,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from small_tokenizers import byte_level_tokenizer
 from tokenizers import Tokenizer, models
 from transformers import (
     AutoConfig,
@@ -20,6 +21,7 @@ from transformers import (
 )
 
 from asprm.engines import attend, local
+from asprm.engines.ends import Ends
 from asprm.engines.executor import Executor
 from asprm.engines.executors import load_executor
 from asprm.engines.lean import LeanExecutor
@@ -339,7 +341,7 @@ def test_ends(model):
         assert x.finished == (x.ids[-1] == EOS)
         assert x.finished or len(x.ids) == 30
     assert [len(x.ids) for x in engine.generate([Request(contexts(4)[0], 4, 0)], Sampling(max_new_tokens=1))] == [1]
-    engine.eos = []
+    engine.ends = Ends([])
     (cut,) = engine.generate([Request(contexts(POSITIONS - 3)[0], POSITIONS - 3, 0)], Sampling(max_new_tokens=30))
     assert len(cut.ids) == 3
     assert not cut.finished
@@ -504,6 +506,47 @@ def test_a_reward_model_in_bf16_may_score_a_token_at_zero():
     load_executor(prm.to(torch.bfloat16))
 
 
+def words(count: int = VOCABULARY) -> PreTrainedTokenizerFast:
+    tokenizer = Tokenizer(models.WordLevel({f"w{i}.": i for i in range(count)}))
+    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token="w2.")
+
+
+@pytest.mark.parametrize("share", [True, False])
+def test_a_stop_text_ends_a_text_as_soon_as_it_is_written(model, share):
+    tokenizer = words()
+    requests = [*forks(4, 20), *(Request(c, 5, seed=s, key=s) for s, c in enumerate(contexts(*[6] * 20)))]
+    plain = LocalEngine(model, tokenizer, rows=7, share=share).generate(requests, SAMPLED)
+    pairs = [tokenizer.decode(x.ids[2:4]) for x in plain if len(x.ids) > 5]
+    before = tokenizer.decode([*requests[-1].context[4:5], plain[-1].ids[0]])  # begins in the prefix
+    stops = [*pairs[:2], pairs[2][1:-1], before]
+    model.generation_config.stop_strings = stops
+    stopped = LocalEngine(model, tokenizer, rows=7, share=share)
+    assert stopped.ends.stops == tuple(stops)
+    cut = 0
+    for request, whole, short in zip(requests, plain, stopped.generate(requests, SAMPLED), strict=True):
+        known = request.context[: request.start]
+        texts = [tokenizer.decode([*known, *whole.ids[: k + 1]]) for k in range(len(whole.ids))]
+        begins = [tokenizer.decode(known), *texts]
+        first = next(
+            (k for k, text in enumerate(texts) if any(text.count(x) > begins[k].count(x) for x in stops)), None
+        )
+        length = len(whole.ids) if first is None else first + 1
+        assert short.ids.tolist() == whole.ids[:length].tolist()
+        assert short.finished == (whole.finished or first is not None)
+        cut += length < len(whole.ids)
+    assert cut >= 4
+    assert len(stopped.generate(requests[-1:], SAMPLED)[0].ids) == 1
+
+
+def test_a_stop_text_may_be_made_of_parts_of_characters():
+    tokenizer = byte_level_tokenizer()
+    ids = tokenizer("a 🍎 b")["input_ids"]
+    ends = Ends([], tokenizer, ["🍎"])
+    found = [ends.closes(np.array(ids[:k]), ids[k]) for k in range(len(ids))]
+    assert sum(found) == 1
+    assert tokenizer.decode(ids[: found.index(True) + 1]) == "a 🍎"
+
+
 def test_load_engine_reads_a_folder(tmp_path, model):
     words = {f"w{i}": i for i in range(VOCABULARY)}
     PreTrainedTokenizerFast(tokenizer_object=Tokenizer(models.WordLevel(words)), eos_token="w2").save_pretrained(
@@ -512,7 +555,7 @@ def test_load_engine_reads_a_folder(tmp_path, model):
     model.save_pretrained(tmp_path)
     engine = load_engine(tmp_path, device="cpu", rows=3)
     assert engine.tokenizer.decode([5]) == "w5"
-    assert engine.eos == [EOS]
+    assert engine.ends.eos.tolist() == [EOS]
     request = Request(contexts(7)[0], 7, seed=1)
     assert engine.generate([request], SAMPLED)[0].ids.tolist() == reference(model, request, SAMPLED)[0]
     half = load_engine(tmp_path, device="cpu", dtype="bfloat16", rows=3).generate(forks(4, 9), SAMPLED)

@@ -5,6 +5,7 @@ import pytest
 from small_tokenizers import byte_level_tokenizer
 
 from asprm.engines.protocol import Completion, Sampling
+from asprm.models.prompts import Form
 from asprm.rows.fields import cut_of, example_of, held_out, label_fields, split_fields
 from asprm.rows.texts import Encoder
 
@@ -38,7 +39,7 @@ def cut_row(encoder, ends=(2, 5), **row):
 
 @pytest.fixture
 def encoder():
-    return Encoder(byte_level_tokenizer(), template="{problem}\n")
+    return Encoder(byte_level_tokenizer(), form=Form(template="{problem}\n"))
 
 
 def test_steps_have_texts_ends_and_offsets():

@@ -7,6 +7,7 @@ import pytest
 from small_tokenizers import byte_level_tokenizer, changing_tokenizer, sentence_piece_tokenizer
 
 from asprm.models.align import Speller, carry
+from asprm.models.prompts import Form
 from asprm.problems.problem import CodeProblem
 from asprm.rows.texts import Encoder, problem_of, read_template, verdicts
 
@@ -16,7 +17,7 @@ TEXTS = ["So has 12 = 5 + 7", "The answer is 12", "ë€ − 🍎", "a\nb"]
 
 @pytest.mark.parametrize("text", TEXTS)
 def test_a_solution_is_spelled_by_its_ids_and_ends_with_the_end_of_text(text):
-    encoder = Encoder(byte_level_tokenizer(), template=TEMPLATE)
+    encoder = Encoder(byte_level_tokenizer(), form=Form(template=TEMPLATE))
     ids, char_ends = encoder.solution({"problem": "p", "solution": text})
     assert encoder.tokenizer.decode(ids, skip_special_tokens=True) == text
     assert ids[-1] == encoder.tokenizer.eos_token_id
@@ -33,7 +34,7 @@ def test_a_prompt_is_made_by_the_rows_template_then_the_commands_then_the_tokeni
         (TEMPLATE, {}, "Q: p{} {x}\nA:"),
         (TEMPLATE, {"template": "<{problem}>"}, "<p{}>"),
     ):
-        ids = Encoder(tokenizer, template=template).prompt(row | {"problem": "p{}"})
+        ids = Encoder(tokenizer, form=Form(template=template)).prompt(row | {"problem": "p{}"})
         assert tokenizer.decode(ids) == text
 
 
@@ -63,15 +64,15 @@ def test_templates_come_from_the_command_line_or_a_file(tmp_path):
 def test_steps_keep_their_ids_under_the_same_tokenizer_and_their_places_under_another():
     mine, other = byte_level_tokenizer(), sentence_piece_tokenizer()
     text = "The wise show no answer 12 so i win 5 shown"
-    ids, char_ends = Encoder(mine, template=TEMPLATE).solution({"problem": "p", "solution": text})
+    ids, char_ends = Encoder(mine, form=Form(template=TEMPLATE)).solution({"problem": "p", "solution": text})
     ends = np.array([3, 9, 10, len(ids)])
     row = {"problem": "p", "solution": text, "ids": ids.tolist(), "ends": ends.tolist()}
     row["char_ends"] = char_ends[ends - 1].tolist()
-    kept = Encoder(mine, template=TEMPLATE).steps(row)
+    kept = Encoder(mine, form=Form(template=TEMPLATE)).steps(row)
     assert np.array_equal(kept[0], ids)
     assert np.array_equal(kept[1], ends)
 
-    moved, places = Encoder(other, template=TEMPLATE).steps(row)
+    moved, places = Encoder(other, form=Form(template=TEMPLATE)).steps(row)
     spelled, moved_ends = Speller(other)(moved)
     assert spelled == text
     assert places[-1] == len(moved)
@@ -88,7 +89,7 @@ def test_steps_keep_their_ids_under_the_same_tokenizer_and_their_places_under_an
 )
 def test_steps_are_carried_as_those_of_a_policy_are(tokenizer, text, char_ends):
     row = {"problem": "p", "solution": text, "char_ends": char_ends}
-    ids, ends = Encoder(tokenizer, template=TEMPLATE).steps(row)
+    ids, ends = Encoder(tokenizer, form=Form(template=TEMPLATE)).steps(row)
     wanted_ids, wanted_ends = carry(text, char_ends, tokenizer, finished=True)
     assert np.array_equal(ids, wanted_ids)
     assert np.array_equal(ends, wanted_ends)
@@ -111,16 +112,16 @@ def test_steps_are_carried_as_those_of_a_policy_are(tokenizer, text, char_ends):
 )
 def test_what_is_wrong_with_a_row_is_said(row, words):
     with pytest.raises(ValueError, match=words):
-        Encoder(byte_level_tokenizer(), template=TEMPLATE, positions=40).steps(row)
+        Encoder(byte_level_tokenizer(), form=Form(template=TEMPLATE), positions=40).steps(row)
 
 
 def test_a_text_that_the_tokenizer_loses_is_refused():
     with pytest.raises(ValueError, match="does not spell the solution back"):
-        Encoder(changing_tokenizer(), template=TEMPLATE).solution({"problem": "p", "solution": "x²"})
+        Encoder(changing_tokenizer(), form=Form(template=TEMPLATE)).solution({"problem": "p", "solution": "x²"})
 
 
 def test_a_special_word_in_a_solution_is_plain_text():
-    encoder = Encoder(byte_level_tokenizer(), template=TEMPLATE)
+    encoder = Encoder(byte_level_tokenizer(), form=Form(template=TEMPLATE))
     row = {"problem": "p", "solution": "a</s>b"}
     ids, char_ends = encoder.solution(row)
     assert (ids == encoder.eos).tolist() == [*[False] * (len(ids) - 1), True]
@@ -138,7 +139,7 @@ def test_a_special_word_in_a_solution_is_plain_text():
 def test_a_field_of_a_wrong_kind_is_named(field, value):
     row = {"problem": "p", "solution": "12", "char_ends": [2]} | {field: value}
     with pytest.raises(ValueError, match=field):
-        Encoder(byte_level_tokenizer(), template=TEMPLATE).steps(row)
+        Encoder(byte_level_tokenizer(), form=Form(template=TEMPLATE)).steps(row)
 
 
 def test_problems_have_an_answer_or_a_test():

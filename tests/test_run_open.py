@@ -13,8 +13,9 @@ from asprm.run.artifacts import DiskFull, digest, known_digest, manifest_path
 from asprm.run.open import open_run
 from asprm.run.profile import load_profile
 from asprm.run.provenance import made_with
+from asprm.run.root import study_root
 from asprm.run.sections import ProfileError
-from asprm.run.store import BrokenArtifact, MissingArtifact, study_root
+from asprm.run.store import BrokenArtifact, MissingArtifact
 
 
 @pytest.fixture(autouse=True)

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from asprm.engines.ends import Ends
 from asprm.engines.executor import Executor
 from asprm.engines.protocol import Completion, Request
 from asprm.engines.rows import Rows
@@ -53,14 +54,14 @@ class Batch:
     state: (3, limit) int64; PENDING: the token that the next step reads, LENGTH: tokens before it, NEW: tokens drawn.
     stop: (limit,) int64, the length at which a row is cut off, prefix included.
     ids, confidences: (limit, at least max_new_tokens), the new tokens.
-    A text ends with an id in `eos`, after max_new_tokens, or at the model's last position.
+    A text ends where `ends` says, after max_new_tokens, or at the model's last position.
     """
 
     def __init__(
-        self, executor: Executor, rows: Rows, prefixes: Prefixes, *, limit: int, eos: Sequence[int], max_new_tokens: int
+        self, executor: Executor, rows: Rows, prefixes: Prefixes, *, limit: int, ends: Ends, max_new_tokens: int
     ) -> None:
         self.executor, self.rows, self.prefixes, self.limit = executor, rows, prefixes, limit
-        self.eos, self.max_new_tokens = np.array(eos, np.int64), max_new_tokens
+        self.ends, self.max_new_tokens = ends, max_new_tokens
         self.live: list[Request] = []
         self.holes: list[int] = []
         self.state = np.zeros((3, limit), np.int64)
@@ -144,7 +145,7 @@ class Batch:
         """How the distinct `tokens` follow the row. The row keeps one that ends its text only where all of them do."""
         tokens = list(tokens)
         last = self.state[LENGTH, row] + 2 == self.stop[row]  # the next token reaches the limit
-        going = [] if last else [token for token in tokens if token not in self.eos]
+        going = [] if last else [token for token in tokens if not self.closes(row, token)]
         kept = going[0] if going else tokens[0]
         return Parting(kept, going[1:], [token for token in tokens if token != kept and token not in going])
 
@@ -153,7 +154,27 @@ class Batch:
         length = self.state[NEW, row]
         ids = np.append(self.ids[row, :length], token)
         confidences = np.append(self.confidences[row, :length], confidence)
-        return Completion(ids.astype(np.int32), confidences.astype(np.float32), token in self.eos)
+        return Completion(ids.astype(np.int32), confidences.astype(np.float32), self.closes(row, token))
+
+    def closes(self, row: int, token: int) -> bool:
+        """Whether the row's text ends if `token` comes next, whatever its length."""
+        return self.ends.closes(self._tail(row), token)
+
+    def closing(self, rows: np.ndarray, tokens: np.ndarray) -> np.ndarray:
+        """`closes` for several rows and their next tokens, (R,) each: (R,) bool."""
+        closing = np.isin(tokens, self.ends.eos)
+        if self.ends.stops:
+            both = zip(rows.tolist(), tokens.tolist(), strict=True)
+            closing |= np.array([self.closes(row, token) for row, token in both], bool)
+        return closing
+
+    def _tail(self, row: int) -> np.ndarray:
+        """The newest tokens of a row's text, its prefix included: as many as `ends` wants to see."""
+        if not self.ends.stops:
+            return self.ids[row, :0]
+        request, new = self.live[row], self.ids[row, : self.state[NEW, row]][-self.ends.reach :]
+        more = min(self.ends.reach - len(new), request.start)
+        return np.concatenate([request.context[request.start - more : request.start], new])
 
     def _shift(self, hole: int, length: int) -> int:
         """Move a hole to a block of rows of about `length` tokens, and return its new place.
@@ -206,7 +227,8 @@ class Batch:
 
         rows, tokens, confidences: (R,) each; the rows are distinct.
         """
-        # 1. Columns: a row that requests joined late holds more new tokens than max_new_tokens.
+        # 1. Which texts end. Then columns: a row that requests joined late holds more new tokens than max_new_tokens.
+        finished = self.closing(rows, tokens)
         place = self.state[NEW, rows]
         if len(place) and (more := int(place.max()) + 1 - self.ids.shape[1]) > 0:
             more = max(more, self.max_new_tokens // 2)
@@ -215,8 +237,7 @@ class Batch:
         self.ids[rows, place] = self.state[PENDING, rows] = tokens
         self.confidences[rows, place] = confidences
         self.state[LENGTH:, rows] += 1
-        # 3. Rows that ended: the length with the pending token is the limit, or the token is an end of text.
-        finished = np.isin(tokens, self.eos)
+        # 3. Rows that ended: the length with the pending token is the limit, or the text ends with the token.
         ended = np.flatnonzero(finished | (self.state[LENGTH, rows] + 1 == self.stop[rows]))
         self.holes += rows[ended].tolist()
         return [(self.live[rows[i]], self._completion(rows[i], bool(finished[i]))) for i in ended]

@@ -19,6 +19,7 @@ import torch
 from transformers import AutoModelForCausalLM, PreTrainedModel, PreTrainedTokenizerBase
 
 from asprm.engines.batch import LENGTH, Batch, Fork, Prefixes
+from asprm.engines.ends import Ends
 from asprm.engines.executor import Executor
 from asprm.engines.executors import load_executor
 from asprm.engines.protocol import Completion, Follow, Request, Sampling
@@ -37,7 +38,7 @@ class LocalEngine:
     rows: requests decoded side by side. None: 512 on a GPU; on a CPU 1024, or fewer where the vocabulary is large (110
         of 152 thousand words, 341 of 49 thousand). Fewer where the GPU's memory holds fewer.
     share: requests with equal beginnings are one row while their tokens are the same.
-    executor: runs the model; guided decoding uses it directly. eos: ids that end a completion.
+    executor: runs the model; guided decoding uses it directly. ends: where a completion ends (`asprm.engines.ends`).
     """
 
     def __init__(
@@ -53,7 +54,7 @@ class LocalEngine:
         self.tokenizer = tokenizer
         self.executor = load_executor(model)
         self.rows, self.share = rows or _side_by_side(self.executor), share
-        self.eos = _eos(model, tokenizer)
+        self.ends = Ends(_eos(model, tokenizer), tokenizer, _stops(model))
 
     @classmethod
     def load(
@@ -118,7 +119,7 @@ class LocalEngine:
         with self.executor.lend() as rows, self.executor.lend() as contexts:
             limit = min(self.rows, self.executor.fitting(length, rows.store.nbytes + contexts.store.nbytes))
             prefixes = Prefixes(self.executor, contexts, limit=max(1, limit // 4))
-            yield Batch(self.executor, rows, prefixes, limit=limit, eos=self.eos, max_new_tokens=max_new_tokens)
+            yield Batch(self.executor, rows, prefixes, limit=limit, ends=self.ends, max_new_tokens=max_new_tokens)
 
 
 @dataclass(frozen=True, eq=False)
@@ -173,7 +174,8 @@ def _step(batch: Batch, sampling: Sampling) -> _Step:
     tokens, confidences = drawn.tokens, drawn.confidences  # (B, K)
 
     # 2. Rows that do not just append their token: requests differ, one may end, or one waits for another token.
-    parting = drawn.differ | np.isin(tokens[:, 0], batch.eos) | (lengths + 1 == batch.stop[: len(members)])
+    parting = drawn.differ | batch.closing(np.arange(len(members)), tokens[:, 0])
+    parting |= lengths + 1 == batch.stop[: len(members)]
     for i, of_row in enumerate(members):
         if of_row.waiting and not parting[i]:
             parting[i] = not of_row.all_follow(lengths[i], tokens[i, 0])
@@ -240,7 +242,7 @@ def _split(
     own = batch.live[row]  # whose `start` is where the row's new tokens begin
     for column, (token, request) in enumerate(zip(tokens, own.key.drawing, strict=False)):  # without the padding
         split.column.setdefault(token, column)
-        if token not in batch.eos and batch.end(request) > batch.state[LENGTH, row] + 2:
+        if not batch.closes(row, token) and batch.end(request) > batch.state[LENGTH, row] + 2:
             split.going.setdefault(token, []).append(request)
             continue
         if token not in completions:
@@ -270,3 +272,9 @@ def _eos(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase | None) -> l
         if ids is not None:
             return [ids] if isinstance(ids, int) else list(ids)
     return []
+
+
+def _stops(model: PreTrainedModel) -> list[str]:
+    """The texts that end the model's solutions, by its generation config."""
+    stops = getattr(model.generation_config, "stop_strings", None) or []
+    return [stops] if isinstance(stops, str) else list(stops)

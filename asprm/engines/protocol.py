@@ -65,7 +65,7 @@ class Completion:
     """The new tokens of a request.
 
     ids: (T,) int32, with the end-of-text token where there is one. confidences: (T,) float32 in (0, 1]. finished: the
-    last id is an end-of-text token (False: the length limit cut the text off).
+    last id is an end-of-text token, or completes a stop text (False: the length limit cut the text off).
     """
 
     ids: np.ndarray

@@ -1,6 +1,7 @@
 """Load: how a model is read from a Hugging Face folder or from the hub. No code of theirs is run, no pickle is opened.
 
-A model is named by a folder, or by its hub name, with the commit after an `@`: `mistralai/Mistral-7B-v0.1@27d67f1b…`.
+A model is named by a folder, by a GGUF file, or by its hub name, with the commit after an `@`:
+`mistralai/Mistral-7B-v0.1@27d67f1b…`. $ASPRM_MODELS may name a folder or GGUF file in the place of a hub name.
 Weights come from safetensors only. Every module of the package that loads a model or a tokenizer does it here.
 
 transformers takes seconds to import, and this module is imported to name models too: each function imports what it
@@ -10,6 +11,7 @@ needs.
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,6 +19,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from asprm.models.faults import Misfit, in_one_line
+from asprm.models.gguf import converted
 
 if TYPE_CHECKING:
     from transformers import PretrainedConfig, PreTrainedTokenizerBase
@@ -44,20 +47,43 @@ problems in the form that their policy does.
 """
 
 
+MODELS = "ASPRM_MODELS"  # environment variable: see `read_models`
+
+
 def located(path: str | Path) -> tuple[str, str | None]:
     """The folder or hub name, and the commit: None for a folder, and for a hub name whose newest commit is wanted.
 
-    FileNotFoundError: neither an existing folder nor a valid hub name.
+    A GGUF file is converted into a folder at the first call.
+    FileNotFoundError: neither an existing folder or GGUF file nor a valid hub name. ValueError: a GGUF file that cannot
+    be read, or $ASPRM_MODELS in another form than `read_models` expects.
     """
     name = str(path)
+    if given := read_models(os.environ.get(MODELS, "")).get(name.partition("@")[0]):
+        if not Path(given).exists():
+            raise FileNotFoundError(f"models: no folder or file {given}, which ${MODELS} names for {name}")
+        name = given
     if Path(name).is_dir():
         return name, None
+    if name.endswith(".gguf") and Path(name).is_file():
+        return str(converted(Path(name))), None
     if name.startswith((".", "/", "~")) or name.endswith("/") or name.partition("@")[0].count("/") > 1:
         raise FileNotFoundError(f"models: no folder {name} here, and it is not a valid hub name (owner/name)")
     if "@" not in name:
         return name, None
     name, _, revision = name.rpartition("@")
     return name, revision
+
+
+def read_models(text: str) -> dict[str, str]:
+    """{hub name: folder or GGUF file} from "owner/name=models/name.gguf,…". ValueError: another form."""
+    pairs = [part.partition("=") for part in text.split(",") if part.strip()]
+    for name, equals, path in pairs:
+        if not equals or not name.strip() or not path.strip():
+            raise ValueError(
+                f"${MODELS}: {name}{equals}{path}: expected a hub name and the folder or GGUF file in its place, like "
+                "Qwen/Qwen2.5-Coder-0.5B-Instruct=models/qwen.gguf"
+            )
+    return {name.strip(): path.strip() for name, _, path in pairs}
 
 
 def pinned(path: str | Path) -> str:

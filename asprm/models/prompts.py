@@ -1,14 +1,87 @@
-"""Prompts: how the text of a problem is put to a model, as token ids."""
+"""Prompts: how the text of a problem is put to a model, as token ids.
+
+A model's chat template says it. `Form` changes the template, so that everything that reads it — sampling, rollouts,
+scoring, guided decoding, and transformers itself — puts problems to the model in the same way.
+"""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
 import numpy as np
 
 from asprm.models.plain import Templated
+
+PROBLEM = "{problem}"  # what an instruction or a template holds in the place of the problem
+
+
+@dataclass(frozen=True)
+class Form:
+    """How a problem is put to a model, where its chat template alone does not say it as one wishes.
+
+    instruction: the user's message, with {problem} in it. None: the problem alone.
+    system: the system message. None: none, or the one that the chat template brings.
+    template: the whole prompt, with {problem} in it, in place of a chat template.
+
+    ValueError: no {problem} in an instruction or template, or both a template and what belongs into a chat.
+    """
+
+    instruction: str | None = None
+    system: str | None = None
+    template: str | None = None
+
+    def __post_init__(self) -> None:
+        for name, text in (("instruction", self.instruction), ("template", self.template)):
+            if text is not None and PROBLEM not in text:
+                raise ValueError(f"{name}: {text[:60]!r}: expected a text with {PROBLEM} in it")
+        if self.template is not None and (self.instruction, self.system) != (None, None):
+            raise ValueError(
+                "template: it is the whole prompt; instruction and system belong into a model's chat template: "
+                "say either the one or the others"
+            )
+
+    def chat_template(self, tokenizer: Any) -> str | None:
+        """The tokenizer's chat template (Jinja), changed; its own if there is nothing to change.
+
+        ValueError: an instruction or system message, and the tokenizer has no chat template.
+        """
+        if self.template is not None:
+            bos = tokenizer.bos_token or ""
+            begins = _beginning(tokenizer) and not self.template.startswith(bos)
+            return f"{{{{ {_quoted(bos if begins else '')} ~ {_around_problem(self.template)} }}}}"
+        if self == Form():
+            return tokenizer.chat_template
+        if not tokenizer.chat_template:
+            raise ValueError(
+                f"{tokenizer.name_or_path} has no chat template that could take an instruction; say the whole prompt "
+                f"as template: with {PROBLEM} in it"
+            )
+        user = _around_problem(self.instruction or PROBLEM)
+        system = "" if self.system is None else f'{{"role": "system", "content": {_quoted(self.system)}}}, '
+        first = f'[{system}{{"role": "user", "content": {user}}}]'
+        return f"{{%- set messages = {first} + messages[1:] -%}}\n{tokenizer.chat_template}"
+
+    def apply(self, tokenizer: Any) -> None:
+        """Give the tokenizer the `chat_template`; a whole prompt is left to `PromptEncoder`. ValueError: as there."""
+        if self.template is None:
+            tokenizer.chat_template = self.chat_template(tokenizer)
+
+
+AS_IT_IS = Form()  # the model's chat template says all
+
+
+def _around_problem(text: str) -> str:
+    """A Jinja expression for the text with the first message in the place of {problem}."""
+    return ' ~ messages[0]["content"] ~ '.join(map(_quoted, text.split(PROBLEM)))
+
+
+def _quoted(text: str) -> str:
+    """A string literal of Jinja's, which reads JSON's escapes."""
+    return json.dumps(text, ensure_ascii=False)
 
 
 def encode_prompts(tokenizer: Any, texts: Sequence[str]) -> list[np.ndarray]:
@@ -65,7 +138,7 @@ class PromptEncoder:
         if template is None:
             return encode_prompts(self.tokenizer, [problem])[0]
         # Not str.format: problems and templates contain braces of their own.
-        [ids] = self.templated.encode([template.replace("{problem}", self.templated.mark(problem))])
+        [ids] = self.templated.encode([template.replace(PROBLEM, self.templated.mark(problem))])
         start = [] if ids[: len(self.beginning)] == self.beginning else self.beginning
         return np.asarray([*start, *ids], np.int32)
 

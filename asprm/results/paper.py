@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from asprm import REPOSITORY
 from asprm.run.profile import parse
-from asprm.run.store import study_root
+from asprm.run.root import study_root
 
 if TYPE_CHECKING:
     import pandas as pd

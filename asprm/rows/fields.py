@@ -18,6 +18,7 @@ from asprm.engines.local import LocalEngine
 from asprm.engines.protocol import Engine, Request, Sampling
 from asprm.engines.values import Guide
 from asprm.models.align import Speller
+from asprm.models.prompts import Form
 from asprm.problems.problem import Problem
 from asprm.reward.aggregates import aggregate
 from asprm.reward.published import StepTagPRM, Text, TokenScorer
@@ -150,7 +151,7 @@ def item_maker(scorer: TokenScorer | StepTagPRM) -> Callable[[Mapping[str, Any]]
         return lambda row: scorer.item(_text_of(row), "its text")
     # Not by `TokenScorer.item`: a row may have its own template, and ids that are the reward model's already.
     prompts = scorer.prompts
-    encoder = Encoder(prompts.tokenizer, template=prompts.template, positions=prompts.positions)
+    encoder = Encoder(prompts.tokenizer, form=Form(template=prompts.template), positions=prompts.positions)
     return lambda row: Item(encoder.prompt(row), *encoder.steps(row))
 
 

@@ -39,7 +39,19 @@ Template = Annotated[
         help="Prompt with {problem} in it. [default: the row's field 'template', else the model's chat template]",
     ),
 ]
-Model = Annotated[str, typer.Option(metavar="FOLDER|NAME", help="Language model: Hugging Face folder or hub name.")]
+Instruction = Annotated[
+    str | None,
+    typer.Option(
+        metavar="TEXT|FILE",
+        help="User message with {problem} in it, in the model's chat template. [default: the problem alone]",
+    ),
+]
+System = Annotated[
+    str | None, typer.Option(metavar="TEXT", help="System message. [default: the chat template's own, if any]")
+]
+Model = Annotated[
+    str, typer.Option(metavar="MODEL", help="Language model: Hugging Face folder, GGUF file or hub name.")
+]
 Device = Annotated[str | None, typer.Option(help="Device: cpu or cuda. [default: cuda if there is a GPU, else cpu]")]
 Prm = Annotated[
     str, typer.Option(metavar="FOLDER|NAME", help="Reward model: a folder that `asprm train` wrote, or a hub name.")
@@ -80,7 +92,8 @@ Temperature = Annotated[float, typer.Option(min=0, help="Sampling temperature of
 # --- asprm train ------------------------------------------------------------------------------------------------------
 
 Base = Annotated[
-    str, typer.Option(metavar="FOLDER|NAME", help="Language model to start from: Hugging Face folder or hub name.")
+    str,
+    typer.Option(metavar="MODEL", help="Language model to start from: Hugging Face folder, GGUF file or hub name."),
 ]
 NewPrm = Annotated[Path, typer.Option(metavar="FOLDER", help="New folder for the reward model.")]
 Epochs = Annotated[int, typer.Option(min=1, help="Passes over the labelled solutions.")]
@@ -206,3 +219,8 @@ def _check_device(device: str) -> None:
     except (RuntimeError, AssertionError):
         expected = "cpu or cuda" if torch.cuda.is_available() else "cpu"
         raise ValueError(f"--device {device}: this machine has no such device; expected {expected}") from None
+
+
+# --- asprm fetch ------------------------------------------------------------------------------------------------------
+
+Fetched = Annotated[str, typer.Argument(metavar="NAME", help="smollm2: SmolLM2-135M-Instruct (93 MB, Apache 2.0).")]

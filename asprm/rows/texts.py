@@ -20,7 +20,7 @@ from asprm.grading.code import CodeVerdict, grade_code
 from asprm.grading.math import grade_math
 from asprm.models.align import Speller, carry
 from asprm.models.plain import plain_ids
-from asprm.models.prompts import PromptEncoder
+from asprm.models.prompts import AS_IT_IS, Form, PromptEncoder
 from asprm.problems.problem import CodeProblem, Problem
 from asprm.rows.jsonl import take
 from asprm.rows.values import (
@@ -39,15 +39,17 @@ class Encoder:
     """Rows as token ids of one model.
 
     tokenizer: the model's.
-    template, positions: see `PromptEncoder`. A row's own template comes first.
+    form: how problems are put to it; the tokenizer's chat template is changed. A row's own template comes first.
+    positions: see `PromptEncoder`.
     eos: the id that ends a finished solution. None: the tokenizer's.
     """
 
     def __init__(
-        self, tokenizer: Any, *, template: str | None = None, eos: int | None = None, positions: int | None = None
+        self, tokenizer: Any, *, form: Form = AS_IT_IS, eos: int | None = None, positions: int | None = None
     ) -> None:
         self.tokenizer = tokenizer
-        self.prompts = PromptEncoder(tokenizer, template=template, positions=positions)
+        form.apply(tokenizer)
+        self.prompts = PromptEncoder(tokenizer, template=form.template, positions=positions)
         self.eos = tokenizer.eos_token_id if eos is None else eos
         self.spell = Speller(tokenizer)
 
@@ -111,6 +113,14 @@ class Encoder:
             raise ValueError("its solution is empty")
         if total > self.prompts.positions:
             raise ValueError(f"it has {total} tokens with its prompt, the model reads {self.prompts.positions}")
+
+
+def read_form(template: str | None, instruction: str | None, system: str | None) -> Form:
+    """A form as given on the command line; see `read_template` for the texts with {problem} in them.
+
+    ValueError: both a template and one of the others, or a text without {problem}.
+    """
+    return Form(read_template(instruction), system, read_template(template))
 
 
 def read_template(given: str | None) -> str | None:

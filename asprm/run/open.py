@@ -18,14 +18,16 @@ from typing import TYPE_CHECKING, Any
 
 from asprm import REPOSITORY
 from asprm.models.load import located, pinned
+from asprm.models.prepare import fingerprint, prepared
 from asprm.run import names
 from asprm.run.artifacts import digest, manifest_path
 from asprm.run.names import Training
 from asprm.run.parameters import COMMON, given
 from asprm.run.profile import READS, Profile, load_profile
 from asprm.run.provenance import Kept, device, made_with, peak_memory, provenance_table
+from asprm.run.root import study_root
 from asprm.run.sections import ProfileError, Section, nearest, validated
-from asprm.run.store import MissingArtifact, Store, study_root
+from asprm.run.store import MissingArtifact, Store
 
 if TYPE_CHECKING:
     from IPython.core.display import HTML
@@ -97,12 +99,12 @@ class Run(Store):
         folder = names.policy_weights(name)
         if self.profile.policy.retrain or (self.folder / folder).exists():
             return str(self.find(folder))
-        return self._weights(name, self.profile.policies[name].path)
+        return self._prepared(name, self.profile.policies[name].path)
 
     def reward_base(self, name: str) -> str:
         """The weights that reward models on the policy `name` start from: as `policy_path`, and mostly the same."""
         source = self.profile.policies[name].reward_base
-        return self._weights(name, source) if source else self.policy_path(name)
+        return self._prepared(name, source) if source else self.policy_path(name)
 
     def reward_model(self, training: str) -> tuple[str, str | None]:
         """Folder or hub name of a training of a reward model, and its convention: what `load_reward_model` takes."""
@@ -111,11 +113,24 @@ class Run(Store):
             return self._weights(training, model.published), model.convention
         return str(self.find(names.reward_model(training))), None
 
+    def _prepared(self, name: str, source: str) -> str:
+        """The weights of a policy, or of reward models on it, with the form in which problems are put to it."""
+        policy = self.profile.policies[name]
+        path = self._weights(name, source)
+        if mark := fingerprint(policy.form, policy.stop):
+            self.inputs[f"form of {name}"] = mark
+        return prepared(path, policy.form, policy.stop)
+
     def _weights(self, name: str, source: str) -> str:
+        given = self.profile.models.get(source.partition("@")[0], source)
         for root in (self.root, REPOSITORY, Path.cwd()):
-            if (root / source).is_dir():
-                self.inputs[source] = digest(root / source)
-                return str(root / source)
+            if (root / given).is_dir() or (given.endswith(".gguf") and (root / given).is_file()):
+                self.inputs[source] = digest(root / given)
+                return str(root / given)
+        if given != source:
+            raise MissingArtifact(
+                f"{self.stage}: no folder or file {given}, which the profile's models name for {source}"
+            )
         if source.startswith(("data/", ".", "/")):
             raise MissingArtifact(
                 f"{self.stage}: no weights of '{name}' in {source}\n"

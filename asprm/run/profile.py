@@ -46,16 +46,16 @@ _BY_NAME = {"policies", "reward_models"}  # sections whose entries are the reade
 # The sections that each stage reads: what the workflow watches, so that a changed number reruns what depends on it.
 READS: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {
-        "policy": ("policies", "problems", "data", "policy", "sample"),
-        "sample": ("policies", "problems", "data", "sample"),
+        "policy": ("policies", "models", "problems", "data", "policy", "sample"),
+        "sample": ("policies", "models", "problems", "data", "sample"),
         "threshold": ("threshold",),
-        "split": ("policies", "split", "reward_models"),
-        "rollout": ("policies", "problems", "data", "sample", "split", "reward_models", "rollout"),
-        "prm": ("policies", "problems", "data", "reward_models", "prm"),
-        "best_of_n": ("policies", "problems", "data", "sample", "split", "reward_models", "best_of_n"),
-        "tvd": ("policies", "problems", "data", "sample", "reward_models", "tvd"),
+        "split": ("policies", "models", "split", "reward_models"),
+        "rollout": ("policies", "models", "problems", "data", "sample", "split", "reward_models", "rollout"),
+        "prm": ("policies", "models", "problems", "data", "reward_models", "prm"),
+        "best_of_n": ("policies", "models", "problems", "data", "sample", "split", "reward_models", "best_of_n"),
+        "tvd": ("policies", "models", "problems", "data", "sample", "reward_models", "tvd"),
         "generalize": ("policies", "problems", "data", "threshold", "reward_models", "best_of_n", "tvd", "generalize"),
-        "tokens": ("policies", "tokens"),
+        "tokens": ("policies", "models", "tokens"),
         "truth": ("policies", "problems", "sample", "split", "reward_models", "rollout", "best_of_n", "tvd", "truth"),
         "claims": ("policies", "problems", "sample", "reward_models", "best_of_n", "tvd", "generalize", "claims"),
     }
@@ -73,6 +73,8 @@ class Profile(Section):
     """processes of a heavy stage; 0 takes every core"""
     policies: dict[str, PolicySource]
     """the policies by name: M, L, D"""
+    models: dict[str, str] = Field(default={})
+    """a folder or GGUF file by hub name, which is read in the hub's place; $ASPRM_MODELS goes first"""
     problems: Problems
     """how many problems of which family or published set"""
     data: dict[str, str] = Field(default={})

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal, get_args
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from asprm.models.conventions import CONVENTIONS
+from asprm.models.prompts import Form
 from asprm.reward.aggregates import known_aggregate
 from asprm.run.names import LabelTable, Method
 
@@ -52,6 +53,14 @@ class PolicySource(Section):
     """Hugging Face folder, relative to the study's root, or a hub name with its commit after @"""
     domain: Literal["math", "code"] = "math"
     """the problems that it solves"""
+    instruction: str | None = None
+    """the user's message, with {problem} in it, in the model's chat template; null: the problem alone"""
+    system: str | None = None
+    """the system message, in the model's chat template; null: the chat template's own, if it has one"""
+    template: str | None = None
+    """the whole prompt, with {problem} in it, where a model has no chat template"""
+    stop: Names = ()
+    """texts at which a solution ends, where a model runs on after it"""
     reward_model: str | None = None
     """the reward model that its chapters look at more closely; null: of those that guide it the first on its weights"""
     recipe: dict[str, Any] = {}
@@ -60,6 +69,18 @@ class PolicySource(Section):
     """weights that reward models on this policy start from, named as in `path`; null: the policy's own"""
     reward_recipe: dict[str, Any] = {}
     """fields of the section `prm` that differ for reward models on this policy"""
+
+    @property
+    def form(self) -> Form:
+        """How problems are put to it."""
+        return Form(self.instruction, self.system, self.template)
+
+    @model_validator(mode="after")
+    def _has_a_form(self) -> "PolicySource":
+        if not all(self.stop):
+            raise ValueError("stop: expected texts that are not empty")
+        _ = self.form  # ValueError: it is none
+        return self
 
 
 class Policy(Section):

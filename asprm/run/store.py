@@ -8,7 +8,6 @@ tables give equal digests. An experiment writes to a folder of its own and reads
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -47,21 +46,6 @@ class MissingArtifact(FileNotFoundError):
 
 class BrokenArtifact(ValueError):
     """An artifact that is truncated, lacks a column, or is not what its manifest says."""
-
-
-def study_root() -> Path:
-    """The folder that holds `data/`: $ASPRM_HOME, else the nearest folder upwards with asprm's pyproject.toml."""
-    if home := os.environ.get("ASPRM_HOME"):
-        return Path(home).resolve()
-    here = Path.cwd()
-    for folder in (here, *here.parents):
-        project = folder / "pyproject.toml"
-        if project.is_file() and 'name = "asprm"' in project.read_text():
-            return folder
-    raise FileNotFoundError(
-        f"no study in {here} or above it: expected a folder with the pyproject.toml of asprm\n"
-        "  work inside a clone of the project, or set ASPRM_HOME to the folder that is to hold data/runs"
-    )
 
 
 @dataclass(frozen=True)

