@@ -8,7 +8,7 @@ their options, `asprm.rows.fields` the work on rows. Models are imported only by
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import typer
@@ -72,13 +72,28 @@ def split(
         raise ValueError("--share and --tau: expected one of them; --share fits the threshold, --tau is the threshold")
     if tau is not None and not 0 <= tau <= 1:
         raise ValueError(f"--tau {tau}: expected a probability, from 0 to 1")
-    from asprm.engines.rescore import confidences, load_reader
+    from asprm.engines.rescore import load_reader
     from asprm.rows.fields import split_fields
     from asprm.rows.texts import Encoder, read_form
 
     form = read_form(template, instruction, system)
     reader = load_reader(model, device=device)
     encoder = Encoder(reader.tokenizer, form=form, eos=reader.eos, positions=reader.positions)
+    with opt.open_lines(solutions, output, strict, rename) as lines:
+        rows = each(lines, lines.read("split"), *_reading(reader, encoder), size=WINDOW)
+        if tau is None:  # it depends on all rows
+            rows = list(rows)
+            tau = _fitted(rows, 0.02 if share is None else share) if rows else 0.0
+        for line, tokens in rows:
+            with lines.row(line.number):
+                fields = split_fields(line.row["solution"], **tokens, tau=tau)
+                own = {"template": form.template} if form.template and "template" not in line.row else {}
+                lines.put(line, own | fields)
+
+
+def _reading(reader: Any, encoder: Any) -> tuple[Callable, Callable]:
+    """What `each` does with a row and with several rows, to find the confidences of their tokens."""
+    from asprm.engines.rescore import confidences
 
     def prepare(row: dict) -> tuple:
         return encoder.prompt(row), *encoder.solution(row)
@@ -88,18 +103,7 @@ def split(
         fields = zip(items, values, strict=True)
         return [{"ids": ids, "char_ends": char_ends, "confidences": v} for (_, ids, char_ends), v in fields]
 
-    with opt.open_lines(solutions, output, strict, rename) as lines:
-        rows = each(lines, lines.read("split"), prepare, read, size=WINDOW)
-        if tau is None:  # it depends on all rows
-            rows = list(rows)
-            tau = _fitted(rows, 0.02 if share is None else share) if rows else 0.0
-        for line, tokens in rows:
-            with lines.row(line.number):
-                fields = split_fields(line.row["solution"], **tokens, tau=tau)
-                lines.put(
-                    line,
-                    fields if "template" in line.row or not form.template else {"template": form.template, **fields},
-                )
+    return prepare, read
 
 
 def _fitted(rows: list, share: float) -> float:
@@ -212,9 +216,8 @@ def train(
     from asprm.rows.fields import example_of, held_out
     from asprm.rows.texts import Encoder, read_form
 
-    form = read_form(template, instruction, system)
+    form, tokenizer = read_form(template, instruction, system), load_tokenizer(base)
     positions = load_config(base).get_text_config().max_position_embeddings
-    tokenizer = load_tokenizer(base)
     encoder = Encoder(tokenizer, form=form, positions=positions)
     settings = Settings(
         epochs, learning_rate, batch_tokens, warmup, weight_decay, gradient_checkpointing=gradient_checkpointing

@@ -51,7 +51,6 @@ SCHEMA = pa.schema(
         "label": pa.float32(),
     }
 )
-_CHUNK = 128  # solutions
 _GREAT = 500.0  # an η of which the exponential still is a number
 
 
@@ -266,7 +265,7 @@ def run_rollout(run: Run) -> list[str]:
         map_chunks,
         partial(_label_chunk, methods=methods, settings=settings, limit=limit, seed=run.seed),
         items,
-        size=max(1, _CHUNK // settings.solutions),
+        size=max(1, 2 * run.profile.chunk // settings.solutions),
         folder=run.work(f"rollout/{run.policy}"),
         key={"settings": dumped, "limit": limit, "seed": run.seed, "inputs": inputs, "methods": methods},
         setup=partial(load_engine, path),

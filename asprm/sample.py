@@ -37,7 +37,6 @@ SCHEMA = pa.schema(
         "count": pa.int32(),  # equal samples merged into this one
     }
 )
-_CHUNK = 64  # problems
 
 
 @dataclass(frozen=True)
@@ -67,7 +66,7 @@ def run_sample(run: Run) -> list[str]:
     tables = map_chunks(
         partial(_sample_chunk, sampling=sampling, seed=run.seed),
         items,
-        size=_CHUNK,
+        size=profile.chunk,
         folder=run.work(f"sample/{run.policy}"),
         key=key | {"problems": profile.problems.model_dump(), "candidates": settings.candidates},
         setup=partial(load_engine, path),

@@ -44,7 +44,6 @@ SCHEMA = pa.schema(
         "changed": pa.int32(),  # decisions at which another token than the top-1 was written
     }
 )
-_CHUNK = 64  # problems
 
 # --- the stage --------------------------------------------------------------------------------------------------------
 
@@ -127,7 +126,7 @@ def _decoded(
     chunks = map_chunks(
         partial(_decode_chunk, candidates=profile.tvd.candidates, max_new_tokens=profile.sample.max_new_tokens),
         [_Item(name, problem, tuple(walks)) for name in sets for problem in problems[name]],
-        size=_CHUNK,
+        size=run.profile.chunk,
         folder=run.work(f"tvd/{policy}/{label}"),
         key={
             "settings": profile.reads("tvd"),

@@ -76,11 +76,11 @@ def _convert(file: Path, folder: Path) -> None:
     from transformers import AutoModelForCausalLM, AutoTokenizer
     from transformers.utils import logging
 
-    source: dict[str, Any] = {"gguf_file": file.name}
+    source: dict[str, Any] = {"gguf_file": file.name, "trust_remote_code": False}
     logging.disable_progress_bar()
     try:
-        quantised = AutoModelForCausalLM.from_pretrained(file.parent, dtype=torch.bfloat16, trust_remote_code=False, **source)
-        tokenizer = AutoTokenizer.from_pretrained(file.parent, trust_remote_code=False, **source)
+        quantised = AutoModelForCausalLM.from_pretrained(file.parent, dtype=torch.bfloat16, **source)
+        tokenizer = AutoTokenizer.from_pretrained(file.parent, **source)
     except (ValueError, KeyError, NotImplementedError, AttributeError, TypeError, ImportError) as error:
         said = (str(error).splitlines() or [type(error).__name__])[0]
         raise ValueError(

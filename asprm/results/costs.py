@@ -19,6 +19,7 @@ from safetensors import safe_open
 
 from asprm import statistics as s
 from asprm.results.measures import NotRun
+from asprm.reward.adapters import base_of
 from asprm.run import names
 from asprm.run.artifacts import manifest_path
 from asprm.run.names import LabelTable
@@ -166,7 +167,9 @@ def made(run: Run) -> list[str]:
 
 
 def parameters(folder: Path) -> int:
-    """Numbers in a model's safetensors files, read from their headers."""
+    """Numbers in a model's safetensors files, read from their headers; of adapters, those of their base."""
+    if (base := base_of(folder)) and Path(base).is_dir():
+        return parameters(Path(base))
     total = 0
     for file in sorted(folder.glob("*.safetensors")):
         with safe_open(file, "np") as weights:

@@ -24,6 +24,7 @@ from asprm.engines.packed import Pack, groups, pack, read, reading_size, use_pac
 from asprm.models.device import placement
 from asprm.models.faults import Misfit, in_one_line
 from asprm.models.load import load_config, load_incomplete, load_tokenizer
+from asprm.reward.adapters import base_of, merged
 
 ABOUT = "prm.json"  # beside the weights: how the PRM was made
 _WINDOW = 1024  # items among which common beginnings are looked for
@@ -83,8 +84,12 @@ def load_classifier(
 ) -> tuple[PreTrainedModel, list[str]]:
     """A model with one output per token that reads packs, and the names of the weights that the folder lacks.
 
-    A head with two outputs, wrong and right, as TRL trains it, becomes one: their difference is the log odds.
+    A head with two outputs, wrong and right, as TRL trains it, becomes one: their difference is the log odds. Adapters
+    are added to the weights of their base.
     """
+    if base := base_of(folder):
+        model, _ = load_classifier(base, dtype, device)
+        return use_packs(merged(model, folder)), []
     try:
         model, missing = _load_classifier(folder, dtype, 1)
     except Misfit as misfit:

@@ -21,6 +21,7 @@ from transformers import PreTrainedModel
 
 from asprm.models.device import this_device
 from asprm.models.load import load_tokenizer, quiet
+from asprm.reward.adapters import adapted, freeze
 from asprm.reward.score import ABOUT, check, limits, load_classifier
 from asprm.reward.trainer import Example, PackTrainer, Settings, history_of
 from asprm.run.progress import log
@@ -66,22 +67,32 @@ def train(
         raise ValueError(f"prm: {base} lacks weights {missing[:3]}; expected a language model to start from")
     _check_all(model, examples, validation, settings)
     rate = _start_at_base_rate(model, examples)
+    learning = _learning(model, settings, seed)
 
     # Each training has a folder of its own, so that none goes on from another's checkpoint.
     parent = Path(work) if work else Path(folder).with_name(f".{Path(folder).name}.work")
     place = parent / _digest(base, examples, validation, settings, seed)
-    trainer = PackTrainer(model, examples, validation, settings, place, seed)
+    trainer = PackTrainer(model, examples, validation, settings, place, seed, learning)
     checkpoint = _last_checkpoint(place)
     if checkpoint:
         log(f"prm: going on from {checkpoint.name} of {trainer.steps}")
     with quiet():
         trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     history = history_of(trainer.state.log_history)
-    _save(model, tokenizer or load_tokenizer(base), folder, {**_facts(trainer, history, rate), **(about or {})})
+    _save(learning, tokenizer or load_tokenizer(base), folder, {**_facts(trainer, history, rate), **(about or {})})
     shutil.rmtree(place, ignore_errors=True)
     if not work:
         parent.rmdir()
     return history
+
+
+def _learning(model: PreTrainedModel, settings: Settings, seed: int) -> Any:
+    """What is trained and saved: the model, with the weights frozen that do not learn, or adapters that act in it."""
+    if settings.rank:
+        return adapted(model, settings.rank, settings.layers, seed)
+    if settings.layers:
+        freeze(model, settings.layers)
+    return model
 
 
 def hold_out(labels: pa.Table, share: float, seed: int) -> tuple[pa.Table, pa.Table]:
@@ -144,12 +155,14 @@ def _facts(trainer: PackTrainer, history: pd.DataFrame, rate: float) -> dict[str
     }
 
 
-def _save(model: PreTrainedModel, tokenizer: Any, folder: str | Path, facts: Mapping[str, Any]) -> None:
+def _save(model: Any, tokenizer: Any, folder: str | Path, facts: Mapping[str, Any]) -> None:
     folder = Path(folder)
     model.config.use_cache = True  # the trainer turned it off
     with quiet():
         model.save_pretrained(folder)
+        model.config.save_pretrained(folder)  # adapters would come without
         tokenizer.save_pretrained(folder)
+    (folder / "README.md").unlink(missing_ok=True)  # peft's form of a model card, not filled in
     (folder / ABOUT).write_text(json.dumps(dict(facts), indent=1) + "\n")
 
 

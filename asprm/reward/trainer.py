@@ -56,6 +56,8 @@ class Settings:
     evaluations: int = 4  # number of evenly spread steps at which it validates and writes a checkpoint
     patience: int | None = None  # stop after so many validations without a better loss; None: never
     keep: Literal["best", "last"] = "best"  # save the weights with the least validation loss, or the last ones
+    rank: int | None = None  # of low-rank adapters (`asprm.reward.adapters`); None: the weights themselves learn
+    layers: int | None = None  # how many of the last layers learn; None: all
 
 
 class Batches:
@@ -129,6 +131,7 @@ class PackTrainer(Trainer):
     settings: how.
     place: folder for checkpoints.
     seed: of the order of the examples.
+    wrapped: what checkpoints are made of, if not the model itself: adapters that act in it.
     """
 
     def __init__(
@@ -139,6 +142,7 @@ class PackTrainer(Trainer):
         settings: Settings,
         place: Path,
         seed: int,
+        wrapped: Any = None,
     ) -> None:
         self.prm, self.examples, self.validation = model, list(examples), list(validation)
         self.batches = Batches(examples, settings, seed)
@@ -152,7 +156,7 @@ class PackTrainer(Trainer):
             callbacks.append(EarlyStoppingCallback(settings.patience))
         data: dict[str, Any] = {"train_dataset": self.examples, "eval_dataset": self.validation or None}
         with quiet():
-            super().__init__(model, self._arguments(place, seed), callbacks=callbacks, **data)
+            super().__init__(wrapped or model, self._arguments(place, seed), callbacks=callbacks, **data)
         self.remove_callback(PrinterCallback)
         self.model_accepts_loss_kwargs = True  # makes it count the labels of a step
 
@@ -206,7 +210,7 @@ class PackTrainer(Trainer):
     ) -> torch.Tensor:
         """The micro-batch's share of the mean binary cross-entropy over all labels of the optimiser step."""
         with self._autocast():
-            outputs = outputs_at(model, inputs["packed"], inputs["at"])
+            outputs = outputs_at(self.prm, inputs["packed"], inputs["at"])
         loss = F.binary_cross_entropy_with_logits(outputs.float(), inputs["labels"], reduction="sum")
         self.tokens += sum(len(places) for places in inputs["packed"].places)
         assert num_items_in_batch is not None, "transformers counts the labels: see model_accepts_loss_kwargs"

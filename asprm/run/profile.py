@@ -71,6 +71,8 @@ class Profile(Section):
     """of everything random in the run"""
     workers: Annotated[int, Field(ge=0)]
     """processes of a heavy stage; 0 takes every core"""
+    chunk: Annotated[int, Field(gt=0)]
+    """problems that are computed, and kept, together; few where a model is large and the machine small"""
     policies: dict[str, PolicySource]
     """the policies by name: M, L, D"""
     models: dict[str, str] = Field(default={})

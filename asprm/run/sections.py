@@ -235,6 +235,10 @@ class Prm(Section):
     """of the value head's first weights and the order of the data"""
     max_tokens: Count | None = None
     """longer solutions, their problem included, are left out; null: none"""
+    rank: Count | None = None
+    """rank of low-rank adapters (LoRA), which learn in place of the weights; null: the weights themselves learn"""
+    layers: Count | None = None
+    """how many of the last layers learn; null: all"""
     gradient_checkpointing: bool = False
     """a third more work for far less memory: for models of billions of weights"""
 
