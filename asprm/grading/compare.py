@@ -47,7 +47,7 @@ def compare_expressions(answer: str, gold: str, depth: int = 0) -> Verdict:
             return False, "different unit"
         return compare_expressions(left, right, depth + 1)
 
-    for compare in (_compare_words, _compare_bases, _compare_structure):
+    for compare in (_compare_words, _compare_bases, _compare_ratios, _compare_structure):
         verdict = compare(answer, gold, depth)
         if verdict is not None:
             return verdict
@@ -122,8 +122,12 @@ def _sides(text: str) -> str:
 
 
 def _squeeze(text: str) -> str:
-    """The text without spaces, except those between digits ("2 1/2"), and with one spelling of infinity."""
-    return re.sub(r"(?<![0-9]) | (?![0-9])", "", text.replace("+\\infty", "\\infty").replace("∞", "\\infty"))
+    """The text without spaces, except in "2 1/2" and "1, 234", and with one spelling of infinity."""
+    return re.sub(
+        r"(?<![0-9]) (?!(?<=[0-9], )[0-9]{3})| (?![0-9])",
+        "",
+        text.replace("+\\infty", "\\infty").replace("∞", "\\infty"),
+    )
 
 
 _GREEK = r"\\(?:alpha|beta|gamma|delta|epsilon|theta|lambda|mu|nu|rho|sigma|tau|phi|varphi|psi|omega|Delta|Omega|ell)"
@@ -218,16 +222,36 @@ def _compare_bases(answer: str, gold: str, depth: int) -> Verdict | None:
     return same, "same numeral" if same else "different numeral or base"
 
 
+_RATIO = re.compile(r"[0-9.]+ ?: ?[0-9.]+")
+
+
+def _compare_ratios(answer: str, gold: str, depth: int) -> Verdict | None:
+    """A ratio like `3:4` may be a fraction, but is no whole number, so that 3 is not `3:1`. None: no such pair."""
+    one_is = (_RATIO.fullmatch(answer) is None) != (_RATIO.fullmatch(gold) is None)
+    whole = re.fullmatch(r"[0-9]+", answer) or re.fullmatch(r"[0-9]+", gold)
+    return (False, "a whole number for a ratio") if one_is and whole else None
+
+
 # --- lists, sets, tuples, intervals, unions, matrices -----------------------------------------------------------------
 
 
 def _compare_structure(answer: str, gold: str, depth: int) -> Verdict | None:
-    """Compound answers, element by element; in sets and unions the order is free. None: two single expressions."""
+    """Compound answers, element by element; in sets and unions the order is free. None: two single expressions.
+
+    A set with one element is equal to this element, but inside another set it is not.
+    """
     left, right = _structure(answer), _structure(gold)
     if left is None and right is None:
         return None
     kind, parts = left or ("set", [answer])
     true_kind, true_parts = right or ("set", [gold])
+    if kind != true_kind and "set" in (kind, true_kind):
+        if len(parts) == 1 and answer.startswith("\\{") and not _is_set(parts[0]):
+            return compare_expressions(tidy(parts[0]), gold, depth + 1)
+        if len(true_parts) == 1 and gold.startswith("\\{") and not _is_set(true_parts[0]):
+            return compare_expressions(answer, tidy(true_parts[0]), depth + 1)
+    if kind == true_kind == "set" and sum(map(_is_set, parts)) != sum(map(_is_set, true_parts)):
+        return False, "a set for its element"
     if len(parts) == len(true_parts) == 1 and kind == true_kind == "set":  # an expression in brackets
         return compare_expressions(tidy(parts[0]), tidy(true_parts[0]), depth + 1)
     if kind != true_kind:
@@ -239,12 +263,17 @@ def _compare_structure(answer: str, gold: str, depth: int) -> Verdict | None:
         reason = "an element differs"
         for place in range(len(unmatched)) if kind in ("set", "union") else (0,):
             same, reason = compare_expressions(tidy(part), tidy(unmatched[place]), depth + 1)
-            if same:
+            if same and _is_set(part) == _is_set(unmatched[place]):
                 unmatched.pop(place)
                 break
         else:
             return False, reason if len(parts) == 1 else "an element differs"
     return True, "same elements"
+
+
+def _is_set(text: str) -> bool:
+    """Whether an element of a set is a set in braces, or the empty one."""
+    return text.startswith("\\{") or text.replace(" ", "") in _EMPTY_SETS
 
 
 def _name(kind: str) -> str:
@@ -255,6 +284,9 @@ def _name(kind: str) -> str:
 _MATRIX = re.compile(
     r"(?:[(\[] ?)?\\begin ?\{([pb]?matrix|smallmatrix|array)\} ?(?:\{[lcr| ]*\})?(.*)\\end ?\{\1\}(?: ?[)\]])?"
 )
+
+
+_EMPTY_SETS = frozenset(r"\{\} \emptyset \varnothing emptyset theemptyset nosolution nosolutions".split())
 
 
 def _structure(text: str) -> tuple[str, list[str]] | None:
@@ -272,15 +304,7 @@ def _structure(text: str) -> tuple[str, list[str]] | None:
         if not finite:
             return "union", union
         text = f"\\{{{','.join(dict.fromkeys(x.strip() for part in union for x in _split(part[2:-2], ',')))}\\}}"
-    if text.replace(" ", "") in (
-        "\\{\\}",
-        "\\emptyset",
-        "\\varnothing",
-        "emptyset",
-        "theemptyset",
-        "nosolution",
-        "nosolutions",
-    ):
+    if text.replace(" ", "") in _EMPTY_SETS:
         return "empty set", []
     if matrix := _MATRIX.fullmatch(text):
         rows = [row.split("&") for row in re.split(r"\\\\", matrix[2]) if row.strip()]

@@ -3,7 +3,8 @@ r"""Extraction: the answer that a completion states.
 1. What stands in `<think>…</think>` is not stated (`asprm.grading.thinking`).
 2. The last marker with a complete answer counts: `The answer is: …`, `Final answer: …`, `Answer: …` at the beginning of
    a line, a heading `Final answer` over the answer, `#### …`, `\boxed{…}`. A heading of Markdown (`####` and words,
-   with text below) is none; without a colon, `the answer is` needs something like mathematics behind it.
+   or `2 cases` and words, with text below) is none; without a colon, `the answer is` needs something like mathematics
+   behind it.
 3. Markup around the answer is not part of it: fences, quotes, lists, emphasis, tags, special tokens, `\[…\]`.
 4. The answer ends with its sentence, and an answer in mathematics where words begin that only explain it: after a
    comma, semicolon or dash, before `because`, `which`, `since` …, and before brackets that say the same again.
@@ -94,7 +95,8 @@ _WITHOUT_COLON = re.compile(
     re.IGNORECASE | re.MULTILINE,
 )
 _BEFORE = frozenset(["", "the", "final", "thefinal", "my", "myfinal", "short", "correct", "thecorrect", "required"])
-_WORDS_FIRST = re.compile(r"[\s*_]*(?:[A-Za-z]{2,}|[0-9]{1,2}[.)] [A-Z][a-z]+)")
+_PARTS = r"(?:steps?|cases?|parts?|methods?|approaches|sections?|remarks?) [a-z]"
+_WORDS_FIRST = re.compile(rf"[\s*_]*(?:[A-Za-z]{{2,}}|[0-9]{{1,2}}[.)] [A-Z][a-z]+|[0-9]{{1,2}} (?i:{_PARTS}))")
 
 
 def _answer_starts(text: str, marker: re.Match) -> int | None:
@@ -189,6 +191,7 @@ _RAISED = re.compile(r"<(sup|sub)>([^<>]{1,40})</\1>", re.IGNORECASE)
 # Tokens that chat models end or part their texts with: what follows them is another turn.
 _END = re.compile(
     r"<\|[^|<>]{1,40}\|>|<｜[^｜<>]{1,40}｜>|</s>|<s>|<eos>|<pad>|<(?:end|start)_of_turn>|\[/?INST\]|<unk>"
+    r"|</(?:final_)?answer>"
 )
 _FENCE = re.compile(r"\s*(?:```|~~~)\w*\s*")
 _BULLET = re.compile(r"\s*(?:(?:[-*•+]|[0-9]{1,2}[.)])\s+|>\s*)+(?=\S)")

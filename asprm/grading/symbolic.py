@@ -18,6 +18,7 @@ from functools import lru_cache
 from itertools import accumulate
 from queue import Empty, LifoQueue
 from typing import TYPE_CHECKING, Any, cast
+from zlib import crc32
 
 if TYPE_CHECKING:
     from sympy import Symbol
@@ -152,36 +153,47 @@ def _same_value(answer: str, gold: str) -> bool:
     right, left = _parse(gold), _parse(answer)
     if not (left and right):
         return False
-    a, b = _value_at_a_point(answer), _value_at_a_point(gold)
-    if a is not None and b is not None:
-        if abs(a - b) > 10 ** (20 - _DIGITS) * max(abs(a), abs(b)):
+    agree = []
+    for point in _POINTS:
+        a, b = _value_at(point, answer), _value_at(point, gold)
+        if a is None or b is None:
+            agree.append(False)
+            continue
+        agree.append(abs(a - b) <= 10 ** (20 - _DIGITS) * max(abs(a), abs(b)))
+        if not agree[-1] and point != "negative":
             return False  # both are exact; without a search for a simplification, which would be slow and find none
-        if "i" in answer + gold:
-            return True  # math-verify takes i for a variable
+    letters = re.sub(r"\\[a-zA-Z]+", "", to_latex(answer + gold))
+    if agree[0] and "i" in letters:
+        return True  # math-verify takes i for a variable
+    if all(agree) and _value_at("small", gold) != _value_at("large", gold):
+        return True  # of constants, such as 100! and 100!+1, digits alone do not decide
     return math_verify.verify(right, left, numeric_precision=50, timeout_seconds=None)
 
 
 _DIGITS = 80
+_POINTS = ("small", "large", "negative")  # large: above pi, where functions are no longer undone by their inverses
 
 
 @lru_cache(maxsize=1 << 12)
-def _value_at_a_point(text: str) -> Any:
-    """The expression's value (sympy) when each variable has a fixed positive value; None where there is no such value.
+def _value_at(point: str, text: str) -> Any:
+    """The expression's value (sympy) when each variable has a fixed value of this kind; None where there is none.
 
     Nor is there where the value cannot be told from 0. i is the imaginary unit.
     """
     from sympy import Expr, I, Rational, im, re
 
     (expression, *_) = _parse(text)
+    place = {"small": lambda x: x, "large": lambda x: x + 4, "negative": lambda x: -x}[point]
     if not isinstance(expression, Expr):
         return None
     try:
         # By name, so that a variable has the same value on both sides.
         symbols = cast("set[Symbol]", expression.free_symbols)
-        point: dict = {
-            symbol: I if symbol.name == "i" else Rational(sum(symbol.name.encode()) % 97 + 31, 61) for symbol in symbols
+        values: dict = {
+            symbol: I if symbol.name == "i" else place(Rational(crc32(symbol.name.encode()) % 9973 + 5000, 10007))
+            for symbol in symbols
         }
-        value = expression.subs(point).evalf(_DIGITS, maxn=400)
+        value = expression.subs(values).evalf(_DIGITS, maxn=400)
         parts: list[Any] = [part for part in (re(value), im(value)) if part != 0]
         certain = parts and all(part.is_Float and part._prec > 50 and part.is_finite for part in parts)
     except Exception:
