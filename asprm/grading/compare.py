@@ -8,7 +8,7 @@ Structure is compared here, element by element, because brackets and order matte
 import re
 
 from asprm.grading.numbers import parse_number, same_number
-from asprm.grading.sets import interval_text
+from asprm.grading.structure import EMPTY_SETS, alternatives, structure
 from asprm.grading.tidy import tidy
 from asprm.grading.units import known_unit
 
@@ -65,7 +65,7 @@ def compare_expressions(answer: str, gold: str, depth: int = 0) -> Verdict:
 
 def _one_tuple(text: str) -> str:
     """`x = 2, y = 3` as `(x,y) = (2,3)`; other texts as they are. For a comparison with a tuple."""
-    parts = [re.fullmatch(r"([a-zA-Z]) ?= ?([^=]+)", part) for part in _alternatives(text)]
+    parts = [re.fullmatch(r"([a-zA-Z]) ?= ?([^=]+)", part) for part in alternatives(text)]
     if len(parts) < 2 or not all(parts):
         return text
     sides = ([part[k] for part in parts if part] for k in (1, 2))
@@ -151,7 +151,7 @@ def _named(text: str) -> tuple[str, str]:
     A name is a variable, a function's value, a side or an angle, a tuple of variables, or words; so `2x = 10` has none.
     A sum with its result, `2 + 3 = 5`, gives ("=", "5").
     """
-    if len(_alternatives(text)) > 1:
+    if len(alternatives(text)) > 1:
         return "", text
     match = _NAMED.fullmatch(text)
     if match and match[1].split()[0] not in _FUNCTIONS and not re.search(r"[<>]|\\[lg]e|\\in(?![a-z])", match[2]):
@@ -185,7 +185,7 @@ def _compare_words(answer: str, gold: str, depth: int) -> Verdict | None:
     """Names, directions, letters of a choice: equal where the words are, whatever their case. None: not words."""
     if not (_WORDS.fullmatch(gold) and _WORDS.fullmatch(answer)):
         return None
-    if len(_alternatives(answer)) > 1 and len(_alternatives(gold)) > 1:  # "red and blue"
+    if len(alternatives(answer)) > 1 and len(alternatives(gold)) > 1:  # "red and blue"
         return None
     left, right = (re.sub(r"[().]|\b(?:[Aa]n?|[Tt]he) ", "", text).split() for text in (answer, gold))
     if [word.casefold() for word in left] == [word.casefold() for word in right] and _same_case(
@@ -240,7 +240,7 @@ def _compare_structure(answer: str, gold: str, depth: int) -> Verdict | None:
 
     A set with one element is equal to this element, but inside another set it is not.
     """
-    left, right = _structure(answer), _structure(gold)
+    left, right = structure(answer), structure(gold)
     if left is None and right is None:
         return None
     kind, parts = left or ("set", [answer])
@@ -273,126 +273,9 @@ def _compare_structure(answer: str, gold: str, depth: int) -> Verdict | None:
 
 def _is_set(text: str) -> bool:
     """Whether an element of a set is a set in braces, or the empty one."""
-    return text.startswith("\\{") or text.replace(" ", "") in _EMPTY_SETS
+    return text.startswith("\\{") or text.replace(" ", "") in EMPTY_SETS
 
 
 def _name(kind: str) -> str:
     """How a reason calls a kind of structure."""
     return {"set": "single value or set", "()": "tuple or open interval"}.get(kind, kind)
-
-
-_MATRIX = re.compile(
-    r"(?:[(\[] ?)?\\begin ?\{([pb]?matrix|smallmatrix|array)\} ?(?:\{[lcr| ]*\})?(.*)\\end ?\{\1\}(?: ?[)\]])?"
-)
-
-
-_EMPTY_SETS = frozenset(r"\{\} \emptyset \varnothing emptyset theemptyset nosolution nosolutions".split())
-
-
-def _structure(text: str) -> tuple[str, list[str]] | None:
-    """(kind, elements) of a compound answer; None for a single expression.
-
-    kind: "set" (in any order), "union", "2×3 matrix", or the pair of brackets, such as "(]".
-    """
-    text = text.strip()
-    for old, new in (("\\lbrace", "\\{"), ("\\rbrace", "\\}"), ("\\langle", "("), ("\\rangle", ")"), ("∪", "\\cup ")):
-        text = text.replace(old, new)
-    text = interval_text(text) or text
-    union = _split(text, "\\cup")
-    if len(union) > 1:
-        finite = all(part.startswith("\\{") and part.endswith("\\}") for part in union)
-        if not finite:
-            return "union", union
-        text = f"\\{{{','.join(dict.fromkeys(x.strip() for part in union for x in _split(part[2:-2], ',')))}\\}}"
-    if text.replace(" ", "") in _EMPTY_SETS:
-        return "empty set", []
-    if matrix := _MATRIX.fullmatch(text):
-        rows = [row.split("&") for row in re.split(r"\\\\", matrix[2]) if row.strip()]
-        cells = [cell for row in rows for cell in row]
-        if len(rows) == 1 or all(len(row) == 1 for row in rows):
-            return "()", cells  # a vector is a tuple
-        return f"{len(rows)}×{len(rows[0])} matrix", cells
-    parts = _alternatives(text)
-    if len(parts) > 1 and "\\infty" in text and all(re.fullmatch(r"[(\[].*,.*[)\]]", part) for part in parts):
-        return "union", parts
-    if len(parts) > 1:
-        return "set", [sign for part in _distinct(text, parts) for sign in _both_signs(part)]
-    opening, closing = ("\\{" if text.startswith("\\{") else text[:1]), ("\\}" if text.endswith("\\}") else text[-1:])
-    if text.startswith("{") and text.endswith("}") and "," in text:
-        opening, closing, text = "\\{", "\\}", f"\\{text[:-1]}\\}}"
-    inside = text[len(opening) : -len(closing)] if closing else ""
-    if opening in ("(", "[", "\\{") and closing in (")", "]", "\\}") and _balanced(inside):
-        parts = _split(inside, "," if "," in inside else ";")
-        if opening == "\\{":
-            return ("set", [sign for part in parts for sign in _both_signs(part)]) if closing == "\\}" else None
-        if len(parts) > 1:
-            return opening + closing, parts
-        return ("set", parts) if opening + closing == "()" else None
-    signs = _both_signs(text)
-    return ("set", signs) if len(signs) > 1 else None
-
-
-def _both_signs(text: str) -> list[str]:
-    """The two expressions that `a ± b` stands for; without ± the text alone."""
-    text = text.replace("±", "\\pm ")
-    if "\\pm" not in text:
-        return [text]
-    return [text.replace("\\pm", plus).replace("\\mp", minus).strip().removeprefix("+") for plus, minus in ("+-", "-+")]
-
-
-_JOINED = re.compile(r"\s*[,;]?\s*(?<=[\s,;\d})])(?:or|and|\\&|&)(?=[\s\d\\({-])\s*|\s*;\s*")
-
-
-def _alternatives(text: str) -> list[str]:
-    """The elements of "3, 5", "3 or 5", "3; 5" or "3, 4, and 5"."""
-    if not re.search(r"or|and|[;&,]", text) or "\\begin" in text or parse_number(text) is not None:
-        return [text]
-    text = re.sub(r"\\(?:lor|vee)(?![a-z])", " or ", text)
-    if ";" in text and len(parts := _split(text, ";")) > 1:
-        return parts
-    text = re.sub(r"(?<![0-9,])([0-9]{1,3}(?:,[0-9]{3})+)(?=\\|[a-z])", lambda m: m[1].replace(",", ""), text)
-    return _split(_JOINED.sub(", " if ", " in text else ",", text), ",")
-
-
-def _distinct(text: str, parts: list[str]) -> list[str]:
-    """The parts; of "3/4 or 0.75", where "or" stands between two spellings of one number, the first."""
-    numbers = [parse_number(tidy(part)) for part in parts]
-    first = numbers[0]
-    if first is None or not re.search(r"\bor\b", text):
-        return parts
-    same = all(number is not None and same_number(first, number) for number in numbers)
-    return parts[:1] if same else parts
-
-
-def _split(text: str, separator: str) -> list[str]:
-    """The parts between the separators outside all brackets. A comma that groups digits is no separator."""
-    if separator not in text:
-        return [text]
-    grouped = separator == "," and ", " in text
-    parts, depth, start, place = [], 0, 0, 0
-    while place < len(text):
-        if text[place] in "([{":
-            depth += 1
-        elif text[place] in ")]}":
-            depth -= 1
-        elif depth == 0 and text.startswith(separator, place) and not (grouped and _groups_digits(text, place)):
-            parts.append(text[start:place])
-            start = place + len(separator)
-        place += 1
-    parts.append(text[start:])
-    return [part.strip() for part in parts] if all(part.strip() for part in parts) else [text]
-
-
-def _groups_digits(text: str, comma: int) -> bool:
-    """Whether the comma at this place is like that of 1,000."""
-    return re.match(r"[0-9],[0-9]{3}(?![0-9])", text[max(0, comma - 1) : comma + 5]) is not None
-
-
-def _balanced(text: str) -> bool:
-    """Whether every bracket in the text is closed in it, and none is closed that it does not open."""
-    depth = 0
-    for character in text:
-        depth += (character in "([{") - (character in ")]}")
-        if depth < 0:
-            return False
-    return depth == 0

@@ -4,7 +4,7 @@ r"""Extraction: the answer that a completion states.
 2. The last marker with a complete answer counts: `The answer is: …`, `Final answer: …`, `Answer: …` at the beginning of
    a line, a heading `Final answer` over the answer, `#### …`, `\boxed{…}`. A heading of Markdown (`####` and words,
    or `2 cases` and words, with text below) is none; without a colon, `the answer is` needs something like mathematics
-   behind it.
+   behind it, a number in words, or a name that ends the line.
 3. Markup around the answer is not part of it: fences, quotes, lists, emphasis, tags, special tokens, `\[…\]`.
 4. The answer ends with its sentence, and an answer in mathematics where words begin that only explain it: after a
    comma, semicolon or dash, before `because`, `which`, `since` …, and before brackets that say the same again.
@@ -17,6 +17,7 @@ from collections.abc import Iterator
 from asprm.grading.numbers import Number, parse_number
 from asprm.grading.thinking import without_thinking
 from asprm.grading.tidy import tidy
+from asprm.grading.words import NUMBER_WORDS
 
 LONGEST_ANSWER = 1000  # characters; longer ones are not compared
 _TRIES = 8  # markers that are tried, from the last one backwards, until one has a complete answer
@@ -85,13 +86,15 @@ _AT_LINE_START = re.compile(
 _HEADING = re.compile(r"[ \t*_]{0,4}(?:\n|$)")
 _WITHOUT_COLON = re.compile(
     rf"[*_ ]{{0,4}}\s{{0,2}}{_ABOUT}(?P<verb>{_VERB})(?![a-zA-Z])"
-    r"(?=(?:[\s*_(\[{\"'`=]|<[a-z][^<>]{0,60}>){0,8}"
+    r"(?=(?:[\s*_(\[{}\"'`=]|<[a-z][^<>]{0,60}>){0,8}"
     r"(?:(?P<hedge>approximately|about|roughly|exactly|simply|just|equal to|option|choice|therefore|thus)\s)?"
     r"[*_(\[{\"'`+−–-]{0,6} ?"
     r"(?:\d|\.\d|[$€£¥₹]|US\$|Rs\.? ?\d|\\[(\[{a-zA-Z$]|[^\x00-\x7f]"
     r"|[a-zA-Z]{1,2}(?:_\w+)?(?:\([a-z]\))? ?[=^*/+<>²≤≥≠∈-]"
     r"|(?:sqrt|pi|sin|cos|tan|ln|log|exp|yes|no|true|false)(?![a-z])|[A-Z]\([0-9]|[A-Z]{2,4} ?=|area ?="
-    r"|[A-J](?=[).,*_\"'`]|\s*$)|[a-z](?=[).*_\"'`$]|\s*$)))",
+    r"|[A-J](?=[).,*_\"'`]|\s*$|,? and [A-J](?![a-z]))|[a-z](?=[).*_\"'`$]|\s*$)"
+    rf"|(?:{NUMBER_WORDS})(?:(?: and |[ -])(?:{NUMBER_WORDS}))*(?: [a-z]+)?(?:[.,;!*_]|\s*$)"
+    r"|(?-i:[A-Z][a-z]{2,}(?: [A-Z][a-z]+)?)[.*_]*\s*$))",
     re.IGNORECASE | re.MULTILINE,
 )
 _BEFORE = frozenset(["", "the", "final", "thefinal", "my", "myfinal", "short", "correct", "thecorrect", "required"])
@@ -155,7 +158,7 @@ _BRACE = re.compile(r"\\.|[{}]", re.DOTALL)
 _BOX = re.compile(r"\\(?:boxed|fbox) ?(?=\{)")
 _BETWEEN = re.compile(
     r"(?:[\s$~]|\\[,;:! ()\[\]]|\\q?quad(?![a-z])|\\text ?\{|\}|[,;&]|\band\b|\bor\b|\bas well as\b"
-    r"|\b[a-zA-Z] ?=|\([a-e]\))*"
+    r"|\b[a-zA-Z] ?=|\([a-e]\)|(?<=\n)[0-9][.)] )*"
 )
 _MOST_BOXES = 16
 
@@ -168,7 +171,7 @@ def _with_boxes_before(text: str, answer: str) -> str:
         size = _group_end(text[box.end() : end])
         between = text[box.end() + size : end]
         joined = (
-            re.search(r"[,;&]|\band\b|\bor\b|\bas\b|\([a-e]\)", between)
+            re.search(r"[,;&]|\band\b|\bor\b|\bas\b|\([a-e]\)|\n[0-9][.)] ", between)
             and "\n\n" not in between
             and _BETWEEN.fullmatch(between)
         )
@@ -242,7 +245,9 @@ def _of_line(line: str) -> str | None:
     answer = _SENTENCE_END.split(line, maxsplit=1)[0].strip().strip("*_`").strip().rstrip(".").rstrip()
     answer = re.sub(r"^(?:\*\*|[:*_`=}]+|\([a-e]\) (?=\S))\s*", "", answer).strip()
     answer = re.sub(
-        r"&nbsp;?|(?:\.\.\.|…).*|\s*(?:#+|==|//.*|\?|\$?\\blacksquare\$?|\[/?[A-Z]+\])\s*$", "", answer
+        r"&nbsp;?|(?:\.\.\.|…).*|!+\s+[^\x00-\x7f]+$|\s*(?:#+|==|//.*|\?|\$?\\blacksquare\$?|\[/?[A-Z]+\])\s*$",
+        "",
+        answer,
     ).strip()
     if "{" in answer or "}" in answer:
         braces = _BRACE.findall(answer)
@@ -262,11 +267,11 @@ _LOOSELY = r"or (?:about|approximately|roughly|equivalently|simply|just|in other
 _EXPLAINS = re.compile(
     rf"\s*[,;:](?=\s+(?!{_FUNCTION}|{_CONDITION})(?:an? )?[a-z][a-z']+)"
     r"|\s+(?:Therefore|Thus|Hence|So)\b|\s+but (?:only|not)\b|\s*;(?=\s+[A-Z][a-z]+ [a-z]{2,})|\s+~ (?=[0-9])"
-    r"|\s*[,;](?=\s+(?:and|or|but) (?:so|that|this|these|there|the|it|he|she|they|we|you|I|[A-Z][a-z]+ [a-z]{2,})\b)"
+    r"|\s*[,;]?(?=\s+(?:and|or|but) (?:so|that|this|these|there|the|it|he|she|they|we|you|I|[A-Z][a-z]+ [a-z]{2,})\b)"
     rf"|\s*[,;](?=\s+(?:where|{_LOOSELY})\b)"
     rf"|\s+(?:--?-?|–|—)\s+(?=(?!{_FUNCTION})[a-z][a-z']+(?:\s+[a-z]|\s*$|[.,]))"
-    r"|\s+(?:because|since|as (?:we|the|it|there|required|desired|expected)|so (?:the|that|we|it|she|he|they|[A-Z])"
-    rf"|which|thus|hence|therefore|namely|i\.e\.|that is|{_LOOSELY})(?![a-z])"
+    r"|\s+(?:because|since|as (?:we|the|it|there|required|desired|expected)|so (?:the|that|we|it|she|he|they"
+    rf"|[A-Z][a-z]+)|which|thus|hence|therefore|namely|i\.e\.|that is|{_LOOSELY})(?![a-z])"
     r"|\s*(?:≈|\\approx(?![a-z]))"
 )
 _OPENING = re.compile(r"(?:[-+−($€£¥\\\[{|.√π∞½¼¾]|\d|[a-zA-Z](?![a-zA-Z])|(?:approximately|about|roughly|exactly) )")

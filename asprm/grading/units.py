@@ -35,7 +35,7 @@ _ORDINALS = (
 _CALCULATES = frozenset(
     "or by over plus minus mod modulo if when unless pi sqrt sin cos tan cot sec csc log ln exp squared cubed "
     "choose root roots base factorial half halves quarter quarters divided multiplied remainder power to not "
-    "less point nor versus vs tens hundreds thousands millions billions below binary octal hexadecimal nths nth "
+    "less past point nor versus vs tens hundreds thousands millions billions below binary octal hexadecimal nths nth "
     "billionth billionths trillionth trillionths".split()
     + _ORDINALS.split()
     + [f"{word}s" for word in _ORDINALS.split()]
@@ -66,6 +66,8 @@ def read_unit(text: str, currency: str = "") -> Unit | None:
         scale *= SCALES[words.pop(0)]
     if len(words) == 1 and not attached and words[0] in PARTS:
         scale /= PARTS[words.pop()]
+    if words and words[0] in ("and", "&"):
+        return None  # "2 and three" are two numbers
     if not words:
         return Unit(money.dimension, money.factor, scale)
     rest = " ".join(words)
