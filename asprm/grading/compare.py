@@ -27,6 +27,12 @@ def compare_expressions(answer: str, gold: str, depth: int = 0) -> Verdict:
         return (True, "same value") if same_number(number, true_number) else (False, "different value")
     if depth > _DEEPEST:
         return False, "nested too deeply"
+    if "\\in" in answer and "\\in" in gold:
+        answer, gold = _with_k(answer), _with_k(gold)
+        if _squeeze(answer) == _squeeze(gold):
+            return True, "same text"
+    if ("=" in answer) != ("=" in gold):
+        answer, gold = _without_letters(answer), _without_letters(gold)
     if answer.startswith("(") != gold.startswith("("):
         answer, gold = _one_tuple(answer), _one_tuple(gold)
     if (choice := _compare_choices(answer, gold, depth)) is not None:
@@ -35,7 +41,9 @@ def compare_expressions(answer: str, gold: str, depth: int = 0) -> Verdict:
         return False, "different names"
 
     (left_name, left), (right_name, right) = _named(answer), _named(gold)
-    equations = (left_name == "" and "=" in left) or (right_name == "" and "=" in right)  # of one curve, perhaps
+    equations = (left_name == "" and _is_equation(left)) or (
+        right_name == "" and _is_equation(right)
+    )  # of one curve, perhaps
     sums = left_name == right_name == "="
     if _names_differ(left_name, right_name, left + right) or (sums and _sides(answer) != _sides(gold)):
         return False, "another name"
@@ -61,6 +69,28 @@ def compare_expressions(answer: str, gold: str, depth: int = 0) -> Verdict:
     from asprm.grading.symbolic import same_expression
 
     return same_expression(answer, gold)
+
+
+_WHOLE = re.compile(r"(?<![a-zA-Z\\])([a-z]) ?\\in ?\\mathbb ?\{? ?Z ?\}?")
+_SUCH_THAT = re.compile(r"\\\{ ?([^{}|:]+?) ?(?::|\||\\vert|\\mid) ?([^{}]*\{?[^{}]*\}?[^{}]*?) ?\\\}")
+
+
+def _with_k(text: str) -> str:
+    """The text with k for the name of its whole-number parameter, and one spelling of `such that`."""
+    text = _SUCH_THAT.sub(r"\\{\1\\mid \2\\}", text)
+    name = _WHOLE.search(text)
+    if name is None or re.search(r"(?<![a-zA-Z\\])k(?![a-zA-Z])", text):
+        return text
+    return re.sub(rf"(?<![a-zA-Z\\]){name[1]}(?![a-zA-Z])", "k", text)
+
+
+_LETTERS = re.compile(r"(?:[a-wA-Z](?: ?[-+*/]? ?[a-wA-Z])+|\\frac ?\{ ?[a-wA-Z] ?\} ?\{ ?[a-wA-Z] ?\}) ?= ?([^=]+)")
+
+
+def _without_letters(text: str) -> str:
+    r"""7 of `a + b = 7`, 3/4 of `\frac{a}{b} = 3/4`: variables alone name the value, but x, y, z make a curve."""
+    match = _LETTERS.fullmatch(text)
+    return match[1] if match and not re.search("[a-zA-Z]", re.sub(r"\\[a-zA-Z]+", "", match[1])) else text
 
 
 def _one_tuple(text: str) -> str:
@@ -131,7 +161,7 @@ def _squeeze(text: str) -> str:
 
 
 _GREEK = r"\\(?:alpha|beta|gamma|delta|epsilon|theta|lambda|mu|nu|rho|sigma|tau|phi|varphi|psi|omega|Delta|Omega|ell)"
-_VARIABLE = rf"(?:[a-zA-Z]|{_GREEK}) ?(?:_ ?\{{?\w+\}}?)?'{{0,2}}"
+_VARIABLE = rf"(?:[a-zA-Z]|{_GREEK}) ?(?:_ ?\{{?\w+(?:,\w+)?\}}?)?'{{0,2}}"
 _SIDES = r"(?:m? ?\\(?:angle|triangle|overline|widehat|measuredangle|vec|hat|bar) ?\{? ?)?[a-zA-Z]{1,4} ?\}?"
 _MEASURES = (
     r"(?:\||\\\| ?|\[)[A-Za-z]{1,4}(?:\||\\\||\])|[A-Z] ?_ ?\{?\\triangle ?[A-Z]{3}\}?"
@@ -151,7 +181,7 @@ def _named(text: str) -> tuple[str, str]:
     A name is a variable, a function's value, a side or an angle, a tuple of variables, or words; so `2x = 10` has none.
     A sum with its result, `2 + 3 = 5`, gives ("=", "5").
     """
-    if len(alternatives(text)) > 1:
+    if len(alternatives(text)) > 1 or not ("\\in" in text or _is_equation(text)):
         return "", text
     match = _NAMED.fullmatch(text)
     if match and match[1].split()[0] not in _FUNCTIONS and not re.search(r"[<>]|\\[lg]e|\\in(?![a-z])", match[2]):
@@ -187,7 +217,7 @@ def _compare_words(answer: str, gold: str, depth: int) -> Verdict | None:
         return None
     if len(alternatives(answer)) > 1 and len(alternatives(gold)) > 1:  # "red and blue"
         return None
-    left, right = (re.sub(r"[().]|\b(?:[Aa]n?|[Tt]he) ", "", text).split() for text in (answer, gold))
+    left, right = (re.sub(r"[().]|\b(?:[Aa]n?|[Tt]he) |(?<=olution)s\b", "", text).split() for text in (answer, gold))
     if [word.casefold() for word in left] == [word.casefold() for word in right] and _same_case(
         "".join(left), "".join(right)
     ):

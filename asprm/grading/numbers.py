@@ -49,13 +49,14 @@ _PIECE = re.compile(r"[$]?[0-9][0-9.,]* ?[a-z]+")
 
 
 def _sum(text: str) -> Number | None:
-    """The value of "1 hour 30 minutes" or "5 feet 3 inches": parts in units of one dimension."""
+    """The value of "1 hour 30 minutes": parts in units of one dimension. Bare it is 1.5, in the first of the units."""
     parts = [parse_number(part) for part in _PIECE.findall(text)]
     known = [part for part in parts if part is not None and part.dimension]
     if len(known) < len(parts) or len({part.dimension for part in known}) > 1:
         return None
     value = sum((part.value for part in known), Fraction(0))
-    return Number(value, value, known[0].dimension)
+    first = read_unit(f" {re.sub('[^a-z]', '', _PIECE.findall(text)[0])}")
+    return Number(value, value / first.factor if first else value, known[0].dimension)
 
 
 def parse_number(text: str) -> Number | None:

@@ -6,7 +6,7 @@ All texts must be tidied (`asprm.grading.tidy`). `asprm.grading.compare` compare
 import re
 
 from asprm.grading.numbers import parse_number, same_number
-from asprm.grading.sets import interval_text
+from asprm.grading.sets import interval_text, join_intervals
 from asprm.grading.tidy import tidy
 
 _MATRIX = re.compile(
@@ -14,6 +14,15 @@ _MATRIX = re.compile(
 )
 
 
+def _rows(text: str) -> list[list[str]]:
+    """The rows of a matrix in LaTeX or of `[[1,2],[3,4]]`; none for other texts."""
+    if matrix := _MATRIX.fullmatch(text):
+        return [row.split("&") for row in re.split(r"\\\\", matrix[2]) if row.strip()]
+    nested = _NESTED.fullmatch(text)
+    return [_split(row, ",") for row in re.findall(r"\[([^\[\]]*)\]", nested[1])] if nested else []
+
+
+_NESTED = re.compile(r"\[ ?(\[[^\[\]]*\](?: ?, ?\[[^\[\]]*\])+) ?\]")
 EMPTY_SETS = frozenset(r"\{\} \emptyset \varnothing emptyset theemptyset nosolution nosolutions".split())
 
 
@@ -30,12 +39,15 @@ def structure(text: str) -> tuple[str, list[str]] | None:
     if len(union) > 1:
         finite = all(part.startswith("\\{") and part.endswith("\\}") for part in union)
         if not finite:
-            return "union", union
+            union = join_intervals(union)
+            if len(union) > 1:
+                return "union", union
+            text = union[0]
+    if len(union) > 1:
         text = f"\\{{{','.join(dict.fromkeys(x.strip() for part in union for x in _split(part[2:-2], ',')))}\\}}"
     if text.replace(" ", "") in EMPTY_SETS:
         return "empty set", []
-    if matrix := _MATRIX.fullmatch(text):
-        rows = [row.split("&") for row in re.split(r"\\\\", matrix[2]) if row.strip()]
+    if rows := _rows(text):
         cells = [cell for row in rows for cell in row]
         if len(rows) == 1 or all(len(row) == 1 for row in rows):
             return "()", cells  # a vector is a tuple
@@ -53,6 +65,8 @@ def structure(text: str) -> tuple[str, list[str]] | None:
         parts = _split(inside, "," if "," in inside else ";")
         if opening == "\\{":
             return ("set", [sign for part in parts for sign in _both_signs(part)]) if closing == "\\}" else None
+        if len(parts) > 1 and re.search(r"\\pm(?![a-z])|±", text):
+            return "set", _both_signs(text)
         if len(parts) > 1:
             return opening + closing, parts
         return ("set", parts) if opening + closing == "()" else None
@@ -73,7 +87,7 @@ _JOINED = re.compile(r"\s*[,;]?\s*(?<=[\s,;\d})])(?:or|and|\\&|&)(?=[\s\d\\({-])
 
 def alternatives(text: str) -> list[str]:
     """The elements of "3, 5", "3 or 5", "3; 5" or "3, 4, and 5"."""
-    if not re.search(r"or|and|[;&,]", text) or "\\begin" in text or parse_number(text) is not None:
+    if not re.search(r"or|and|vee|[;&,]", text) or "\\begin" in text or parse_number(text) is not None:
         return [text]
     text = re.sub(r"\\(?:lor|vee)(?![a-z])", " or ", text)
     if ";" in text and len(parts := _split(text, ";")) > 1:

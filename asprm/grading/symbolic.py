@@ -180,9 +180,11 @@ def _value_at(point: str, text: str) -> Any:
 
     Nor is there where the value cannot be told from 0. i is the imaginary unit.
     """
-    from sympy import Expr, I, Rational, im, re
+    from sympy import Expr, I, Product, Rational, Sum, im, re
 
     (expression, *_) = _parse(text)
+    if isinstance(expression, Expr) and expression.has(Sum, Product):
+        expression = expression.doit()
     place = {"small": lambda x: x, "large": lambda x: x + 4, "negative": lambda x: -x}[point]
     if not isinstance(expression, Expr):
         return None
@@ -217,19 +219,36 @@ def _parse(text: str) -> list:
 
 _FUNCTIONS = "sin cos tan cot sec csc log ln lg exp sqrt arcsin arccos arctan"
 _PLAIN_NAMES = re.compile(rf"(?<![\\a-zA-Z])(pi|theta|alpha|beta|{'|'.join(_FUNCTIONS.split())})(?![a-zA-Z])")
-_ROOT = re.compile(r"([√∛]) ?(?:\(([^()]*)\)|([0-9]+(?:\.[0-9]+)?|[a-zA-Z]|\\pi))")
+_ROOT = re.compile(
+    r"(?:\^\{?([2-9])\}?)?([√∛∜]) ?"
+    r"(?:(\\sqrt(?:\[[0-9]\])?\{[^{}]*\})|\(([^()]*)\)|([0-9]+(?:\.[0-9]+)?|[a-zA-Z]|\\pi))"
+)
 _TRIGONOMETRIC = re.compile(r"\\(?:sin|cos|tan|cot|sec|csc)(?![a-z])")
 _DEGREES = re.compile(r"([0-9]+(?:\.[0-9]+)?) ?\^ ?\{? ?\\circ ?\}?")
 
 
+_CHOOSE = re.compile(
+    r"(?:\{\})?(?<![0-9a-zA-Z}]) ?_ ?\{?([0-9]+)\}? ?C ?_ ?\{?([0-9]+)\}?|(?<![a-zA-Z0-9])([0-9]+) ?C ?([0-9]+)"
+    r"|(?<![a-zA-Z0-9\\])C ?\( ?([0-9]+) ?, ?([0-9]+) ?\)"
+)
+
+
 def _choose(match: re.Match) -> str:
-    over, under = (match[1], match[2]) if match[1] else (match[3], match[4])
+    over, under = (part for part in match.groups() if part)
     return f"\\binom{{{over}}}{{{under}}}"
+
+
+def _root(match: re.Match) -> str:
+    index = match[1] or {"∛": "3", "∜": "4"}.get(match[2], "")
+    return f"\\sqrt{f'[{index}]' if index else ''}{{{match[3] or match[4] or match[5]}}}"
 
 
 def to_latex(text: str) -> str:
     """The expression as LaTeX, with decimals as exact fractions: both sides are read alike and without floats."""
-    text = _ROOT.sub(lambda m: f"\\sqrt{'[3]' if m[1] == '∛' else ''}{{{m[2] or m[3]}}}", text).replace("√", "\\sqrt ")
+    for _ in range(2):  # a root of a root
+        text = _ROOT.sub(_root, text)
+    text = text.replace("√", "\\sqrt ")
+    text = re.sub(r"^(-?[0-9.]+)[eE]([-+]?[0-9]+)$", r"\1\\cdot 10^{\2}", text)
     text = text.replace("π", "\\pi ").replace("**", "^").replace("°", "^\\circ")
     text = _PLAIN_NAMES.sub(r"\\\1 ", text)
     text = re.sub(r"\\exp ?(?:\\left)? ?\(([^()]*)(?:\\right)?\)", r"e^{\1}", text)
@@ -238,7 +257,7 @@ def to_latex(text: str) -> str:
         text = _DEGREES.sub(r"\\frac{\1\\pi}{180}", text)
     text = re.sub(r"\\sqrt ?\(([^()]*)\)", r"\\sqrt{\1}", text)
     text = re.sub(r"\^ ?(\\frac ?\{[^{}]*\} ?\{[^{}]*\})", r"^{\1}", text)
-    text = re.sub(r"\{\} ?_ ?\{?([0-9]+)\}? ?C ?_ ?\{?([0-9]+)\}?|(?<![a-zA-Z0-9])([0-9]+) ?C ?([0-9]+)", _choose, text)
+    text = _CHOOSE.sub(_choose, text)
     text = re.sub(r"^ ?([0-9]+) ?\\choose ?([0-9]+) ?$", r"\\binom{\1}{\2}", text)
     text = re.sub(r"\^ ?\(([^()]*)\)", r"^{\1}", text)
     text = re.sub(r"\^ ?(-?[0-9]{2,}|-[0-9]|[-+] ?[a-zA-Z](?![a-zA-Z]))", r"^{\1}", text)

@@ -32,7 +32,7 @@ def tidy(text: str) -> str:
     if "$" in text:
         text = _without_dollars(text)
     if text[:1].isalpha() or text.startswith(("\\approx", "~")):
-        text = _APPROXIMATELY.sub("", text)
+        text = _SENTENCE.sub("", _APPROXIMATELY.sub("", text))
     text = " ".join(text.split())
     return in_digits(text) if text[-1:].isalnum() and not text.isdigit() else text
 
@@ -44,6 +44,7 @@ _APPROXIMATELY = re.compile(
     r"(?=\S)|\\approx\s*)+",
     re.IGNORECASE,
 )
+_SENTENCE = re.compile(r"^(?:It is (?!not |no |never )(?=[a-z]{3})|(?:The|It|This)(?: [a-z]+){0,4} is +(?=[-0-9\\$]))")
 
 # --- characters outside ASCII -----------------------------------------------------------------------------------------
 
@@ -135,7 +136,7 @@ def _plain_latex(text: str) -> str:
     text = _SLASHED.sub(r"\\frac", text).strip()
     if text.startswith("\\[") and text.endswith("\\]"):
         text = text[2:-2]
-    text = _NOTHING.sub("", text)
+    text = _NOTHING.sub("", re.sub(r"(?<=[a-zA-Z])\\[,;: ](?=[a-zA-Z])", " ", text))
     for _ in range(3):  # a font within a font
         text, count = _GROUP.subn(r" \1 ", text)
         if not count:
