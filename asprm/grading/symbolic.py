@@ -1,9 +1,9 @@
 r"""Two single expressions, compared by math-verify in a process of its own.
 
 sympy evaluates what it reads, so `9**9**9` would fill the memory. Here it fills the memory of a worker, up to `MEMORY`
-bytes. Each comparison may use `CPU_SECONDS` of processor time, which does not depend on how busy the machine is. When
-a limit kills the worker, another takes its place and the verdict is "different". No signal handlers are used in the
-calling process, so any thread may call.
+bytes. All comparisons of one answer, the elements of a list among them, may use `CPU_SECONDS` of processor time
+together (`one_limit`), which does not depend on how busy the machine is. When a limit kills the worker, another takes
+its place and the verdict is "different". No signal handlers are used in the calling process, so any thread may call.
 """
 
 import atexit
@@ -11,9 +11,14 @@ import json
 import os
 import re
 import selectors
+import signal
 import subprocess
 import sys
 import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from functools import lru_cache
 from itertools import accumulate
 from queue import Empty, LifoQueue
@@ -29,22 +34,42 @@ MEMORY = 2 << 30
 DEEPEST = 40  # brackets open at the same time: the parser's time grows fast with them
 
 
+_left: ContextVar[float | None] = ContextVar("seconds left", default=None)
+
+
+@contextmanager
+def one_limit() -> Iterator[None]:
+    """All comparisons inside share one limit of processor time."""
+    token = _left.set(CPU_SECONDS)
+    try:
+        yield
+    finally:
+        _left.reset(token)
+
+
 def same_expression(answer: str, gold: str) -> tuple[bool, str]:
     """Whether two tidied expressions have the same value, and why."""
     if max(_depth(answer), _depth(gold)) > DEEPEST:
         return False, "nested too deeply"
+    shared = _left.get()
+    seconds = CPU_SECONDS if shared is None else shared
+    stopped = False, f"comparison stopped after {CPU_SECONDS} s of processor time or {MEMORY >> 30} GiB"
+    if seconds <= 0:
+        return stopped
     with _running:
         worker = _take()
         try:
-            reply = worker.ask(answer, gold)
+            reply = worker.ask(answer, gold, seconds)
         except BaseException:
             worker.stop()
             raise
         if reply is None:
             worker.stop()
-            return False, f"comparison stopped after {CPU_SECONDS} s of processor time or {MEMORY >> 30} GiB"
-        _idle.put(worker)
-        return bool(reply["same"]), reply["reason"]
+        else:
+            _idle.put(worker)
+    if shared is not None:
+        _left.set(0 if reply is None else shared - reply["seconds"])
+    return stopped if reply is None else (bool(reply["same"]), reply["reason"])
 
 
 def _depth(text: str) -> int:
@@ -53,13 +78,13 @@ def _depth(text: str) -> int:
 
 
 class _Worker:
-    """The process `python -m asprm.grading.symbolic SECONDS BYTES`: one JSON line asks, one answers."""
+    """The process `python -m asprm.grading.symbolic BYTES`: one JSON line asks, one answers."""
 
     def __init__(self) -> None:
         root = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
         environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, (root, os.environ.get("PYTHONPATH"))))}
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "asprm.grading.symbolic", str(CPU_SECONDS), str(MEMORY)],
+            [sys.executable, "-m", "asprm.grading.symbolic", str(MEMORY)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
@@ -70,10 +95,10 @@ class _Worker:
         self.questions, self.replies = self.process.stdin, self.process.stdout
         self._read()  # its first line says that math-verify is imported: that time counts for no comparison
 
-    def ask(self, answer: str, gold: str) -> dict | None:
-        """The worker's reply; None when it died or hung."""
+    def ask(self, answer: str, gold: str, seconds: float) -> dict | None:
+        """The worker's reply, for which it may use so many seconds; None when it died or hung."""
         try:
-            self.questions.write(json.dumps([answer, gold]).encode() + b"\n")
+            self.questions.write(json.dumps([answer, gold, seconds]).encode() + b"\n")
             self.questions.flush()
         except BrokenPipeError:
             return None
@@ -125,7 +150,7 @@ atexit.register(_close)
 # --- in the worker ----------------------------------------------------------------------------------------------------
 
 
-def _serve(cpu_seconds: int, memory: int) -> None:
+def _serve(memory: int) -> None:
     """Answer one line after the other, within the limits."""
     import resource
 
@@ -136,15 +161,16 @@ def _serve(cpu_seconds: int, memory: int) -> None:
     _same_value("x", "1")  # imports all that comparisons need
     print("{}", file=out, flush=True)
     for line in sys.stdin:
-        used = resource.getrusage(resource.RUSAGE_SELF)
-        limit = int(used.ru_utime + used.ru_stime) + 1 + cpu_seconds
-        resource.setrlimit(resource.RLIMIT_CPU, (limit, resource.RLIM_INFINITY))
+        answer, gold, seconds = json.loads(line)
+        start = time.process_time()
+        signal.setitimer(signal.ITIMER_PROF, seconds)  # of processor time; its signal ends the process
         try:
-            same = _same_value(*json.loads(line))
+            same = _same_value(answer, gold)
             reply = {"same": same, "reason": "same value" if same else "different value"}
         except (Exception, RecursionError) as error:
             reply = {"same": False, "reason": f"not comparable: {type(error).__name__}"}
-        print(json.dumps(reply), file=out, flush=True)
+        signal.setitimer(signal.ITIMER_PROF, 0)
+        print(json.dumps(reply | {"seconds": time.process_time() - start}), file=out, flush=True)
 
 
 def _same_value(answer: str, gold: str) -> bool:
@@ -267,4 +293,4 @@ def to_latex(text: str) -> str:
 
 
 if __name__ == "__main__":
-    _serve(*map(int, sys.argv[1:]))
+    _serve(int(sys.argv[1]))
