@@ -28,12 +28,15 @@ _LINES = 6  # lines after a marker in which the answer may begin
 
 def extract_answer(completion: str) -> str | None:
     """The last complete answer that the completion states, as written; None where it states none."""
-    if "<" in completion:
+    if _MAY_BE_TAG.search(completion):
         completion = _first_turn(without_thinking(completion))
     if "\r" in completion:
         completion = completion.replace("\r\n", "\n")
     near_end = max(0, len(completion) - _NEAR)
     return _last_answer(completion, near_end) or (_last_answer(completion, 0) if near_end else None)
+
+
+_MAY_BE_TAG = re.compile(r"<[a-zA-Z/|｜]")
 
 
 def _first_turn(completion: str) -> str:
@@ -70,8 +73,9 @@ def _last_answer(completion: str, since: int) -> str | None:
 
 # --- markers ----------------------------------------------------------------------------------------------------------
 
-_MARKER = re.compile(  # fast: no case to ignore
-    r"\\boxed|\\fbox|####|answer|Answer|ANSWER|[Aa]ns(?=\s*[:=.])|(?:correct|right|best) (?:option|choice)"
+_MARKER = re.compile(  # fast: no case to ignore, and each alternative begins with a letter or sign of its own
+    r"\\boxed|\\fbox|####|answer|Answer|ANSWER|ans(?=\s*[:=.])|Ans(?=\s*[:=.])"
+    r"|correct (?:option|choice)|right (?:option|choice)|best (?:option|choice)"
 )
 _LETTER_OR_HASH = re.compile(r"[#a-zA-Z0-9]")
 _MARKUP = re.compile(r"\\[a-z]+\{|[^a-zA-Z0-9\\]+|\\")

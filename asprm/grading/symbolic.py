@@ -184,7 +184,7 @@ def _same_value(answer: str, gold: str) -> bool:
         a, b = _value_at(point, answer), _value_at(point, gold)
         if a is None or b is None:
             agree.append(False)
-            continue
+            break
         agree.append(abs(a - b) <= 10 ** (20 - _DIGITS) * max(abs(a), abs(b)))
         if not agree[-1] and point != "negative":
             return False  # both are exact; without a search for a simplification, which would be slow and find none
@@ -204,7 +204,7 @@ _POINTS = ("small", "large", "negative")  # large: above pi, where functions are
 def _value_at(point: str, text: str) -> Any:
     """The expression's value (sympy) when each variable has a fixed value of this kind; None where there is none.
 
-    Nor is there where the value cannot be told from 0. i is the imaginary unit.
+    Nor is there where a calculated value cannot be told from 0. i is the imaginary unit.
     """
     from sympy import Expr, I, Product, Rational, Sum, im, re
 
@@ -212,8 +212,8 @@ def _value_at(point: str, text: str) -> Any:
     if isinstance(expression, Expr) and expression.has(Sum, Product):
         expression = expression.doit()
     place = {"small": lambda x: x, "large": lambda x: x + 4, "negative": lambda x: -x}[point]
-    if not isinstance(expression, Expr):
-        return None
+    if not isinstance(expression, Expr) or expression == 0:
+        return expression if isinstance(expression, Expr) else None
     try:
         # By name, so that a variable has the same value on both sides.
         symbols = cast("set[Symbol]", expression.free_symbols)
