@@ -7,8 +7,9 @@ r"""Numbers as people and LaTeX write them, read exactly.
 import re
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import lru_cache
 
-from asprm.grading.units import CURRENCIES, read_unit
+from asprm.grading.units import CURRENCIES, NO_UNIT, read_unit
 
 
 @dataclass(frozen=True)
@@ -59,6 +60,7 @@ def _sum(text: str) -> Number | None:
     return Number(value, value / first.factor if first else value, known[0].dimension)
 
 
+@lru_cache(maxsize=1 << 14)
 def parse_number(text: str) -> Number | None:
     """The number that a tidied text consists of; None where it is anything else (an expression, a list, words)."""
     if "\\" in text:
@@ -76,10 +78,15 @@ def parse_number(text: str) -> Number | None:
         if match["decimal"] is not None:
             digits = re.match(r"[0-9, ]*\.?[0-9]*", match["decimal"])
             value = Fraction(digits[0].replace(",", "").replace(" ", "")) if digits else Fraction(0)
-            value *= Fraction(10) ** int(match["exponent"] or 0)
+            if match["exponent"]:
+                value *= Fraction(10) ** int(match["exponent"])
         else:
             value = Fraction(int(match["over"]), int(match["under"])) + int(match["whole"] or 0)
     except (ValueError, ZeroDivisionError):
         return None
-    value *= unit.scale * (-1 if "-" in match["sign"] + match["inner"] else 1)
+    if "-" in match["sign"] + match["inner"]:
+        value = -value
+    if unit is NO_UNIT:
+        return Number(value, value)
+    value *= unit.scale
     return Number(value * unit.factor, value, unit.dimension)

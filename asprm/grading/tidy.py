@@ -6,12 +6,14 @@ spaces, sizes, colours, fonts, `$…$`, `\text{}`, a last period. A number in wo
 
 import re
 import unicodedata
+from functools import lru_cache
 
 from asprm.grading.words import in_digits
 
 _LONGEST_PERIOD = 30  # digits of a repeating decimal that is read exactly
 
 
+@lru_cache(maxsize=1 << 14)
 def tidy(text: str) -> str:
     r"""The text without what does not change its value, in one line."""
     if not text.isascii():

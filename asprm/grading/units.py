@@ -53,6 +53,8 @@ def read_unit(text: str, currency: str = "") -> Unit | None:
 
     currency: the sign before the number, or "". The text begins with a space where the number ended with one.
     """
+    if not text and not currency:
+        return NO_UNIT
     money = Unit(CURRENCIES.get(currency, currency))
     if not text:
         return money
