@@ -319,6 +319,7 @@ def grade(
     output: opt.Target = "-",
     strict: opt.Strict = False,
     rename: opt.Rename = None,
+    tolerance: opt.Tolerance = 0.0,
 ) -> None:
     """Grade solutions: mathematics by the value of their last answer, programs by their tests.
 
@@ -342,7 +343,8 @@ def grade(
     right = graded = 0
     try:
         with opt.open_lines(solutions, output, strict, rename) as lines:
-            for line, fields in each(lines, lines.read("grade"), prepare, verdicts, size=ROWS):
+            compute = functools.partial(verdicts, tolerance=tolerance)
+            for line, fields in each(lines, lines.read("grade"), prepare, compute, size=ROWS):
                 right, graded = right + fields["correct"], graded + 1
                 lines.put(line, fields)
     finally:  # of those that are graded when it is interrupted, too
