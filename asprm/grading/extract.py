@@ -74,7 +74,7 @@ def _last_answer(completion: str, since: int) -> str | None:
 # --- markers ----------------------------------------------------------------------------------------------------------
 
 _MARKER = re.compile(  # fast: no case to ignore, and each alternative begins with a letter or sign of its own
-    r"\\boxed|\\fbox|####|answer|Answer|ANSWER|ans(?=\s*[:=.])|Ans(?=\s*[:=.])"
+    r"\\boxed|\\fbox|####|answer|Answer|ANSWER|an[s](?=\s*[:=.])|An[s](?=\s*[:=.])"
     r"|correct (?:option|choice)|right (?:option|choice)|best (?:option|choice)"
 )
 _LETTER_OR_HASH = re.compile(r"[#a-zA-Z0-9]")
@@ -122,7 +122,7 @@ def _answer_starts(text: str, marker: re.Match) -> int | None:
     alone = len(before) < 40 and _MARKUP.sub("", before).casefold() in _BEFORE
     named = before[-12:].casefold().rstrip(" *_").endswith(("final", "correct", "right", '"', "<", "final_"))
     colon = _COLON.match(text, end)
-    if colon and (colon[1] or alone or named) and (colon[0][-1] != ">" or before[-1:] in ("<", "_")):
+    if colon and (colon[1] or alone or named) and (colon[0][-1] != ">" or before.endswith(("<", "<final_"))):
         return colon.end()
     if verb := _WITHOUT_COLON.match(text, end):
         return verb.end("hedge") if verb["hedge"] in ("therefore", "thus") else verb.end("verb")

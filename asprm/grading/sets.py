@@ -65,6 +65,9 @@ def interval_text(text: str) -> str | None:
     both = re.split(r"\s*,?\s+and\s+|\\wedge(?![a-z])|\\land(?![a-z])", text)
     if len(both) == 2:
         return _overlap(_chain(both[0]), _chain(both[1]))
+    if apart := re.fullmatch(r"([^,]+), ?([a-zA-Z]) ?\\neq?(?![a-z]) ?([^,]+)", text):
+        chain = _chain(apart[1]) if _mentions(apart[1], apart[2]) else None
+        return _without_points(chain, [apart[3]]) if chain else None
     both = text.split(",")
     if len(both) == 2 and len({*re.findall("[a-zA-Z]", re.sub(r"\\[a-z]+", "", text))}) == 1:
         overlap = _overlap(_chain(both[0]), _chain(both[1]))

@@ -93,7 +93,7 @@ def alternatives(text: str) -> list[str]:
     if ";" in text and len(parts := _split(text, ";")) > 1:
         return parts
     text = re.sub(r"(?<![0-9,])([0-9]{1,3}(?:,[0-9]{3})+)(?=\\|[a-z])", lambda m: m[1].replace(",", ""), text)
-    return _split(_JOINED.sub(", " if ", " in text else ",", text), ",")
+    return _split(_JOINED.sub(", ", text), ",")
 
 
 def _distinct(text: str, parts: list[str]) -> list[str]:

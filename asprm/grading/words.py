@@ -18,11 +18,12 @@ _SMALL = {word: n for n, word in enumerate(_ONES.split())} | {w: 10 * n for n, w
 _LARGE = {"thousand": 10**3, "million": 10**6, "billion": 10**9}
 NUMBER_WORDS = "|".join([*_SMALL, "hundred", *_LARGE, *PARTS])
 """An expression for one word of a number."""
+_ORDINALS = "first second third fourth fifth sixth seventh eighth ninth".split()
 _SIGNS = {"minus": "-", "negative": "-"}
-_FIRST = frozenset([*_SMALL, *_SIGNS, "a", "half", "hundred", "thousand"])
+_FIRST = frozenset([*_SMALL, *_SIGNS, "a", "half", "quarter", "hundred", "thousand"])
 _WORD = re.compile(r"(?:-| and | )?([a-z]+)(?![a-z])", re.IGNORECASE)
-_HALF = re.compile(r"(?<=[0-9]) and (?:a|one)[ -](half|quarter|third)(?![a-z])", re.IGNORECASE)
-_THREE_QUARTERS = re.compile(r"(?<=[0-9]) and three[ -]quarters(?![a-z])", re.IGNORECASE)
+_PARTS_COUNTED = {"a": 1} | {word: n for word, n in _SMALL.items() if 0 < n < 10}
+_AND_PART = re.compile(rf"(?<=[0-9]) and ({'|'.join(_PARTS_COUNTED)})[ -]({'|'.join(PARTS)})(?![a-z])", re.IGNORECASE)
 _OF_TWO = re.compile(r"([0-9]+) (to|over|out of|in) ([a-z]+(?:-[a-z]+)?|[0-9]+)", re.IGNORECASE)
 _POWER = re.compile(r"(-?[0-9]+(?:\.[0-9]+)?) (squared|cubed|to the power of ([0-9]+|[a-z]+))", re.IGNORECASE)
 
@@ -36,7 +37,7 @@ def in_digits(text: str) -> str:
         text = _leading(text)
     if not text[:1].isdigit() and text[:1] != "-":
         return text
-    text = _HALF.sub(lambda m: f" 1/{PARTS[m[1].lower()]}", _THREE_QUARTERS.sub(" 3/4", text))
+    text = _AND_PART.sub(lambda m: f" {_PARTS_COUNTED[m[1].lower()]}/{PARTS[m[2].lower()]}", text)
     if power := _POWER.fullmatch(text):
         exponent = {"squared": "2", "cubed": "3"}.get(power[2].lower()) or _leading(power[3])
         return f"({power[1]})^{{{exponent}}}" if exponent.isdigit() else text
@@ -68,8 +69,10 @@ def _leading(text: str) -> str:
         if len(words) == 1 or words[1].text not in ("hundred", "thousand", "million", "dozen", *PARTS):
             return text
         words[0] = replace(words[0], text="one")
-    if words and words[0].text == "half":
-        return _joined(text, sign + "1/2", words[0].end)
+    if words and words[0].text in ("half", "quarter"):
+        if len(words) > 1 and words[1].text == "a":
+            return text  # "half a dozen"
+        return _joined(text, f"{sign}1/{PARTS[words[0].text]}", words[0].end)
     value, count = _value(words)
     if not count:
         return text
@@ -79,8 +82,10 @@ def _leading(text: str) -> str:
     if after and after.text == "point":
         digits = [_SMALL.get(word.text, 10) for word in words[count + 1 :]]
         return f"{sign}{value}.{''.join(map(str, digits))}" if digits and max(digits) < 10 else text
-    if after and after.text in _SMALL and not after.joined:
-        return text  # "seven thirty" is no 7
+    if after and not after.joined and after.text in {*_SMALL, *_ORDINALS}:
+        return text  # "seven thirty" and "twenty first" are no 7 and 20
+    if after and ((after.text == "times" and len(words) > count + 1) or (after.text == "of" and value == 1)):
+        return text  # "five times six" and "one of them" are no 5 and 1
     return _joined(text, f"{sign}{value}", words[count - 1].end)
 
 
