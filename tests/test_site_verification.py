@@ -86,6 +86,7 @@ def test_the_regular_expression_loses_what_the_description_says():
         (r"\text{(C)}", "(C)"),
         (r"90^\circ", "90 degrees"),
         (r"10,\!080", "10,080"),
+        (r"11,\! 111", "11,111"),
         (r"\{1\}", r"\{1\}"),
     ],
 )

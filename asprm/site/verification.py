@@ -185,7 +185,7 @@ def _math500(folder: Path) -> Iterator[Case]:
 
 def plain_notation(latex: str) -> str:
     r"""LaTeX in plain notation, such as (pi)/(2) for `\frac{\pi}{2}`. What has no plain form keeps its backslash."""
-    text = re.sub(r"\\(?:left|right)(?![a-z])", "", latex.replace("\\!", "").replace("\\$", "$"))
+    text = re.sub(r"\\(?:left|right)(?![a-z])", "", re.sub(r"\\! ?", "", latex).replace("\\$", "$"))
     text = re.sub(r"\\(?:text|mbox)\{([^{}]*)\}", r"\1", text).replace("^\\circ", " degrees").replace("\\%", "%")
     text = re.sub(r"(?<=\d)\\frac", r" \\frac", text)  # a mixed number
     for _ in range(3):
