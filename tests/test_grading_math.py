@@ -260,13 +260,32 @@ HOSTILE = [
 @pytest.mark.slow
 def test_hostile_answers_get_a_verdict_in_threads_too(monkeypatch):
     monkeypatch.setattr(symbolic, "CPU_SECONDS", 1)
-    monkeypatch.setattr(symbolic, "_idle", symbolic.LifoQueue())  # workers of our own, with that limit
     with ThreadPoolExecutor(4) as pool:
         verdicts = list(pool.map(lambda text: grade_math(text, r"\sqrt{2}"), HOSTILE))
         assert not any(verdict.correct for verdict in verdicts)
         assert any("stopped after" in verdict.reason for verdict in verdicts)
         # The worker that was lost is replaced.
         assert list(pool.map(lambda _: grade_math(r"\boxed{2^{1/2}}", r"\sqrt{2}").correct, range(4))) == [True] * 4
+
+
+@pytest.mark.slow
+def test_a_list_of_hard_expressions_has_one_limit(monkeypatch):
+    monkeypatch.setattr(symbolic, "CPU_SECONDS", 1)
+    hard = [rf"\int_0^1 x^{{x+{n}}} \sin(x^{{x}}) dx" for n in range(6)]
+    used = []
+    ask = symbolic._Worker.ask
+
+    def counted(worker, answer, gold, seconds):
+        used.append(seconds)
+        return ask(worker, answer, gold, seconds)
+
+    monkeypatch.setattr(symbolic._Worker, "ask", counted)
+    correct, _ = compare_answers(", ".join(hard), ", ".join(f"{text}+1" for text in hard))
+    assert not correct
+    assert used[0] == 1
+    assert used == sorted(used, reverse=True)
+    assert len(used) < 36  # of the pairs
+    assert symbolic.same_expression("2^{1/2}", r"\sqrt{2}")[0]  # alone, it has the whole limit again
 
 
 # Real data

@@ -73,6 +73,16 @@ def test_the_output_is_no_file_that_is_read_as_something_else(tmp_path):
     assert (model / "config.json").read_text() == "{}"
 
 
+@needs_bwrap
+def test_floats_of_programs_are_exact_unless_a_tolerance_is_given():
+    program = "```python\ndef f():\n    return 0.1 + 0.2\n```"
+    row = {"problem": "p", "entry_point": "f", "test": "def check(f):\n    assert f() == 0.3", "solution": program}
+    for options, correct in (([], False), (["--tolerance", "1e-6"], True)):
+        result = CliRunner().invoke(app, ["grade", *options], input=json.dumps(row) + "\n")
+        assert json.loads(result.stdout)["correct"] == correct
+    assert CliRunner().invoke(app, ["grade", "--tolerance", "2"]).exit_code == 2
+
+
 def grade(shell, folder):
     """Grade through a shell, whose redirections are part of the case."""
     command = shell.replace("asprm", f"{sys.executable} -m asprm")

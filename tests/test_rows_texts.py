@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from small_tokenizers import byte_level_tokenizer, changing_tokenizer, sentence_piece_tokenizer
+from test_grading_sandbox import needs_bwrap
 
 from asprm.models.align import Speller, carry
 from asprm.models.prompts import Form
@@ -158,6 +159,18 @@ def test_an_error_of_one_pair_is_its_own_and_no_other_is_graded_again():
     found = list(verdicts([("#### 5", fine), ("#### 5", replace(fine, answer=None)), ("#### 6", fine)]))
     assert [isinstance(verdict, ValueError) for verdict in found] == [False, True, False]
     assert (found[0]["correct"], found[2]["correct"]) == (True, False)
+
+
+@needs_bwrap
+def test_floats_of_programs_may_differ_by_a_tolerance():
+    code = problem_of(
+        {"problem": "a third", "test": "def check(f):\n    assert f() == 0.3333333333", "entry_point": "f"}
+    )
+    pairs = [("```python\ndef f():\n    return 1 / 3\n```", code)]
+    assert [[verdict["correct"] for verdict in verdicts(pairs, tolerance)] for tolerance in (0.0, 1e-6)] == [
+        [False],
+        [True],
+    ]
 
 
 def test_verdicts_come_in_the_order_of_the_rows():

@@ -86,6 +86,7 @@ def test_the_regular_expression_loses_what_the_description_says():
         (r"\text{(C)}", "(C)"),
         (r"90^\circ", "90 degrees"),
         (r"10,\!080", "10,080"),
+        (r"11,\! 111", "11,111"),
         (r"\{1\}", r"\{1\}"),
     ],
 )
@@ -129,6 +130,7 @@ def test_the_committed_figures_hold_what_must_hold():
     samples = sorted((row["form"], round(row["ours_correct"], 3)) for row in found["summary"] if "Llama" in row["data"])
     assert samples == [(f"problem {i}", share) for i, share in enumerate([1.0, 0.996, 0.555, 1.0, 0.887])]
     assert sum(row["programs"] for row in found["programs"]) == 350
+    assert all(row["authors"] <= row["ours"] <= row["within"] for row in found["passed"])
 
 
 def test_the_committed_figures_say_what_made_them():

@@ -8,7 +8,7 @@ Structure is compared here, element by element, because brackets and order matte
 import re
 
 from asprm.grading.numbers import parse_number, same_number
-from asprm.grading.sets import interval_text
+from asprm.grading.structure import EMPTY_SETS, alternatives, structure
 from asprm.grading.tidy import tidy
 from asprm.grading.units import known_unit
 
@@ -27,6 +27,12 @@ def compare_expressions(answer: str, gold: str, depth: int = 0) -> Verdict:
         return (True, "same value") if same_number(number, true_number) else (False, "different value")
     if depth > _DEEPEST:
         return False, "nested too deeply"
+    if "\\in" in answer and "\\in" in gold:
+        answer, gold = _with_k(answer), _with_k(gold)
+        if _squeeze(answer) == _squeeze(gold):
+            return True, "same text"
+    if ("=" in answer) != ("=" in gold):
+        answer, gold = _without_letters(answer), _without_letters(gold)
     if answer.startswith("(") != gold.startswith("("):
         answer, gold = _one_tuple(answer), _one_tuple(gold)
     if (choice := _compare_choices(answer, gold, depth)) is not None:
@@ -35,7 +41,9 @@ def compare_expressions(answer: str, gold: str, depth: int = 0) -> Verdict:
         return False, "different names"
 
     (left_name, left), (right_name, right) = _named(answer), _named(gold)
-    equations = (left_name == "" and "=" in left) or (right_name == "" and "=" in right)  # of one curve, perhaps
+    equations = (left_name == "" and _is_equation(left)) or (
+        right_name == "" and _is_equation(right)
+    )  # of one curve, perhaps
     sums = left_name == right_name == "="
     if _names_differ(left_name, right_name, left + right) or (sums and _sides(answer) != _sides(gold)):
         return False, "another name"
@@ -47,7 +55,7 @@ def compare_expressions(answer: str, gold: str, depth: int = 0) -> Verdict:
             return False, "different unit"
         return compare_expressions(left, right, depth + 1)
 
-    for compare in (_compare_words, _compare_bases, _compare_structure):
+    for compare in (_compare_words, _compare_bases, _compare_ratios, _compare_structure):
         verdict = compare(answer, gold, depth)
         if verdict is not None:
             return verdict
@@ -63,9 +71,31 @@ def compare_expressions(answer: str, gold: str, depth: int = 0) -> Verdict:
     return same_expression(answer, gold)
 
 
+_WHOLE = re.compile(r"(?<![a-zA-Z\\])([a-z]) ?\\in ?\\mathbb ?\{? ?Z ?\}?")
+_SUCH_THAT = re.compile(r"\\\{ ?([^{}|:]+?) ?(?::|\||\\vert|\\mid) ?([^{}]*\{?[^{}]*\}?[^{}]*?) ?\\\}")
+
+
+def _with_k(text: str) -> str:
+    """The text with k for the name of its whole-number parameter, and one spelling of `such that`."""
+    text = _SUCH_THAT.sub(r"\\{\1\\mid \2\\}", text)
+    name = _WHOLE.search(text)
+    if name is None or re.search(r"(?<![a-zA-Z\\])k(?![a-zA-Z])", text):
+        return text
+    return re.sub(rf"(?<![a-zA-Z\\]){name[1]}(?![a-zA-Z])", "k", text)
+
+
+_LETTERS = re.compile(r"(?:[a-wA-Z](?: ?[-+*/]? ?[a-wA-Z])+|\\frac ?\{ ?[a-wA-Z] ?\} ?\{ ?[a-wA-Z] ?\}) ?= ?([^=]+)")
+
+
+def _without_letters(text: str) -> str:
+    r"""7 of `a + b = 7`, 3/4 of `\frac{a}{b} = 3/4`: variables alone name the value, but x, y, z make a curve."""
+    match = _LETTERS.fullmatch(text)
+    return match[1] if match and not re.search("[a-zA-Z]", re.sub(r"\\[a-zA-Z]+", "", match[1])) else text
+
+
 def _one_tuple(text: str) -> str:
     """`x = 2, y = 3` as `(x,y) = (2,3)`; other texts as they are. For a comparison with a tuple."""
-    parts = [re.fullmatch(r"([a-zA-Z]) ?= ?([^=]+)", part) for part in _alternatives(text)]
+    parts = [re.fullmatch(r"([a-zA-Z]) ?= ?([^=]+)", part) for part in alternatives(text)]
     if len(parts) < 2 or not all(parts):
         return text
     sides = ([part[k] for part in parts if part] for k in (1, 2))
@@ -122,12 +152,16 @@ def _sides(text: str) -> str:
 
 
 def _squeeze(text: str) -> str:
-    """The text without spaces, except those between digits ("2 1/2"), and with one spelling of infinity."""
-    return re.sub(r"(?<![0-9]) | (?![0-9])", "", text.replace("+\\infty", "\\infty").replace("∞", "\\infty"))
+    """The text without spaces, except in "2 1/2" and "1, 234", and with one spelling of infinity."""
+    return re.sub(
+        r"(?<![0-9]) (?!(?<=[0-9], )[0-9]{3})| (?![0-9])",
+        "",
+        text.replace("+\\infty", "\\infty").replace("∞", "\\infty"),
+    )
 
 
 _GREEK = r"\\(?:alpha|beta|gamma|delta|epsilon|theta|lambda|mu|nu|rho|sigma|tau|phi|varphi|psi|omega|Delta|Omega|ell)"
-_VARIABLE = rf"(?:[a-zA-Z]|{_GREEK}) ?(?:_ ?\{{?\w+\}}?)?'{{0,2}}"
+_VARIABLE = rf"(?:[a-zA-Z]|{_GREEK}) ?(?:_ ?\{{?\w+(?:,\w+)?\}}?)?'{{0,2}}"
 _SIDES = r"(?:m? ?\\(?:angle|triangle|overline|widehat|measuredangle|vec|hat|bar) ?\{? ?)?[a-zA-Z]{1,4} ?\}?"
 _MEASURES = (
     r"(?:\||\\\| ?|\[)[A-Za-z]{1,4}(?:\||\\\||\])|[A-Z] ?_ ?\{?\\triangle ?[A-Z]{3}\}?"
@@ -147,7 +181,7 @@ def _named(text: str) -> tuple[str, str]:
     A name is a variable, a function's value, a side or an angle, a tuple of variables, or words; so `2x = 10` has none.
     A sum with its result, `2 + 3 = 5`, gives ("=", "5").
     """
-    if len(_alternatives(text)) > 1:
+    if len(alternatives(text)) > 1 or not ("\\in" in text or _is_equation(text)):
         return "", text
     match = _NAMED.fullmatch(text)
     if match and match[1].split()[0] not in _FUNCTIONS and not re.search(r"[<>]|\\[lg]e|\\in(?![a-z])", match[2]):
@@ -181,9 +215,9 @@ def _compare_words(answer: str, gold: str, depth: int) -> Verdict | None:
     """Names, directions, letters of a choice: equal where the words are, whatever their case. None: not words."""
     if not (_WORDS.fullmatch(gold) and _WORDS.fullmatch(answer)):
         return None
-    if len(_alternatives(answer)) > 1 and len(_alternatives(gold)) > 1:  # "red and blue"
+    if len(alternatives(answer)) > 1 and len(alternatives(gold)) > 1:  # "red and blue"
         return None
-    left, right = (re.sub(r"[().]|\b(?:[Aa]n?|[Tt]he) ", "", text).split() for text in (answer, gold))
+    left, right = (re.sub(r"[().]|\b(?:[Aa]n?|[Tt]he) |(?<=olution)s\b", "", text).split() for text in (answer, gold))
     if [word.casefold() for word in left] == [word.casefold() for word in right] and _same_case(
         "".join(left), "".join(right)
     ):
@@ -218,16 +252,36 @@ def _compare_bases(answer: str, gold: str, depth: int) -> Verdict | None:
     return same, "same numeral" if same else "different numeral or base"
 
 
+_RATIO = re.compile(r"[0-9.]+ ?: ?[0-9.]+")
+
+
+def _compare_ratios(answer: str, gold: str, depth: int) -> Verdict | None:
+    """A ratio like `3:4` may be a fraction, but is no whole number, so that 3 is not `3:1`. None: no such pair."""
+    one_is = (_RATIO.fullmatch(answer) is None) != (_RATIO.fullmatch(gold) is None)
+    whole = re.fullmatch(r"[0-9]+", answer) or re.fullmatch(r"[0-9]+", gold)
+    return (False, "a whole number for a ratio") if one_is and whole else None
+
+
 # --- lists, sets, tuples, intervals, unions, matrices -----------------------------------------------------------------
 
 
 def _compare_structure(answer: str, gold: str, depth: int) -> Verdict | None:
-    """Compound answers, element by element; in sets and unions the order is free. None: two single expressions."""
-    left, right = _structure(answer), _structure(gold)
+    """Compound answers, element by element; in sets and unions the order is free. None: two single expressions.
+
+    A set with one element is equal to this element, but inside another set it is not.
+    """
+    left, right = structure(answer), structure(gold)
     if left is None and right is None:
         return None
     kind, parts = left or ("set", [answer])
     true_kind, true_parts = right or ("set", [gold])
+    if kind != true_kind and "set" in (kind, true_kind):
+        if len(parts) == 1 and answer.startswith("\\{") and not _is_set(parts[0]):
+            return compare_expressions(tidy(parts[0]), gold, depth + 1)
+        if len(true_parts) == 1 and gold.startswith("\\{") and not _is_set(true_parts[0]):
+            return compare_expressions(answer, tidy(true_parts[0]), depth + 1)
+    if kind == true_kind == "set" and sum(map(_is_set, parts)) != sum(map(_is_set, true_parts)):
+        return False, "a set for its element"
     if len(parts) == len(true_parts) == 1 and kind == true_kind == "set":  # an expression in brackets
         return compare_expressions(tidy(parts[0]), tidy(true_parts[0]), depth + 1)
     if kind != true_kind:
@@ -239,7 +293,7 @@ def _compare_structure(answer: str, gold: str, depth: int) -> Verdict | None:
         reason = "an element differs"
         for place in range(len(unmatched)) if kind in ("set", "union") else (0,):
             same, reason = compare_expressions(tidy(part), tidy(unmatched[place]), depth + 1)
-            if same:
+            if same and _is_set(part) == _is_set(unmatched[place]):
                 unmatched.pop(place)
                 break
         else:
@@ -247,128 +301,11 @@ def _compare_structure(answer: str, gold: str, depth: int) -> Verdict | None:
     return True, "same elements"
 
 
+def _is_set(text: str) -> bool:
+    """Whether an element of a set is a set in braces, or the empty one."""
+    return text.startswith("\\{") or text.replace(" ", "") in EMPTY_SETS
+
+
 def _name(kind: str) -> str:
     """How a reason calls a kind of structure."""
     return {"set": "single value or set", "()": "tuple or open interval"}.get(kind, kind)
-
-
-_MATRIX = re.compile(
-    r"(?:[(\[] ?)?\\begin ?\{([pb]?matrix|smallmatrix|array)\} ?(?:\{[lcr| ]*\})?(.*)\\end ?\{\1\}(?: ?[)\]])?"
-)
-
-
-def _structure(text: str) -> tuple[str, list[str]] | None:
-    """(kind, elements) of a compound answer; None for a single expression.
-
-    kind: "set" (in any order), "union", "2×3 matrix", or the pair of brackets, such as "(]".
-    """
-    text = text.strip()
-    for old, new in (("\\lbrace", "\\{"), ("\\rbrace", "\\}"), ("\\langle", "("), ("\\rangle", ")"), ("∪", "\\cup ")):
-        text = text.replace(old, new)
-    text = interval_text(text) or text
-    union = _split(text, "\\cup")
-    if len(union) > 1:
-        finite = all(part.startswith("\\{") and part.endswith("\\}") for part in union)
-        if not finite:
-            return "union", union
-        text = f"\\{{{','.join(dict.fromkeys(x.strip() for part in union for x in _split(part[2:-2], ',')))}\\}}"
-    if text.replace(" ", "") in (
-        "\\{\\}",
-        "\\emptyset",
-        "\\varnothing",
-        "emptyset",
-        "theemptyset",
-        "nosolution",
-        "nosolutions",
-    ):
-        return "empty set", []
-    if matrix := _MATRIX.fullmatch(text):
-        rows = [row.split("&") for row in re.split(r"\\\\", matrix[2]) if row.strip()]
-        cells = [cell for row in rows for cell in row]
-        if len(rows) == 1 or all(len(row) == 1 for row in rows):
-            return "()", cells  # a vector is a tuple
-        return f"{len(rows)}×{len(rows[0])} matrix", cells
-    parts = _alternatives(text)
-    if len(parts) > 1 and "\\infty" in text and all(re.fullmatch(r"[(\[].*,.*[)\]]", part) for part in parts):
-        return "union", parts
-    if len(parts) > 1:
-        return "set", [sign for part in _distinct(text, parts) for sign in _both_signs(part)]
-    opening, closing = ("\\{" if text.startswith("\\{") else text[:1]), ("\\}" if text.endswith("\\}") else text[-1:])
-    if text.startswith("{") and text.endswith("}") and "," in text:
-        opening, closing, text = "\\{", "\\}", f"\\{text[:-1]}\\}}"
-    inside = text[len(opening) : -len(closing)] if closing else ""
-    if opening in ("(", "[", "\\{") and closing in (")", "]", "\\}") and _balanced(inside):
-        parts = _split(inside, "," if "," in inside else ";")
-        if opening == "\\{":
-            return ("set", [sign for part in parts for sign in _both_signs(part)]) if closing == "\\}" else None
-        if len(parts) > 1:
-            return opening + closing, parts
-        return ("set", parts) if opening + closing == "()" else None
-    signs = _both_signs(text)
-    return ("set", signs) if len(signs) > 1 else None
-
-
-def _both_signs(text: str) -> list[str]:
-    """The two expressions that `a ± b` stands for; without ± the text alone."""
-    text = text.replace("±", "\\pm ")
-    if "\\pm" not in text:
-        return [text]
-    return [text.replace("\\pm", plus).replace("\\mp", minus).strip().removeprefix("+") for plus, minus in ("+-", "-+")]
-
-
-_JOINED = re.compile(r"\s*[,;]?\s*(?<=[\s,;\d})])(?:or|and|\\&|&)(?=[\s\d\\({-])\s*|\s*;\s*")
-
-
-def _alternatives(text: str) -> list[str]:
-    """The elements of "3, 5", "3 or 5", "3; 5" or "3, 4, and 5"."""
-    if not re.search(r"or|and|[;&,]", text) or "\\begin" in text or parse_number(text) is not None:
-        return [text]
-    text = re.sub(r"\\(?:lor|vee)(?![a-z])", " or ", text)
-    if ";" in text and len(parts := _split(text, ";")) > 1:
-        return parts
-    text = re.sub(r"(?<![0-9,])([0-9]{1,3}(?:,[0-9]{3})+)(?=\\|[a-z])", lambda m: m[1].replace(",", ""), text)
-    return _split(_JOINED.sub(", " if ", " in text else ",", text), ",")
-
-
-def _distinct(text: str, parts: list[str]) -> list[str]:
-    """The parts; of "3/4 or 0.75", where "or" stands between two spellings of one number, the first."""
-    numbers = [parse_number(tidy(part)) for part in parts]
-    first = numbers[0]
-    if first is None or not re.search(r"\bor\b", text):
-        return parts
-    same = all(number is not None and same_number(first, number) for number in numbers)
-    return parts[:1] if same else parts
-
-
-def _split(text: str, separator: str) -> list[str]:
-    """The parts between the separators outside all brackets. A comma that groups digits is no separator."""
-    if separator not in text:
-        return [text]
-    grouped = separator == "," and ", " in text
-    parts, depth, start, place = [], 0, 0, 0
-    while place < len(text):
-        if text[place] in "([{":
-            depth += 1
-        elif text[place] in ")]}":
-            depth -= 1
-        elif depth == 0 and text.startswith(separator, place) and not (grouped and _groups_digits(text, place)):
-            parts.append(text[start:place])
-            start = place + len(separator)
-        place += 1
-    parts.append(text[start:])
-    return [part.strip() for part in parts] if all(part.strip() for part in parts) else [text]
-
-
-def _groups_digits(text: str, comma: int) -> bool:
-    """Whether the comma at this place is like that of 1,000."""
-    return re.match(r"[0-9],[0-9]{3}(?![0-9])", text[max(0, comma - 1) : comma + 5]) is not None
-
-
-def _balanced(text: str) -> bool:
-    """Whether every bracket in the text is closed in it, and none is closed that it does not open."""
-    depth = 0
-    for character in text:
-        depth += (character in "([{") - (character in ")]}")
-        if depth < 0:
-            return False
-    return depth == 0

@@ -3,7 +3,8 @@ r"""Extraction: the answer that a completion states.
 1. What stands in `<think>…</think>` is not stated (`asprm.grading.thinking`).
 2. The last marker with a complete answer counts: `The answer is: …`, `Final answer: …`, `Answer: …` at the beginning of
    a line, a heading `Final answer` over the answer, `#### …`, `\boxed{…}`. A heading of Markdown (`####` and words,
-   with text below) is none; without a colon, `the answer is` needs something like mathematics behind it.
+   or `2 cases` and words, with text below) is none; without a colon, `the answer is` needs something like mathematics
+   behind it, a number in words, or a name that ends the line.
 3. Markup around the answer is not part of it: fences, quotes, lists, emphasis, tags, special tokens, `\[…\]`.
 4. The answer ends with its sentence, and an answer in mathematics where words begin that only explain it: after a
    comma, semicolon or dash, before `because`, `which`, `since` …, and before brackets that say the same again.
@@ -16,6 +17,7 @@ from collections.abc import Iterator
 from asprm.grading.numbers import Number, parse_number
 from asprm.grading.thinking import without_thinking
 from asprm.grading.tidy import tidy
+from asprm.grading.words import NUMBER_WORDS
 
 LONGEST_ANSWER = 1000  # characters; longer ones are not compared
 _TRIES = 8  # markers that are tried, from the last one backwards, until one has a complete answer
@@ -26,12 +28,15 @@ _LINES = 6  # lines after a marker in which the answer may begin
 
 def extract_answer(completion: str) -> str | None:
     """The last complete answer that the completion states, as written; None where it states none."""
-    if "<" in completion:
+    if _MAY_BE_TAG.search(completion):
         completion = _first_turn(without_thinking(completion))
     if "\r" in completion:
         completion = completion.replace("\r\n", "\n")
     near_end = max(0, len(completion) - _NEAR)
     return _last_answer(completion, near_end) or (_last_answer(completion, 0) if near_end else None)
+
+
+_MAY_BE_TAG = re.compile(r"<[a-zA-Z/|｜]")
 
 
 def _first_turn(completion: str) -> str:
@@ -68,8 +73,9 @@ def _last_answer(completion: str, since: int) -> str | None:
 
 # --- markers ----------------------------------------------------------------------------------------------------------
 
-_MARKER = re.compile(  # fast: no case to ignore
-    r"\\boxed|\\fbox|####|answer|Answer|ANSWER|[Aa]ns(?=\s*[:=.])|(?:correct|right|best) (?:option|choice)"
+_MARKER = re.compile(  # fast: no case to ignore, and each alternative begins with a letter or sign of its own
+    r"\\boxed|\\fbox|####|answer|Answer|ANSWER|an[s](?=\s*[:=.])|An[s](?=\s*[:=.])"
+    r"|correct (?:option|choice)|right (?:option|choice)|best (?:option|choice)"
 )
 _LETTER_OR_HASH = re.compile(r"[#a-zA-Z0-9]")
 _MARKUP = re.compile(r"\\[a-z]+\{|[^a-zA-Z0-9\\]+|\\")
@@ -84,17 +90,20 @@ _AT_LINE_START = re.compile(
 _HEADING = re.compile(r"[ \t*_]{0,4}(?:\n|$)")
 _WITHOUT_COLON = re.compile(
     rf"[*_ ]{{0,4}}\s{{0,2}}{_ABOUT}(?P<verb>{_VERB})(?![a-zA-Z])"
-    r"(?=(?:[\s*_(\[{\"'`=]|<[a-z][^<>]{0,60}>){0,8}"
+    r"(?=(?:[\s*_(\[{}\"'`=]|<[a-z][^<>]{0,60}>){0,8}"
     r"(?:(?P<hedge>approximately|about|roughly|exactly|simply|just|equal to|option|choice|therefore|thus)\s)?"
     r"[*_(\[{\"'`+−–-]{0,6} ?"
     r"(?:\d|\.\d|[$€£¥₹]|US\$|Rs\.? ?\d|\\[(\[{a-zA-Z$]|[^\x00-\x7f]"
     r"|[a-zA-Z]{1,2}(?:_\w+)?(?:\([a-z]\))? ?[=^*/+<>²≤≥≠∈-]"
     r"|(?:sqrt|pi|sin|cos|tan|ln|log|exp|yes|no|true|false)(?![a-z])|[A-Z]\([0-9]|[A-Z]{2,4} ?=|area ?="
-    r"|[A-J](?=[).,*_\"'`]|\s*$)|[a-z](?=[).*_\"'`$]|\s*$)))",
+    r"|[A-J](?=[).,*_\"'`]|\s*$|,? and [A-J](?![a-z]))|[a-z](?=[).*_\"'`$]|\s*$)"
+    rf"|(?:{NUMBER_WORDS})(?:(?: and |[ -])(?:{NUMBER_WORDS}))*(?: [a-z]+)?(?:[.,;!*_]|\s*$)"
+    r"|(?-i:[A-Z][a-z]{2,}(?: [A-Z][a-z]+)?)[.*_]*\s*$))",
     re.IGNORECASE | re.MULTILINE,
 )
 _BEFORE = frozenset(["", "the", "final", "thefinal", "my", "myfinal", "short", "correct", "thecorrect", "required"])
-_WORDS_FIRST = re.compile(r"[\s*_]*(?:[A-Za-z]{2,}|[0-9]{1,2}[.)] [A-Z][a-z]+)")
+_PARTS = r"(?:steps?|cases?|parts?|methods?|approaches|sections?|remarks?) [a-z]"
+_WORDS_FIRST = re.compile(rf"[\s*_]*(?:[A-Za-z]{{2,}}|[0-9]{{1,2}}[.)] [A-Z][a-z]+|[0-9]{{1,2}} (?i:{_PARTS}))")
 
 
 def _answer_starts(text: str, marker: re.Match) -> int | None:
@@ -113,7 +122,7 @@ def _answer_starts(text: str, marker: re.Match) -> int | None:
     alone = len(before) < 40 and _MARKUP.sub("", before).casefold() in _BEFORE
     named = before[-12:].casefold().rstrip(" *_").endswith(("final", "correct", "right", '"', "<", "final_"))
     colon = _COLON.match(text, end)
-    if colon and (colon[1] or alone or named) and (colon[0][-1] != ">" or before[-1:] in ("<", "_")):
+    if colon and (colon[1] or alone or named) and (colon[0][-1] != ">" or before.endswith(("<", "<final_"))):
         return colon.end()
     if verb := _WITHOUT_COLON.match(text, end):
         return verb.end("hedge") if verb["hedge"] in ("therefore", "thus") else verb.end("verb")
@@ -153,7 +162,7 @@ _BRACE = re.compile(r"\\.|[{}]", re.DOTALL)
 _BOX = re.compile(r"\\(?:boxed|fbox) ?(?=\{)")
 _BETWEEN = re.compile(
     r"(?:[\s$~]|\\[,;:! ()\[\]]|\\q?quad(?![a-z])|\\text ?\{|\}|[,;&]|\band\b|\bor\b|\bas well as\b"
-    r"|\b[a-zA-Z] ?=|\([a-e]\))*"
+    r"|\b[a-zA-Z] ?=|\([a-e]\)|(?<=\n)[0-9][.)] )*"
 )
 _MOST_BOXES = 16
 
@@ -166,7 +175,7 @@ def _with_boxes_before(text: str, answer: str) -> str:
         size = _group_end(text[box.end() : end])
         between = text[box.end() + size : end]
         joined = (
-            re.search(r"[,;&]|\band\b|\bor\b|\bas\b|\([a-e]\)", between)
+            re.search(r"[,;&]|\band\b|\bor\b|\bas\b|\([a-e]\)|\n[0-9][.)] ", between)
             and "\n\n" not in between
             and _BETWEEN.fullmatch(between)
         )
@@ -189,6 +198,7 @@ _RAISED = re.compile(r"<(sup|sub)>([^<>]{1,40})</\1>", re.IGNORECASE)
 # Tokens that chat models end or part their texts with: what follows them is another turn.
 _END = re.compile(
     r"<\|[^|<>]{1,40}\|>|<｜[^｜<>]{1,40}｜>|</s>|<s>|<eos>|<pad>|<(?:end|start)_of_turn>|\[/?INST\]|<unk>"
+    r"|</(?:final_)?answer>"
 )
 _FENCE = re.compile(r"\s*(?:```|~~~)\w*\s*")
 _BULLET = re.compile(r"\s*(?:(?:[-*•+]|[0-9]{1,2}[.)])\s+|>\s*)+(?=\S)")
@@ -239,7 +249,9 @@ def _of_line(line: str) -> str | None:
     answer = _SENTENCE_END.split(line, maxsplit=1)[0].strip().strip("*_`").strip().rstrip(".").rstrip()
     answer = re.sub(r"^(?:\*\*|[:*_`=}]+|\([a-e]\) (?=\S))\s*", "", answer).strip()
     answer = re.sub(
-        r"&nbsp;?|(?:\.\.\.|…).*|\s*(?:#+|==|//.*|\?|\$?\\blacksquare\$?|\[/?[A-Z]+\])\s*$", "", answer
+        r"&nbsp;?|(?:\.\.\.|…).*|!+\s+[^\x00-\x7f]+$|\s*(?:#+|==|//.*|\?|\$?\\blacksquare\$?|\[/?[A-Z]+\])\s*$",
+        "",
+        answer,
     ).strip()
     if "{" in answer or "}" in answer:
         braces = _BRACE.findall(answer)
@@ -259,11 +271,11 @@ _LOOSELY = r"or (?:about|approximately|roughly|equivalently|simply|just|in other
 _EXPLAINS = re.compile(
     rf"\s*[,;:](?=\s+(?!{_FUNCTION}|{_CONDITION})(?:an? )?[a-z][a-z']+)"
     r"|\s+(?:Therefore|Thus|Hence|So)\b|\s+but (?:only|not)\b|\s*;(?=\s+[A-Z][a-z]+ [a-z]{2,})|\s+~ (?=[0-9])"
-    r"|\s*[,;](?=\s+(?:and|or|but) (?:so|that|this|these|there|the|it|he|she|they|we|you|I|[A-Z][a-z]+ [a-z]{2,})\b)"
+    r"|\s*[,;]?(?=\s+(?:and|or|but) (?:so|that|this|these|there|the|it|he|she|they|we|you|I|[A-Z][a-z]+ [a-z]{2,})\b)"
     rf"|\s*[,;](?=\s+(?:where|{_LOOSELY})\b)"
     rf"|\s+(?:--?-?|–|—)\s+(?=(?!{_FUNCTION})[a-z][a-z']+(?:\s+[a-z]|\s*$|[.,]))"
-    r"|\s+(?:because|since|as (?:we|the|it|there|required|desired|expected)|so (?:the|that|we|it|she|he|they|[A-Z])"
-    rf"|which|thus|hence|therefore|namely|i\.e\.|that is|{_LOOSELY})(?![a-z])"
+    r"|\s+(?:because|since|as (?:we|the|it|there|required|desired|expected)|so (?:the|that|we|it|she|he|they"
+    rf"|[A-Z][a-z]+)|which|thus|hence|therefore|namely|i\.e\.|that is|{_LOOSELY})(?![a-z])"
     r"|\s*(?:≈|\\approx(?![a-z]))"
 )
 _OPENING = re.compile(r"(?:[-+−($€£¥\\\[{|.√π∞½¼¾]|\d|[a-zA-Z](?![a-zA-Z])|(?:approximately|about|roughly|exactly) )")

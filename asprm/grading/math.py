@@ -63,9 +63,11 @@ def compare_answers(answer: str, gold: str) -> tuple[bool, str]:
     if number is not None and true_number is not None:
         return (True, "same value") if same_number(number, true_number) else (False, "different value")
 
-    from asprm.grading.compare import compare_expressions  # late: plain numbers do not need it
+    from asprm.grading.compare import compare_expressions  # late: plain numbers need neither
+    from asprm.grading.symbolic import one_limit
 
-    return compare_expressions(left, right)
+    with one_limit():
+        return compare_expressions(left, right)
 
 
 def one_spelling(answers: Sequence[str | None]) -> list[str | None]:

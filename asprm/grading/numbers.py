@@ -7,8 +7,9 @@ r"""Numbers as people and LaTeX write them, read exactly.
 import re
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import lru_cache
 
-from asprm.grading.units import CURRENCIES, read_unit
+from asprm.grading.units import CURRENCIES, NO_UNIT, read_unit
 
 
 @dataclass(frozen=True)
@@ -49,15 +50,17 @@ _PIECE = re.compile(r"[$]?[0-9][0-9.,]* ?[a-z]+")
 
 
 def _sum(text: str) -> Number | None:
-    """The value of "1 hour 30 minutes" or "5 feet 3 inches": parts in units of one dimension."""
+    """The value of "1 hour 30 minutes": parts in units of one dimension. Bare it is 1.5, in the first of the units."""
     parts = [parse_number(part) for part in _PIECE.findall(text)]
     known = [part for part in parts if part is not None and part.dimension]
     if len(known) < len(parts) or len({part.dimension for part in known}) > 1:
         return None
     value = sum((part.value for part in known), Fraction(0))
-    return Number(value, value, known[0].dimension)
+    first = read_unit(f" {re.sub('[^a-z]', '', _PIECE.findall(text)[0])}")
+    return Number(value, value / first.factor if first else value, known[0].dimension)
 
 
+@lru_cache(maxsize=1 << 14)
 def parse_number(text: str) -> Number | None:
     """The number that a tidied text consists of; None where it is anything else (an expression, a list, words)."""
     if "\\" in text:
@@ -75,10 +78,15 @@ def parse_number(text: str) -> Number | None:
         if match["decimal"] is not None:
             digits = re.match(r"[0-9, ]*\.?[0-9]*", match["decimal"])
             value = Fraction(digits[0].replace(",", "").replace(" ", "")) if digits else Fraction(0)
-            value *= Fraction(10) ** int(match["exponent"] or 0)
+            if match["exponent"]:
+                value *= Fraction(10) ** int(match["exponent"])
         else:
             value = Fraction(int(match["over"]), int(match["under"])) + int(match["whole"] or 0)
     except (ValueError, ZeroDivisionError):
         return None
-    value *= unit.scale * (-1 if "-" in match["sign"] + match["inner"] else 1)
+    if "-" in match["sign"] + match["inner"]:
+        value = -value
+    if unit is NO_UNIT:
+        return Number(value, value)
+    value *= unit.scale
     return Number(value * unit.factor, value, unit.dimension)

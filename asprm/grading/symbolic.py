@@ -1,9 +1,9 @@
 r"""Two single expressions, compared by math-verify in a process of its own.
 
 sympy evaluates what it reads, so `9**9**9` would fill the memory. Here it fills the memory of a worker, up to `MEMORY`
-bytes. Each comparison may use `CPU_SECONDS` of processor time, which does not depend on how busy the machine is. When
-a limit kills the worker, another takes its place and the verdict is "different". No signal handlers are used in the
-calling process, so any thread may call.
+bytes. All comparisons of one answer, the elements of a list among them, may use `CPU_SECONDS` of processor time
+together (`one_limit`), which does not depend on how busy the machine is. When a limit kills the worker, another takes
+its place and the verdict is "different". No signal handlers are used in the calling process, so any thread may call.
 """
 
 import atexit
@@ -11,13 +11,19 @@ import json
 import os
 import re
 import selectors
+import signal
 import subprocess
 import sys
 import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from functools import lru_cache
 from itertools import accumulate
 from queue import Empty, LifoQueue
 from typing import TYPE_CHECKING, Any, cast
+from zlib import crc32
 
 if TYPE_CHECKING:
     from sympy import Symbol
@@ -28,22 +34,42 @@ MEMORY = 2 << 30
 DEEPEST = 40  # brackets open at the same time: the parser's time grows fast with them
 
 
+_left: ContextVar[float | None] = ContextVar("seconds left", default=None)
+
+
+@contextmanager
+def one_limit() -> Iterator[None]:
+    """All comparisons inside share one limit of processor time."""
+    token = _left.set(CPU_SECONDS)
+    try:
+        yield
+    finally:
+        _left.reset(token)
+
+
 def same_expression(answer: str, gold: str) -> tuple[bool, str]:
     """Whether two tidied expressions have the same value, and why."""
     if max(_depth(answer), _depth(gold)) > DEEPEST:
         return False, "nested too deeply"
+    shared = _left.get()
+    seconds = CPU_SECONDS if shared is None else shared
+    stopped = False, f"comparison stopped after {CPU_SECONDS} s of processor time or {MEMORY >> 30} GiB"
+    if seconds <= 0:
+        return stopped
     with _running:
         worker = _take()
         try:
-            reply = worker.ask(answer, gold)
+            reply = worker.ask(answer, gold, seconds)
         except BaseException:
             worker.stop()
             raise
         if reply is None:
             worker.stop()
-            return False, f"comparison stopped after {CPU_SECONDS} s of processor time or {MEMORY >> 30} GiB"
-        _idle.put(worker)
-        return bool(reply["same"]), reply["reason"]
+        else:
+            _idle.put(worker)
+    if shared is not None:
+        _left.set(0 if reply is None else shared - reply["seconds"])
+    return stopped if reply is None else (bool(reply["same"]), reply["reason"])
 
 
 def _depth(text: str) -> int:
@@ -52,13 +78,13 @@ def _depth(text: str) -> int:
 
 
 class _Worker:
-    """The process `python -m asprm.grading.symbolic SECONDS BYTES`: one JSON line asks, one answers."""
+    """The process `python -m asprm.grading.symbolic BYTES`: one JSON line asks, one answers."""
 
     def __init__(self) -> None:
         root = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
         environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, (root, os.environ.get("PYTHONPATH"))))}
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "asprm.grading.symbolic", str(CPU_SECONDS), str(MEMORY)],
+            [sys.executable, "-m", "asprm.grading.symbolic", str(MEMORY)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
@@ -69,10 +95,10 @@ class _Worker:
         self.questions, self.replies = self.process.stdin, self.process.stdout
         self._read()  # its first line says that math-verify is imported: that time counts for no comparison
 
-    def ask(self, answer: str, gold: str) -> dict | None:
-        """The worker's reply; None when it died or hung."""
+    def ask(self, answer: str, gold: str, seconds: float) -> dict | None:
+        """The worker's reply, for which it may use so many seconds; None when it died or hung."""
         try:
-            self.questions.write(json.dumps([answer, gold]).encode() + b"\n")
+            self.questions.write(json.dumps([answer, gold, seconds]).encode() + b"\n")
             self.questions.flush()
         except BrokenPipeError:
             return None
@@ -124,7 +150,7 @@ atexit.register(_close)
 # --- in the worker ----------------------------------------------------------------------------------------------------
 
 
-def _serve(cpu_seconds: int, memory: int) -> None:
+def _serve(memory: int) -> None:
     """Answer one line after the other, within the limits."""
     import resource
 
@@ -135,15 +161,16 @@ def _serve(cpu_seconds: int, memory: int) -> None:
     _same_value("x", "1")  # imports all that comparisons need
     print("{}", file=out, flush=True)
     for line in sys.stdin:
-        used = resource.getrusage(resource.RUSAGE_SELF)
-        limit = int(used.ru_utime + used.ru_stime) + 1 + cpu_seconds
-        resource.setrlimit(resource.RLIMIT_CPU, (limit, resource.RLIM_INFINITY))
+        answer, gold, seconds = json.loads(line)
+        start = time.process_time()
+        signal.setitimer(signal.ITIMER_PROF, seconds)  # of processor time; its signal ends the process
         try:
-            same = _same_value(*json.loads(line))
+            same = _same_value(answer, gold)
             reply = {"same": same, "reason": "same value" if same else "different value"}
         except (Exception, RecursionError) as error:
             reply = {"same": False, "reason": f"not comparable: {type(error).__name__}"}
-        print(json.dumps(reply), file=out, flush=True)
+        signal.setitimer(signal.ITIMER_PROF, 0)
+        print(json.dumps(reply | {"seconds": time.process_time() - start}), file=out, flush=True)
 
 
 def _same_value(answer: str, gold: str) -> bool:
@@ -152,36 +179,49 @@ def _same_value(answer: str, gold: str) -> bool:
     right, left = _parse(gold), _parse(answer)
     if not (left and right):
         return False
-    a, b = _value_at_a_point(answer), _value_at_a_point(gold)
-    if a is not None and b is not None:
-        if abs(a - b) > 10 ** (20 - _DIGITS) * max(abs(a), abs(b)):
+    agree = []
+    for point in _POINTS:
+        a, b = _value_at(point, answer), _value_at(point, gold)
+        if a is None or b is None:
+            agree.append(False)
+            break
+        agree.append(abs(a - b) <= 10 ** (20 - _DIGITS) * max(abs(a), abs(b)))
+        if not agree[-1] and point != "negative":
             return False  # both are exact; without a search for a simplification, which would be slow and find none
-        if "i" in answer + gold:
-            return True  # math-verify takes i for a variable
+    letters = re.sub(r"\\[a-zA-Z]+", "", to_latex(answer + gold))
+    if agree[0] and "i" in letters:
+        return True  # math-verify takes i for a variable
+    if all(agree) and _value_at("small", gold) != _value_at("large", gold):
+        return True  # of constants, such as 100! and 100!+1, digits alone do not decide
     return math_verify.verify(right, left, numeric_precision=50, timeout_seconds=None)
 
 
 _DIGITS = 80
+_POINTS = ("small", "large", "negative")  # large: above pi, where functions are no longer undone by their inverses
 
 
 @lru_cache(maxsize=1 << 12)
-def _value_at_a_point(text: str) -> Any:
-    """The expression's value (sympy) when each variable has a fixed positive value; None where there is no such value.
+def _value_at(point: str, text: str) -> Any:
+    """The expression's value (sympy) when each variable has a fixed value of this kind; None where there is none.
 
-    Nor is there where the value cannot be told from 0. i is the imaginary unit.
+    Nor is there where a calculated value cannot be told from 0. i is the imaginary unit.
     """
-    from sympy import Expr, I, Rational, im, re
+    from sympy import Expr, I, Product, Rational, Sum, im, re
 
     (expression, *_) = _parse(text)
-    if not isinstance(expression, Expr):
-        return None
+    if isinstance(expression, Expr) and expression.has(Sum, Product):
+        expression = expression.doit()
+    place = {"small": lambda x: x, "large": lambda x: x + 4, "negative": lambda x: -x}[point]
+    if not isinstance(expression, Expr) or expression == 0:
+        return expression if isinstance(expression, Expr) else None
     try:
         # By name, so that a variable has the same value on both sides.
         symbols = cast("set[Symbol]", expression.free_symbols)
-        point: dict = {
-            symbol: I if symbol.name == "i" else Rational(sum(symbol.name.encode()) % 97 + 31, 61) for symbol in symbols
+        values: dict = {
+            symbol: I if symbol.name == "i" else place(Rational(crc32(symbol.name.encode()) % 9973 + 5000, 10007))
+            for symbol in symbols
         }
-        value = expression.subs(point).evalf(_DIGITS, maxn=400)
+        value = expression.subs(values).evalf(_DIGITS, maxn=400)
         parts: list[Any] = [part for part in (re(value), im(value)) if part != 0]
         certain = parts and all(part.is_Float and part._prec > 50 and part.is_finite for part in parts)
     except Exception:
@@ -205,19 +245,36 @@ def _parse(text: str) -> list:
 
 _FUNCTIONS = "sin cos tan cot sec csc log ln lg exp sqrt arcsin arccos arctan"
 _PLAIN_NAMES = re.compile(rf"(?<![\\a-zA-Z])(pi|theta|alpha|beta|{'|'.join(_FUNCTIONS.split())})(?![a-zA-Z])")
-_ROOT = re.compile(r"([√∛]) ?(?:\(([^()]*)\)|([0-9]+(?:\.[0-9]+)?|[a-zA-Z]|\\pi))")
+_ROOT = re.compile(
+    r"(?:\^\{?([2-9])\}?)?([√∛∜]) ?"
+    r"(?:(\\sqrt(?:\[[0-9]\])?\{[^{}]*\})|\(([^()]*)\)|([0-9]+(?:\.[0-9]+)?|[a-zA-Z]|\\pi))"
+)
 _TRIGONOMETRIC = re.compile(r"\\(?:sin|cos|tan|cot|sec|csc)(?![a-z])")
 _DEGREES = re.compile(r"([0-9]+(?:\.[0-9]+)?) ?\^ ?\{? ?\\circ ?\}?")
 
 
+_CHOOSE = re.compile(
+    r"(?:\{\})?(?<![0-9a-zA-Z}]) ?_ ?\{?([0-9]+)\}? ?C ?_ ?\{?([0-9]+)\}?|(?<![a-zA-Z0-9])([0-9]+) ?C ?([0-9]+)"
+    r"|(?<![a-zA-Z0-9\\])C ?\( ?([0-9]+) ?, ?([0-9]+) ?\)"
+)
+
+
 def _choose(match: re.Match) -> str:
-    over, under = (match[1], match[2]) if match[1] else (match[3], match[4])
+    over, under = (part for part in match.groups() if part)
     return f"\\binom{{{over}}}{{{under}}}"
+
+
+def _root(match: re.Match) -> str:
+    index = match[1] or {"∛": "3", "∜": "4"}.get(match[2], "")
+    return f"\\sqrt{f'[{index}]' if index else ''}{{{match[3] or match[4] or match[5]}}}"
 
 
 def to_latex(text: str) -> str:
     """The expression as LaTeX, with decimals as exact fractions: both sides are read alike and without floats."""
-    text = _ROOT.sub(lambda m: f"\\sqrt{'[3]' if m[1] == '∛' else ''}{{{m[2] or m[3]}}}", text).replace("√", "\\sqrt ")
+    for _ in range(2):  # a root of a root
+        text = _ROOT.sub(_root, text)
+    text = text.replace("√", "\\sqrt ")
+    text = re.sub(r"^(-?[0-9.]+)[eE]([-+]?[0-9]+)$", r"\1\\cdot 10^{\2}", text)
     text = text.replace("π", "\\pi ").replace("**", "^").replace("°", "^\\circ")
     text = _PLAIN_NAMES.sub(r"\\\1 ", text)
     text = re.sub(r"\\exp ?(?:\\left)? ?\(([^()]*)(?:\\right)?\)", r"e^{\1}", text)
@@ -226,7 +283,7 @@ def to_latex(text: str) -> str:
         text = _DEGREES.sub(r"\\frac{\1\\pi}{180}", text)
     text = re.sub(r"\\sqrt ?\(([^()]*)\)", r"\\sqrt{\1}", text)
     text = re.sub(r"\^ ?(\\frac ?\{[^{}]*\} ?\{[^{}]*\})", r"^{\1}", text)
-    text = re.sub(r"\{\} ?_ ?\{?([0-9]+)\}? ?C ?_ ?\{?([0-9]+)\}?|(?<![a-zA-Z0-9])([0-9]+) ?C ?([0-9]+)", _choose, text)
+    text = _CHOOSE.sub(_choose, text)
     text = re.sub(r"^ ?([0-9]+) ?\\choose ?([0-9]+) ?$", r"\\binom{\1}{\2}", text)
     text = re.sub(r"\^ ?\(([^()]*)\)", r"^{\1}", text)
     text = re.sub(r"\^ ?(-?[0-9]{2,}|-[0-9]|[-+] ?[a-zA-Z](?![a-zA-Z]))", r"^{\1}", text)
@@ -236,4 +293,4 @@ def to_latex(text: str) -> str:
 
 
 if __name__ == "__main__":
-    _serve(*map(int, sys.argv[1:]))
+    _serve(int(sys.argv[1]))

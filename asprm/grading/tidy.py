@@ -1,15 +1,19 @@
 r"""Tidy: one spelling for what is written in many ways, so that answers can be compared.
 
 Digits and signs of any script become ASCII, and LaTeX that changes the look of an answer but not its value is removed:
-spaces, sizes, colours, fonts, `$…$`, `\text{}`, a last period.
+spaces, sizes, colours, fonts, `$…$`, `\text{}`, a last period. A number in words becomes one in digits.
 """
 
 import re
 import unicodedata
+from functools import lru_cache
+
+from asprm.grading.words import in_digits
 
 _LONGEST_PERIOD = 30  # digits of a repeating decimal that is read exactly
 
 
+@lru_cache(maxsize=1 << 14)
 def tidy(text: str) -> str:
     r"""The text without what does not change its value, in one line."""
     if not text.isascii():
@@ -21,7 +25,6 @@ def tidy(text: str) -> str:
         text = re.sub(r"\^ ?(?:o(?![a-zA-Z])|\{ ?o ?\})", r"^\\circ", text)
     if text[-2:-1].isalpha() or text.endswith("."):
         text = _CLOCK.sub(lambda m: f" {m[1].lower()}m", text)
-    text = _SPOKEN.sub(lambda m: f"{m[1]}{':' if m[2] == 'to' else '/'}{m[3]}", text)
     if text.startswith(("Rs", "US$", "US\\$")):
         text = re.sub(r"^(?:Rs\.? ?|US\\?\$ ?)(?=[0-9])", "$", text)
     if "." in text and ("\\" in text or "(" in text):
@@ -31,18 +34,19 @@ def tidy(text: str) -> str:
     if "$" in text:
         text = _without_dollars(text)
     if text[:1].isalpha() or text.startswith(("\\approx", "~")):
-        text = _APPROXIMATELY.sub("", text)
-    return " ".join(text.split())
+        text = _SENTENCE.sub("", _APPROXIMATELY.sub("", text))
+    text = " ".join(text.split())
+    return in_digits(text) if text[-1:].isalnum() and not text.isdigit() else text
 
 
 _POWER = re.compile(r"(?<=[0-9a-zA-Z)])\*\*(?=[-(0-9a-zA-Z])")
 _CLOCK = re.compile(r"(?<=[0-9]) ?([aApP])\.?[mM]\.?$")
-_SPOKEN = re.compile(r"^([0-9]+) (to|over|out of) ([0-9]+)$")
 _APPROXIMATELY = re.compile(
     r"(?:(?:approximately|approx\.?|about|roughly|around|exactly|simply|just|only|equal to|equals|option|choice)\s+"
     r"(?=\S)|\\approx\s*)+",
     re.IGNORECASE,
 )
+_SENTENCE = re.compile(r"^(?:It is (?!not |no |never )(?=[a-z]{3})|(?:The|It|This)(?: [a-z]+){0,4} is +(?=[-0-9\\$]))")
 
 # --- characters outside ASCII -----------------------------------------------------------------------------------------
 
@@ -103,18 +107,20 @@ _LOOKS = (
 )
 # Commands for spacing and size do not change a value. `\!` joins the groups of digits in "10,\!080".
 _NOTHING = re.compile(
-    r"\\(?:left|right) ?\.|"
+    r"\\(?:left|right) ?\.|(?<!\\)\\[()]|"
     rf"\\(?:{'|'.join(_LOOKS.split())}|[bB]igg?[lrm]?)(?![a-zA-Z])|(?<!\\)\\[!,;:> ]|\{{\}}"
+    r"|\\fontsize ?\{[^{}]*\} ?\{[^{}]*\}|\\selectfont(?![a-z])"
     r"|\\(?:color|hspace|vspace|phantom|hphantom|vphantom|label|tag)\*? ?\{[^{}]*\}"
     r"|\\(?:textcolor|colorbox) ?\{[^{}]*\}(?= ?\{)"
 )
 _GROUPED = re.compile(r",\\!\s*(?=[0-9]{3})")
 _FONTS = (
     "text mbox mathrm textbf mathbf textit mathit hbox operatorname textrm textsf texttt mathsf mathtt mathnormal "
-    "boldsymbol bm pmb emph underline uline boxed fbox textnormal textup ensuremath"
+    "mathcal boldsymbol bm pmb emph underline uline boxed fbox textnormal textup ensuremath"
 )
 _GROUP = re.compile(rf"\\(?:{'|'.join(_FONTS.split())})\*?\s*\{{((?:[^{{}}]|\{{[^{{}}]*\}})*)\}}")
 _SLASHED = re.compile(r"\\(?:nice|s|x|flat|d|t|c)frac(?![a-zA-Z])")
+_GOES_ON = re.compile(r"([0-9]*)\.([0-9]*?)([0-9]{1,6}?)(?:\3){2,}()\s*(?:\\dots|\.\.\.)")
 _REPEATING = re.compile(r"([0-9]*)\.([0-9]*)(?:\\(?:overline|bar|dot) ?\{? ?([0-9]+) ?\}?|\(([0-9]+)\))(?![0-9])")
 
 
@@ -125,12 +131,14 @@ def _plain_latex(text: str) -> str:
     text = _ENVIRONMENT.sub(_rows, text)
     text = re.sub(r"\\text ?\{[,;] [^{}]*\}\s*$", "", text)  # an explanation
     text = re.sub(r"\\(?:ldots|cdots|dotsc?)(?![a-z])", r"\\dots", text)
+    text = re.sub(r"\\langle(?![a-z])", "(", re.sub(r"\\rangle(?![a-z])", ")", text))
+    text = _GOES_ON.sub(_repeating, text)
     text = _SYMBOL.sub(" units", text)
     text = re.sub(r"(?<=[0-9])\s*\^? ?\{? ?\\text ?\{ ?(?:st|nd|rd|th) ?\} ?\}?\s*$", "", text)
     text = _SLASHED.sub(r"\\frac", text).strip()
-    if text[:2] in ("\\(", "\\[") and text[-2:] in ("\\)", "\\]"):
+    if text.startswith("\\[") and text.endswith("\\]"):
         text = text[2:-2]
-    text = _NOTHING.sub("", text)
+    text = _NOTHING.sub("", re.sub(r"(?<=[a-zA-Z])\\[,;: ](?=[a-zA-Z])", " ", text))
     for _ in range(3):  # a font within a font
         text, count = _GROUP.subn(r" \1 ", text)
         if not count:
@@ -159,7 +167,7 @@ def _rows(match: re.Match) -> str:
 
 
 def _repeating(match: re.Match) -> str:
-    r"""0.3\overline{6} as the fraction that it is."""
+    r"""0.3\overline{6}, or 0.3666\dots, as the fraction that it is."""
     whole, start, period = match[1], match[2], match[3] or match[4]
     if len(whole + start + period) > _LONGEST_PERIOD:
         return match[0]

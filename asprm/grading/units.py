@@ -35,7 +35,7 @@ _ORDINALS = (
 _CALCULATES = frozenset(
     "or by over plus minus mod modulo if when unless pi sqrt sin cos tan cot sec csc log ln exp squared cubed "
     "choose root roots base factorial half halves quarter quarters divided multiplied remainder power to not "
-    "less point nor versus vs tens hundreds thousands millions billions below binary octal hexadecimal nths nth "
+    "less past point nor versus vs tens hundreds thousands millions billions below binary octal hexadecimal nths nth "
     "billionth billionths trillionth trillionths".split()
     + _ORDINALS.split()
     + [f"{word}s" for word in _ORDINALS.split()]
@@ -53,6 +53,8 @@ def read_unit(text: str, currency: str = "") -> Unit | None:
 
     currency: the sign before the number, or "". The text begins with a space where the number ended with one.
     """
+    if not text and not currency:
+        return NO_UNIT
     money = Unit(CURRENCIES.get(currency, currency))
     if not text:
         return money
@@ -66,6 +68,8 @@ def read_unit(text: str, currency: str = "") -> Unit | None:
         scale *= SCALES[words.pop(0)]
     if len(words) == 1 and not attached and words[0] in PARTS:
         scale /= PARTS[words.pop()]
+    if words and words[0] in ("and", "&"):
+        return None  # "2 and three" are two numbers
     if not words:
         return Unit(money.dimension, money.factor, scale)
     rest = " ".join(words)
@@ -73,7 +77,7 @@ def read_unit(text: str, currency: str = "") -> Unit | None:
         return Unit(CURRENCIES[rest], Fraction(1), scale)
     if rest in ("units", "unit"):
         return Unit(money.dimension, money.factor, scale)
-    known = _rate(rest) or _first_known(words)
+    known = _rate(rest) or _first_known(words) or (None if attached else _product(text))
     if known is not None:
         alone = attached and re.fullmatch("[a-z]", words[0])  # 2m is a product
         return None if alone else Unit(known.dimension, known.factor, scale)
@@ -105,6 +109,29 @@ def _rate(text: str) -> Unit | None:
     if words or (right is not None and _is_harmless(above)):
         return Unit(f"/{right.dimension}", 1 / right.factor) if right is not None else Unit()
     return Unit() if left is not None and _is_harmless(below) else None
+
+
+_FACTOR = re.compile(r"(?:\s|\*|\\cdot(?![a-z]))*(/?) ?([a-zA-Z]+)\.?(?: ?\^ ?\{? ?(-?[1-9]) ?\}?)?\s*")
+
+
+def _product(text: str) -> Unit | None:
+    """The unit that units of the table make with powers, of which one is negative: `m s^{-1}`, `kg m/s^2`."""
+    powers: dict[str, int] = {}
+    factor, place = Fraction(1), 0
+    while place < len(text):
+        match = _FACTOR.match(text, place)
+        unit = match and _one(match[2].lower())
+        if not match or not unit or not unit.dimension:
+            return None
+        power = int(match[3] or 1) * (-1 if match[1] else 1)
+        powers[unit.dimension] = powers.get(unit.dimension, 0) + power
+        factor *= unit.factor**power
+        place = match.end()
+    above, below = (
+        "*".join(name if n == 1 else f"{name}^{n}" for name, power in sorted(powers.items()) if (n := sign * power) > 0)
+        for sign in (1, -1)
+    )
+    return Unit(f"{above}/{below}" if above else f"/{below}", factor) if below else None
 
 
 def _first_known(words: list[str]) -> Unit | None:

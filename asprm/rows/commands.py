@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 
 import typer
@@ -19,6 +20,7 @@ def grade(
     output: opt.Target = "-",
     strict: opt.Strict = False,
     rename: opt.Rename = None,
+    tolerance: opt.Tolerance = 0.0,
 ) -> None:
     """Grade solutions: mathematics by the value of their last answer, programs by their tests.
 
@@ -42,7 +44,8 @@ def grade(
     right = graded = 0
     try:
         with opt.open_lines(solutions, output, strict, rename) as lines:
-            for line, fields in each(lines, lines.read("grade"), prepare, verdicts, size=ROWS):
+            compute = functools.partial(verdicts, tolerance=tolerance)
+            for line, fields in each(lines, lines.read("grade"), prepare, compute, size=ROWS):
                 right, graded = right + fields["correct"], graded + 1
                 lines.put(line, fields)
     finally:  # of those that are graded when it is interrupted, too

@@ -116,6 +116,18 @@ def _aggregate(name: str) -> str:
         raise typer.BadParameter(str(error)) from None
 
 
+# --- asprm grade ------------------------------------------------------------------------------------------------------
+
+Tolerance = Annotated[
+    float,
+    typer.Option(
+        min=0,
+        max=1,
+        help="By how much a program's floats may differ, absolutely, or in relation to values above 1. [default: 0]",
+        show_default=False,
+    ),
+]
+
 # --- asprm score, decode, export, plan --------------------------------------------------------------------------------
 
 Aggregate = Annotated[

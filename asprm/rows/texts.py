@@ -168,15 +168,19 @@ def problem_of(row: Mapping[str, Any]) -> Problem:
     return Problem(text, "math", text, answer_in(row))
 
 
-def verdicts(pairs: Sequence[tuple[str, Problem]]) -> Iterator[dict[str, Any] | Exception | None]:
+def verdicts(
+    pairs: Sequence[tuple[str, Problem]], tolerance: float = 0.0
+) -> Iterator[dict[str, Any] | Exception | None]:
     """The grade of each (solution, problem) pair, in order: `correct`, and why. Programs run side by side in sandboxes.
 
+    tolerance: by how much a program's floats may differ (`asprm.grading.code.grade_code`).
     Instead of a grade: the error of a pair that cannot be graded. If it is interrupted, None for each program that has
     no verdict yet; then KeyboardInterrupt.
     """
     pool = ThreadPoolExecutor(len(sched_getaffinity(0)))
     graded = [
-        pool.submit(grade_code, text, problem) if isinstance(problem, CodeProblem) else None for text, problem in pairs
+        pool.submit(grade_code, text, problem, tolerance=tolerance) if isinstance(problem, CodeProblem) else None
+        for text, problem in pairs
     ]
     given = zip(graded, pairs, strict=True)
     try:

@@ -27,7 +27,7 @@ from typing import Any
 import pandas as pd
 
 from asprm import REPOSITORY
-from asprm.grading.code import grade_programs
+from asprm.grading.code import TOLERANCE, grade_programs
 from asprm.grading.math import compare_answers, grade_math
 from asprm.problems.hub import load
 from asprm.problems.problem import CodeProblem, Problem
@@ -185,7 +185,7 @@ def _math500(folder: Path) -> Iterator[Case]:
 
 def plain_notation(latex: str) -> str:
     r"""LaTeX in plain notation, such as (pi)/(2) for `\frac{\pi}{2}`. What has no plain form keeps its backslash."""
-    text = re.sub(r"\\(?:left|right)(?![a-z])", "", latex.replace("\\!", "").replace("\\$", "$"))
+    text = re.sub(r"\\(?:left|right)(?![a-z])", "", re.sub(r"\\! ?", "", latex).replace("\\$", "$"))
     text = re.sub(r"\\(?:text|mbox)\{([^{}]*)\}", r"\1", text).replace("^\\circ", " degrees").replace("\\%", "%")
     text = re.sub(r"(?<=\d)\\frac", r" \\frac", text)  # a mixed number
     for _ in range(3):
@@ -256,7 +256,8 @@ def disagreements(frame: pd.DataFrame) -> pd.DataFrame:
 def programs(folder: Path) -> pd.DataFrame:
     """The 350 LeetCode programs of two models, one row each.
 
-    Columns: model, problem, authors (their verdict), ours, outcome and detail of ours, seconds.
+    Columns: model, problem, authors (their verdict), ours, outcome and detail of ours, seconds, within (our
+    verdict with a tolerance of `TOLERANCE`).
     """
     numbers = {row["task_id"]: row["meta"]["question_id"] for row in json_lines(folder / "leetcode" / _THEIRS)}
     problems = _code_problems(folder / "leetcode" / _THEIRS)
@@ -265,12 +266,14 @@ def programs(folder: Path) -> pd.DataFrame:
     for model in ("dpo_test", "sft_new_test"):
         theirs = {row["task_id"]: row for row in json_lines(folder / f"leetcode/{model}.evaluation.jsonl")}
         completions = json_lines(folder / f"leetcode/{model}.generations.jsonl")
-        verdicts = grade_programs([(row["completion"], numbered[row["task_id"]]) for row in completions])
-        for row, verdict in zip(completions, verdicts, strict=True):
+        pairs = [(row["completion"], numbered[row["task_id"]]) for row in completions]
+        strictly, within = ([*grade_programs(pairs, tolerance=tolerance)] for tolerance in (0.0, TOLERANCE))
+        for row, verdict, near in zip(completions, strictly, within, strict=True):
             authors = theirs[row["task_id"]]["passed"]
             task = numbered[row["task_id"]].id
-            rows.append((model, task, authors, verdict.passed, verdict.outcome, verdict.detail, verdict.seconds))
-    return pd.DataFrame(rows, columns=["model", "problem", "authors", "ours", "outcome", "detail", "seconds"])
+            why = verdict.outcome, verdict.detail, verdict.seconds
+            rows.append((model, task, authors, verdict.passed, *why, near.passed))
+    return pd.DataFrame(rows, columns=["model", "problem", "authors", "ours", "outcome", "detail", "seconds", "within"])
 
 
 def _code_problems(file: Path) -> list[CodeProblem]:
@@ -362,7 +365,7 @@ LIBRARIES = ("math-verify", "latex2sympy2_extended", "sympy", "textblob")
 
 
 def verify(folder: Path) -> dict[str, object]:
-    """All results, as plain data. It takes minutes: math-verify grades 16,000 answers, and 525 programs are run."""
+    """All results, as plain data. It takes minutes: math-verify grades 16,000 answers, and 875 programs are run."""
     frame, ran, reference = answers(folder), programs(folder), reference_solutions(folder)
     outcomes = ran.groupby(["model", "authors", "outcome"], as_index=False).agg(programs=("outcome", "size"))
     differing = ran.loc[ran["ours"] != ran["authors"], ["model", "problem", "authors", "outcome", "detail"]]
@@ -374,6 +377,7 @@ def verify(folder: Path) -> dict[str, object]:
         "summary": _records(summary(frame)),
         "disagreements": _records(disagreements(frame)),
         "programs": _records(outcomes),
+        "passed": _records(ran.groupby("model", as_index=False)[["authors", "ours", "within"]].sum()),
         "differing_programs": _records(differing),
         "failing_references": {name: outcome for name, outcome in reference.items() if outcome != "passed"},
         "marks": marks(folder),

@@ -4,6 +4,7 @@ import json
 from typing import Any
 
 from asprm import REPOSITORY
+from asprm.grading.code import TOLERANCE
 from asprm.results.format import percent
 from asprm.run.open import Run
 from asprm.site.includes.provenance import commit_of
@@ -79,6 +80,9 @@ def verification_programs(run: Run) -> str:
     else:
         total = sum(row["programs"] for row in results["programs"])
         parts.append(f"All {total} verdicts agree.\n")
+    rows = [(f"`{x['model']}`", x["authors"], x["ours"], x["within"]) for x in results["passed"]]
+    header = ["programs of", "passed for the authors", "here", f"here, floats within {TOLERANCE:g}"]
+    parts.append(table(header, rows, numbers=(1, 2, 3)))
     if failing:
         listed = ", ".join(f"{problem} ({outcome})" for problem, outcome in failing.items())
         parts.append(f"Reference solutions that do not pass: {listed}.\n")
