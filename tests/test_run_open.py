@@ -279,7 +279,7 @@ def test_a_missing_artifact_of_another_profile_or_a_folder():
     with pytest.raises(MissingArtifact) as error:
         run("tvd", profile="smoke").find("prm/ASPRM-M")
     assert "PROFILE=smoke make study" in str(error.value)
-    assert "--config profile=smoke -- data/runs/smoke/prm/ASPRM-M.manifest.json" in str(error.value)
+    assert "--config profile=smoke -- data/runs/smoke/prm/ASPRM-M.digest" in str(error.value)
 
 
 def test_the_policy_is_the_shipped_one_unless_retrained(home, monkeypatch):

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from asprm import REPOSITORY
 from asprm.models.load import located, pinned
 from asprm.run import names
-from asprm.run.artifacts import digest_once, manifest_path
+from asprm.run.artifacts import digest_once, digest_path
 from asprm.run.names import Training
 from asprm.run.parameters import COMMON, given
 from asprm.run.profile import READS, Profile, load_profile
@@ -160,7 +160,7 @@ class Run(Store):
                 f'with policy = "{self.policy}", method = "{self.method}"'
             )
         path = self.base / name
-        target = self.shown(path if path.name.endswith((".parquet", ".json")) else manifest_path(path))
+        target = self.shown(path if path.name.endswith((".parquet", ".json")) else digest_path(path))  # of a folder
         profile, config = (f"PROFILE={self.source} ", f" --config profile={self.source}")
         if self.source == "tiny":
             profile = config = ""
