@@ -2,7 +2,12 @@
 #   snakemake --cores 2                          the default profile, `tiny`
 #   snakemake --cores 2 --config profile=smoke   another one, or the path of a .yml file
 # A stage runs again when its notebook, the code that it imports, a number that it reads from the profile or a table that
-# it reads has changed. Data stand below $ASPRM_HOME, by default below this folder.
+# it reads has changed, or when something that it wrote is missing. Data stand below $ASPRM_HOME, by default below this
+# folder.
+#
+# Snakemake sees artifacts by their digests only: sample/M/train.digest stands for sample/M/train.parquet. It plans all that
+# may have to run. Each job then compares, when its turn comes, what it would read with what it read the last time, and is
+# passed over where nothing differs (asprm.workflow.job).
 import json
 import os
 import shutil
@@ -14,12 +19,14 @@ from snakemake.exceptions import WorkflowError
 SOURCE = Path(workflow.basedir)
 sys.path.insert(0, str(SOURCE))
 from asprm.best_of_n import rated_sets
+from asprm.models.load import MODELS, read_models
+from asprm.problems.hub import given_paths
 from asprm.problems.sets import knows_truth, test_sets
 from asprm.run import code, names
 from asprm.run.names import Method, Training
 from asprm.run.sections import ProfileError
 from asprm.run.profile import load_profile
-from asprm.workflow import forkserver
+from asprm.workflow import forkserver, job, lock
 
 if unknown := config.keys() - {"profile"}:
     raise WorkflowError(f"--config: unknown key '{min(unknown)}'; expected profile=<name or .yml file>")
@@ -28,7 +35,9 @@ NAME = str(Path(GIVEN).resolve()) if Path(GIVEN).is_file() else GIVEN
 HOME = Path(os.environ.setdefault("ASPRM_HOME", str(SOURCE)))
 try:
     PROFILE = load_profile(NAME)
-except ProfileError as error:
+    DATA_PATHS = PROFILE.data | given_paths()
+    MODEL_PATHS = PROFILE.models | read_models(os.environ.get(MODELS, ""))
+except (ProfileError, ValueError) as error:
     raise WorkflowError(str(error)) from None
 
 workdir: HOME
@@ -48,7 +57,8 @@ ALONE = ["01_policy", "09_generalize", "12_claims"]
 # Heavy notebooks of two policies go side by side: while one starts, the other computes. An accelerator is not shared.
 SIDE_BY_SIDE = 1 if shutil.which("nvidia-smi") else min(2, len(POLICIES))
 HEAVY = max(1, workflow.cores // SIDE_BY_SIDE)
-EXECUTE = "{sys.executable} -m asprm.workflow.forkserver asprm.workflow.notebook {input.nb} {output.nb} -p profile {NAME}"
+JOB = "{sys.executable} -m asprm.workflow.forkserver asprm.workflow.job {RUN} {rule} "
+EXECUTE = JOB + "asprm.workflow.notebook {input.nb} {params.out} -p profile {NAME:q}"
 OF_POLICY = EXECUTE + " -p policy {params.policy}"
 
 
@@ -61,38 +71,64 @@ def notebook(chapter):
     return source(f"notebooks/{chapter}.ipynb")
 
 
-def modules(path):
+def modules(path, docstrings=False):
     """What the modules do that a notebook or module imports, as a digest: a comment reruns nothing."""
-    return code.state(SOURCE / path, SOURCE)
+    return code.state(SOURCE / path, SOURCE, docstrings=docstrings)
 
 
 def reads(stage):
     return json.dumps(PROFILE.reads(stage), sort_keys=True)
 
 
-def executed(chapter, policy=None):
+def out(chapter, policy=None):
+    """The executed copy of a notebook."""
     return f"{RUN}/notebooks/{chapter}{f'-{policy}' if policy else ''}.ipynb"
 
 
-def tables(*artifacts):
-    return [f"{RUN}/{name}.parquet" for name in artifacts]
+def executed(chapter, policy=None):
+    return out(chapter, policy).removesuffix(".ipynb") + ".digest"
 
 
-def files(*artifacts):
-    return [f"{RUN}/{name}.json" for name in artifacts]
+def artifacts(*stems):
+    """Tables, JSON files and models, by the files that hold their digests."""
+    return [f"{RUN}/{stem}.digest" for stem in stems]
 
 
-def folders(*artifacts):
-    """Models go by their manifests."""
-    return [f"{RUN}/{name}.manifest.json" for name in artifacts]
+def local(path, *roots):
+    """The files at a path that a profile names, in the first of the folders `roots` that has it; none if none has."""
+    for there in (root / path for root in roots):
+        if there.is_file():
+            return source(there)
+        if there.is_dir():
+            inside = (file.relative_to(there) for file in there.rglob("*") if file.is_file())
+            return source(*(there / file for file in sorted(inside) if not any(part[0] == "." for part in file.parts)))
+    return []
+
+
+def model_files(path):
+    """The files of a model that is not made here: it came with the study or lies in a folder; none if on the hub."""
+    return local(MODEL_PATHS.get(path.partition("@")[0], path), HOME.resolve(), SOURCE) if path else []
 
 
 def weights(*policies):
-    """Their files: those that come with the study, those made here, or none if they live on the hub."""
     if PROFILE.policy.retrain:
-        return folders(*map(names.policy_weights, policies))
-    shipped = [file for policy in policies for file in (SOURCE / PROFILE.policies[policy].path).glob("*")]
-    return source(*sorted(file for file in shipped if file.suffix in {".json", ".safetensors", ".jinja"}))
+        return artifacts(*map(names.policy_weights, policies))
+    return [file for policy in policies for file in model_files(PROFILE.policies[policy].path)]
+
+
+def reward_bases(*reward_models):
+    """The files that reward models start from where these are not their policies' own."""
+    bases = sorted({PROFILE.reward_models[name].base for name in reward_models})
+    return [file for base in bases for file in model_files(PROFILE.policies[base].reward_base)]
+
+
+def published(*reward_models):
+    return [file for name in reward_models for file in model_files(PROFILE.reward_models[name].published)]
+
+
+# Rows of published problems that the profile or $ASPRM_DATA names by path. Notebooks are executed in this folder.
+SETS = {*PROFILE.problems.train, *PROFILE.problems.validation, *PROFILE.problems.test}
+DATA = [file for name in sorted(SETS & DATA_PATHS.keys()) for file in local(DATA_PATHS[name], SOURCE)]
 
 
 def tests(policy):
@@ -115,39 +151,39 @@ def urgency(stage, policy):
 
 
 def samples(policy, *sets):
-    return tables(*(names.samples(policy, one) for one in sets))
+    return artifacts(*(names.samples(policy, one) for one in sets))
 
 
 def greedy(policy, *sets):
-    return tables(*(names.greedy_samples(policy, one) for one in sets))
+    return artifacts(*(names.greedy_samples(policy, one) for one in sets))
 
 
 def threshold(policy):
-    return files(names.threshold(policy))
+    return artifacts(names.threshold(policy))
 
 
 def step_ends(policy):
     splits = dict.fromkeys(Method.parse(method).split for method in PROFILE.methods(policy))
-    return tables(*(names.step_ends(policy, split) for split in splits))
+    return artifacts(*(names.step_ends(policy, split) for split in splits))
 
 
 def labels(policy):
-    return tables(*(names.labels(policy, method) for method in PROFILE.methods(policy)))
+    return artifacts(*(names.labels(policy, method) for method in PROFILE.methods(policy)))
 
 
 def trainings(*reward_models):
     return [training for name in reward_models for training in PROFILE.seeds_of(name)]
 
 
-def trained(*artifacts):
+def trained(*models):
     """Those reward models that are trained here; published ones are no files of this run."""
-    own = [name for name in artifacts if not PROFILE.reward_models[Training.parse(name).reward_model].published]
-    return folders(*map(names.reward_model, own))
+    own = [name for name in models if not PROFILE.reward_models[Training.parse(name).reward_model].published]
+    return artifacts(*map(names.reward_model, own))
 
 
 def token_tables(policy):
     code = PROFILE.policies[policy].domain == "code"
-    return tables(names.token_types(policy), *([names.token_places(policy)] if code else []))
+    return artifacts(names.token_types(policy), *([names.token_places(policy)] if code else []))
 
 
 def data_of(policy):
@@ -155,7 +191,7 @@ def data_of(policy):
     learned = {table for name in PROFILE.trained_on(policy) for table in PROFILE.reward_models[name].tables}
     rows = sorted(names.labels(table.policy, table.method) for table in learned)
     writers = sorted({table.policy for table in learned})
-    return tables(*rows) + [path for writer in writers for path in samples(writer, "train")]
+    return artifacts(*rows) + [path for writer in writers for path in samples(writer, "train")]
 
 
 def raters(policy):
@@ -165,13 +201,13 @@ def raters(policy):
 
 def scored(policy):
     """Tables of Best-of-N: one table per reward model and set stands for those at other places."""
-    return tables(*(names.scores(prm, policy, one) for prm in raters(policy) for one in rated_sets(PROFILE, prm, policy)))
+    return artifacts(*(names.scores(prm, policy, one) for prm in raters(policy) for one in rated_sets(PROFILE, prm, policy)))
 
 
 def guided(policy):
     prms = PROFILE.tvd.guide[policy]
     sets = ("validation", *tests(policy))
-    return files(*(names.trigger(prm, policy) for prm in prms)) + tables(
+    return artifacts(*(names.trigger(prm, policy) for prm in prms)) + artifacts(
         *(names.guided(prm, policy, one) for prm in prms for one in sets))
 
 
@@ -183,20 +219,23 @@ CHAPTERS += [executed("11_truth", policy) for policy in TRUTHS]
 
 
 onstart:
-    forkserver.start()
-
-
-# Every notebook is asked for by name: Snakemake leaves a missing file alone where all that was made from it is there.
-rule all:
-    input: CHAPTERS, f"{RUN}/.site", f"{RUN}/site/index.html"
-    default_target: True
+    if OTHER:
+        raise WorkflowError(OTHER)
+    try:
+        held = lock.take(Path(RUN))
+    except lock.RunIsBusy as error:
+        raise WorkflowError(str(error)) from None
+    dag = workflow.dag
+    forced = {one.rule.name for one in dag.jobs if one.rule in dag.forcerules or dag.forcefiles & {*one.output}}
+    job.describe(Path(RUN), STAGES, forced)
+    forkserver.start(held)
 
 
 # Priority 2: jobs that no other one waits for. Priority 1: the longest of the last jobs, so that no core idles at the end.
 rule policy:
-    input: nb=notebook("01_policy"), paper=PAPER, weights=[] if PROFILE.policy.retrain else weights(*POLICIES)
+    input: nb=notebook("01_policy"), paper=PAPER, data=DATA, weights=[] if PROFILE.policy.retrain else weights(*POLICIES)
     output: nb=executed("01_policy"), model=weights(*POLICIES) if PROFILE.policy.retrain else []
-    params: reads("policy"), modules("notebooks/01_policy.ipynb")
+    params: reads("policy"), modules("notebooks/01_policy.ipynb"), out=out("01_policy")
     threads: workflow.cores if PROFILE.policy.retrain else 1
     priority: 2
     shell: EXECUTE
@@ -206,10 +245,10 @@ for policy in POLICIES:
 
     rule:
         name: f"sample_{policy}"
-        input: nb=notebook("02_sample"), weights=weights(policy)
+        input: nb=notebook("02_sample"), data=DATA, weights=weights(policy)
         output: nb=executed("02_sample", policy), tables=samples(policy, "train", "validation", *tests(policy)),
                 greedy=greedy(policy, "validation", *tests(policy))
-        params: reads("sample"), modules("notebooks/02_sample.ipynb"), policy=policy
+        params: reads("sample"), modules("notebooks/02_sample.ipynb"), policy=policy, out=out("02_sample", policy)
         threads: HEAVY
         priority: urgency("labels", policy)
         shell: OF_POLICY
@@ -219,7 +258,7 @@ for policy in POLICIES:
         name: f"threshold_{policy}"
         input: nb=notebook("03_threshold"), tables=samples(policy, "train")
         output: nb=executed("03_threshold", policy), table=threshold(policy)
-        params: reads("threshold"), modules("notebooks/03_threshold.ipynb"), policy=policy
+        params: reads("threshold"), modules("notebooks/03_threshold.ipynb"), policy=policy, out=out("03_threshold", policy)
         priority: urgency("labels", policy)
         shell: OF_POLICY
 
@@ -229,17 +268,17 @@ for policy in POLICIES:
         input: nb=notebook("04_split"), weights=weights(policy),
                tables=samples(policy, "train") + threshold(policy)
         output: nb=executed("04_split", policy), tables=step_ends(policy)
-        params: reads("split"), modules("notebooks/04_split.ipynb"), policy=policy
+        params: reads("split"), modules("notebooks/04_split.ipynb"), policy=policy, out=out("04_split", policy)
         priority: urgency("labels", policy)
         shell: OF_POLICY
 
 
     rule:
         name: f"rollout_{policy}"
-        input: nb=notebook("05_rollout"), weights=weights(policy),
+        input: nb=notebook("05_rollout"), data=DATA, weights=weights(policy),
                tables=samples(policy, "train") + step_ends(policy)
         output: nb=executed("05_rollout", policy), tables=labels(policy)
-        params: reads("rollout"), modules("notebooks/05_rollout.ipynb"), policy=policy
+        params: reads("rollout"), modules("notebooks/05_rollout.ipynb"), policy=policy, out=out("05_rollout", policy)
         threads: HEAVY
         priority: urgency("labels", policy)
         shell: OF_POLICY
@@ -247,11 +286,12 @@ for policy in POLICIES:
 
     rule:
         name: f"prm_{policy}"
-        input: nb=notebook("06_prm"), tables=data_of(policy),
+        input: nb=notebook("06_prm"), data=DATA, tables=data_of(policy),
+               bases=reward_bases(*PROFILE.trained_on(policy)),
                weights=weights(*{policy, *(PROFILE.reward_models[name].base for name in PROFILE.trained_on(policy))})
         output: nb=executed("06_prm", policy), models=trained(*trainings(*PROFILE.trained_on(policy))),
-                logs=tables(*map(names.training_log, trainings(*PROFILE.trained_on(policy))))
-        params: reads("prm"), modules("notebooks/06_prm.ipynb"), policy=policy
+                logs=artifacts(*map(names.training_log, trainings(*PROFILE.trained_on(policy))))
+        params: reads("prm"), modules("notebooks/06_prm.ipynb"), policy=policy, out=out("06_prm", policy)
         threads: HEAVY
         priority: urgency("prm", policy)
         shell: OF_POLICY
@@ -259,11 +299,12 @@ for policy in POLICIES:
 
     rule:
         name: f"best_of_n_{policy}"
-        input: nb=notebook("07_best_of_n"), weights=weights(policy),
+        input: nb=notebook("07_best_of_n"), data=DATA, weights=weights(policy),
+               published=published(*PROFILE.best_of_n.score[policy]),
                tables=samples(policy, "validation", *tests(policy)) + greedy(policy, "validation", *tests(policy))
                       + threshold(policy) + trained(*raters(policy))
         output: nb=executed("07_best_of_n", policy), tables=scored(policy)
-        params: reads("best_of_n"), modules("notebooks/07_best_of_n.ipynb"), policy=policy
+        params: reads("best_of_n"), modules("notebooks/07_best_of_n.ipynb"), policy=policy, out=out("07_best_of_n", policy)
         threads: HEAVY
         priority: urgency("best_of_n", policy)
         shell: OF_POLICY
@@ -271,11 +312,12 @@ for policy in POLICIES:
 
     rule:
         name: f"tvd_{policy}"
-        input: nb=notebook("08_tvd"), paper=PAPER, weights=weights(policy),
+        input: nb=notebook("08_tvd"), paper=PAPER, data=DATA, weights=weights(policy),
+               published=published(*PROFILE.tvd.guide[policy]),
                tables=greedy(policy, "validation", *tests(policy)) + trained(*PROFILE.tvd.guide[policy])
         output: nb=executed("08_tvd", policy), tables=guided(policy),
-                decision=files(names.decision(PROFILE.prm_of(policy), policy))
-        params: reads("tvd"), modules("notebooks/08_tvd.ipynb"), policy=policy
+                decision=artifacts(names.decision(PROFILE.prm_of(policy), policy))
+        params: reads("tvd"), modules("notebooks/08_tvd.ipynb"), policy=policy, out=out("08_tvd", policy)
         threads: HEAVY
         priority: urgency("tvd", policy)
         shell: OF_POLICY
@@ -286,7 +328,7 @@ for policy in POLICIES:
         input: nb=notebook("10_tokens"), paper=PAPER, weights=weights(policy),
                tables=samples(policy, "train") + threshold(policy)
         output: nb=executed("10_tokens", policy), tables=token_tables(policy)
-        params: reads("tokens"), modules("notebooks/10_tokens.ipynb"), policy=policy
+        params: reads("tokens"), modules("notebooks/10_tokens.ipynb"), policy=policy, out=out("10_tokens", policy)
         priority: 2
         shell: OF_POLICY
 
@@ -298,8 +340,8 @@ for policy in POLICIES:
             input: nb=notebook("11_truth"), weights=weights(policy),
                    tables=samples(policy, "train", "validation", *tests(policy)) + greedy(policy, *tests(policy))
                           + scored(policy) + guided(policy) + step_ends(policy) + labels(policy) + threshold(policy)
-            output: nb=executed("11_truth", policy), tables=tables(*(names.truth(policy, one) for one in names.TRUTH))
-            params: reads("truth"), modules("notebooks/11_truth.ipynb"), policy=policy
+            output: nb=executed("11_truth", policy), tables=artifacts(*(names.truth(policy, one) for one in names.TRUTH))
+            params: reads("truth"), modules("notebooks/11_truth.ipynb"), policy=policy, out=out("11_truth", policy)
             shell: OF_POLICY
 
 
@@ -308,9 +350,9 @@ RESULTS = [path for policy in POLICIES for path in scored(policy) + guided(polic
 
 
 rule generalize:
-    input: nb=notebook("09_generalize"), tables=RESULTS
-    output: nb=executed("09_generalize"), table=tables(names.RESULTS)
-    params: reads("generalize"), modules("notebooks/09_generalize.ipynb")
+    input: nb=notebook("09_generalize"), data=DATA, tables=RESULTS
+    output: nb=executed("09_generalize"), table=artifacts(names.RESULTS)
+    params: reads("generalize"), modules("notebooks/09_generalize.ipynb"), out=out("09_generalize")
     priority: 1
     shell: EXECUTE
 
@@ -320,19 +362,41 @@ rule claims:
            paper=PAPER,
            tables=RESULTS + [path for policy in POLICIES for path in token_tables(policy)]
                   + trained(*trainings(*PROFILE.reward_models))
-    output: nb=executed("12_claims"), tables=tables(names.LEDGER, names.COSTS), tally=files(names.TALLY)
-    params: reads("claims"), modules("notebooks/12_claims.ipynb")
+    output: nb=executed("12_claims"), tables=artifacts(names.LEDGER, names.COSTS), tally=artifacts(names.TALLY)
+    params: reads("claims"), modules("notebooks/12_claims.ipynb"), out=out("12_claims")
     shell: EXECUTE
 
 
-# A site that cannot be built leaves the old one as it was: `update` keeps its first page, the mark tells them apart.
 rule site:
     input: notebooks=CHAPTERS,
-           code=source("asprm/site/build.py", *code.modules(SOURCE / "asprm/site/build.py", SOURCE)),  # pages show docstrings
            pages=source("_config.yml", "_toc.yml", *(p for p in sorted((SOURCE / "book").rglob("*")) if p.is_file()),
                         *sorted((SOURCE / "data" / "paper").glob("*.yml")),
                         *sorted((SOURCE / "data" / "reference").glob("*.json")),
                         *sorted((SOURCE / "benchmarks" / "results").glob("*.json")))
-    output: mark=touch(f"{RUN}/.site"), page=update(f"{RUN}/site/index.html")
-    params: PROFILE.model_dump_json()
-    shell: "{sys.executable} -m asprm.workflow.forkserver asprm.site.build --profile {NAME}"
+    output: f"{RUN}/site.digest"
+    params: PROFILE.model_dump_json(), modules("asprm/site/build.py", docstrings=True),  # which pages show
+            code.fingerprint(SOURCE / "asprm/site/build.py")
+    shell: JOB + "asprm.site.build --profile {NAME:q}"
+
+
+STAGES = list(workflow.rules)
+
+
+# Every artifact is asked for by name: Snakemake leaves a missing file alone where all that was made from it is there.
+rule all:
+    input: [file for stage in STAGES for file in stage.output]
+    default_target: True
+
+
+# So that one can ask for a table itself.
+for kind in ("parquet", "json", "ipynb"):
+
+    rule:
+        name: kind
+        input: RUN + "/{artifact}.digest"
+        output: RUN + "/{artifact}." + kind
+
+
+# A run that is at work puts its own folder in order.
+if not (OTHER := lock.other_run(Path(RUN))):
+    job.forget_changed(Path(RUN), STAGES)

@@ -20,7 +20,7 @@ from asprm.results.evidence import ALIKE, Evidence, gain
 from asprm.results.measures import Measures, NotRun
 from asprm.results.paper import Number, claim, load_claims, table
 from asprm.run import names
-from asprm.run.artifacts import write_parquet
+from asprm.run.artifacts import digest, write_parquet
 from asprm.run.open import open_run
 from asprm.run.store import MissingArtifact
 
@@ -474,7 +474,7 @@ def test_a_cost_ledger_of_a_model_whose_size_is_known(tables, monkeypatch):
     facts = {"tokens": 1000, "examples": 80, "settings": {"epochs": 2}}
     (folder / costs.ABOUT).write_text(json.dumps(facts))
     (folder.parent / "ASPRM-M.manifest.json").write_text(
-        json.dumps({"bytes": 0, "digest": "", "seconds": 7.5, "facts": {}})
+        json.dumps({"bytes": 0, "digest": digest(folder), "seconds": 7.5, "facts": {}})
     )
     monkeypatch.setattr(type(tables.run), "policy_path", lambda self, name=None: str(folder))
     [row] = costs.cost_ledger(tables.run).to_dict("records")

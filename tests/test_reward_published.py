@@ -484,5 +484,5 @@ def test_the_workflow_waits_for_no_published_reward_model(run_of):
     root = run_of("claims").root
     done = snakemake("--config", f"profile={root / 'theirs.yml'}", "--dry-run", "--quiet", "host", home=root)
     assert done.returncode == 0, done.stdout
-    assert "prm/ASPRM-M.manifest.json" in done.stdout
+    assert "prm/ASPRM-M.digest" in done.stdout
     assert "prm/tagged" not in done.stdout

@@ -15,7 +15,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from asprm.run.artifacts import ROWS_PER_GROUP, DiskFull, atomic, copy_folder, digest, to_json, write_parquet
+from asprm.run.artifacts import (
+    ROWS_PER_GROUP,
+    DiskFull,
+    atomic,
+    copy_folder,
+    digest,
+    manifest_path,
+    to_json,
+    unchanged,
+    write_parquet,
+)
 
 
 def names(folder):
@@ -154,6 +164,33 @@ def test_the_digest_of_a_folder_sees_names_and_bytes(tmp_path):
 
     assert folder("a", "x", "1") == folder("b", "x", "1")
     assert len({digest(tmp_path / "a"), folder("c", "y", "1"), folder("d", "x", "2")}) == 3
+
+
+LATER = 4_000_000_000_000_000_000  # nanoseconds
+
+
+@pytest.mark.parametrize(
+    ("change", "left"),
+    [
+        (lambda file, manifest: None, True),
+        (lambda file, manifest: os.utime(file, ns=(LATER, LATER)), True),  # newer, and the same
+        (lambda file, manifest: (file.write_text("txet"), os.utime(file, ns=(LATER, LATER))), False),
+        (lambda file, manifest: file.unlink(), False),
+        (lambda file, manifest: manifest.unlink(), False),
+        (lambda file, manifest: manifest.write_text("{"), False),
+        (lambda file, manifest: manifest.write_text('{"digest": "0"}'), False),
+    ],
+)
+@pytest.mark.parametrize("folder", [True, False])
+def test_an_artifact_is_unchanged_while_it_is_there_with_its_digest(tmp_path, change, left, folder):
+    path = tmp_path / "a"
+    file = path / "weights" if folder else path
+    file.parent.mkdir(exist_ok=True)
+    file.write_text("text")
+    value = digest(path)
+    manifest_path(path).write_text(to_json({"digest": value}))
+    change(file, manifest_path(path))
+    assert unchanged(path, value) == left
 
 
 @pytest.mark.parametrize("links", [True, False])

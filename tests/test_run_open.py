@@ -2,6 +2,7 @@
 
 import json
 import os
+import subprocess
 from types import SimpleNamespace
 
 import numpy as np
@@ -9,7 +10,8 @@ import pyarrow as pa
 import pytest
 import torch
 
-from asprm.run.artifacts import DiskFull, digest, known_digest, manifest_path
+from asprm.run import journal, provenance
+from asprm.run.artifacts import DiskFull, digest, digest_path, manifest_path
 from asprm.run.open import open_run
 from asprm.run.profile import load_profile
 from asprm.run.provenance import made_with
@@ -278,7 +280,7 @@ def test_a_missing_artifact_of_another_profile_or_a_folder():
     with pytest.raises(MissingArtifact) as error:
         run("tvd", profile="smoke").find("prm/ASPRM-M")
     assert "PROFILE=smoke make study" in str(error.value)
-    assert "--config profile=smoke -- data/runs/smoke/prm/ASPRM-M.manifest.json" in str(error.value)
+    assert "--config profile=smoke -- data/runs/smoke/prm/ASPRM-M.digest" in str(error.value)
 
 
 def test_the_policy_is_the_shipped_one_unless_retrained(home, monkeypatch):
@@ -331,10 +333,13 @@ def test_a_missing_column_names_the_nearest():
         run().read("sample/M/train", ["confidence"])
 
 
+@pytest.mark.parametrize("manifest", [True, False])
 @pytest.mark.parametrize("keep", [0, 3, 100, -1])
-def test_a_truncated_table_is_told(home, keep):
+def test_a_truncated_table_is_told(home, keep, manifest):
     path = run("sample").write("sample/M/train", TABLE)
     path.write_bytes(path.read_bytes()[:keep])
+    if not manifest:
+        manifest_path(path).unlink()
     for read in (run().read, lambda name: list(run().scan(name))):
         with pytest.raises(BrokenArtifact) as error:
             read("sample/M/train")
@@ -342,11 +347,104 @@ def test_a_truncated_table_is_told(home, keep):
         assert "rm data/runs/tiny/sample/M/train.parquet" in str(error.value)
 
 
-def test_damaged_json_is_told():
+@pytest.mark.parametrize(("manifest", "says"), [(True, "truncated or damaged"), (False, "not valid JSON")])
+def test_damaged_json_is_told(manifest, says):
     path = run().write_json("threshold/M", {"tau": 0.25})
     path.write_text(path.read_text()[:5])
-    with pytest.raises(BrokenArtifact, match="not valid JSON"):
+    if not manifest:
+        manifest_path(path).unlink()
+    with pytest.raises(BrokenArtifact, match=says):
         run("split").read_json("threshold/M")
+
+
+def flip(path, bit):
+    """Change one bit of a file, and neither its size nor its times."""
+    data, state = bytearray(path.read_bytes()), path.stat()
+    data[bit // 8] ^= 1 << bit % 8
+    path.write_bytes(data)
+    os.utime(path, ns=(state.st_atime_ns, state.st_mtime_ns))
+
+
+def test_every_flipped_bit_of_a_table_is_found():
+    path = run("sample").write("sample/M/train", TABLE)
+    whole = path.read_bytes()
+    for bit in range(0, 8 * len(whole), 37):
+        flip(path, bit)
+        with pytest.raises(
+            BrokenArtifact, match=r"delete it and make it anew:  rm data/runs/tiny/sample/M/train\.parquet"
+        ):
+            run().read("sample/M/train")
+        flip(path, bit)
+    assert path.read_bytes() == whole
+    assert run().read("sample/M/train").equals(TABLE)
+
+
+def test_a_flipped_bit_in_a_page_is_found_without_a_manifest():
+    path = run("sample").write("sample/M/train", pa.table({"x": np.random.default_rng(0).random(5000)}))
+    manifest_path(path).unlink()
+    flip(path, 8 * (path.stat().st_size // 2))
+    for read in (run().read, lambda name: list(run().scan(name))):
+        with pytest.raises(BrokenArtifact, match="truncated or damaged"):
+            read("sample/M/train")
+
+
+@pytest.mark.parametrize("file", ["model.safetensors", "config.json"])
+def test_a_flipped_bit_in_a_model_is_found(file):
+    with run("prm").write_folder("prm/ASPRM-M") as folder:
+        for name in ("model.safetensors", "config.json"):
+            (folder / name).write_bytes(bytes(100))
+    path = run("prm").find("prm/ASPRM-M")
+    flip(path / file, 444)
+    with pytest.raises(BrokenArtifact) as error:
+        run("tvd").reward_model("ASPRM-M")
+    assert "rm -r data/runs/tiny/prm/ASPRM-M\n" in str(error.value)
+    assert "make it with:  make study" in str(error.value)
+
+
+def test_a_damaged_manifest_is_told():
+    path = run("sample").write("sample/M/train", TABLE)
+    for text in ("{", "{}"):
+        manifest_path(path).write_text(text)
+        with pytest.raises(BrokenArtifact, match="its manifest is damaged"):
+            run().read("sample/M/train")
+
+
+def test_weights_are_digested_once_in_a_process(monkeypatch):
+    with run("prm").write_folder("prm/ASPRM-M") as folder:
+        (folder / "weights").write_bytes(bytes(100))
+    first = run("tvd")
+    first.find("prm/ASPRM-M")
+    monkeypatch.setattr("asprm.run.artifacts.digest", None)
+    again = run("tvd")
+    again.find("prm/ASPRM-M")
+    assert again.inputs == first.inputs
+
+
+def test_the_digest_beside_an_artifact_is_rewritten_only_when_it_changes():
+    path = run("sample").write("sample/M/train", TABLE)
+    noted = digest_path(path)
+    assert noted.name == "train.digest"
+    assert noted.read_text() == f"{digest(path)}\n"
+    before = noted.stat()
+    run("sample").write("sample/M/train", TABLE)
+    assert (noted.stat().st_ino, noted.stat().st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
+    run("sample").write("sample/M/train", TABLE.slice(0, 1))
+    assert noted.read_text() == f"{digest(path)}\n"
+
+
+def test_a_journal_tells_what_is_read_looked_for_and_written(home, monkeypatch):
+    path = run("sample").write("sample/M/train", TABLE)
+    monkeypatch.setenv(journal.JOURNAL, str(home / "journal"))
+    reader = run()
+    reader.read("sample/M/train")
+    assert [reader.has(name) for name in ("sample/M/train", "sample/M/test")] == [True, False]
+    written = reader.write_json("threshold/M", {"tau": 0.5})
+    assert journal.events(home / "journal") == [
+        ("read", str(path), digest(path)),
+        ("seen", str(path), ""),
+        ("missed", str(path.with_name("test")), ""),
+        ("wrote", str(written), digest(written)),
+    ]
 
 
 def test_a_stage_writes_only_its_own():
@@ -378,28 +476,26 @@ def test_the_same_table_twice_has_the_same_digest():
     assert first.outputs == second.outputs != {}
 
 
-def test_an_input_changed_by_hand_is_digested_anew(home):
-    path = run("sample").write("sample/M/train", TABLE)
-    path.write_bytes(path.read_bytes() + b"x")
-    reader = run()
-    reader.find("sample/M/train.parquet")
-    assert reader.inputs == {"sample/M/train.parquet": digest(path)}
-
-
-def test_an_input_of_the_same_size_that_is_newer_than_its_manifest_is_digested_anew():
+def test_an_input_changed_by_hand_is_refused():
     path = run("sample").write_json("sample/M", {"x": 1})
-    first, told = known_digest(path), manifest_path(path).stat().st_mtime_ns
-    assert first == digest(path)
     path.write_text(path.read_text().replace("1", "2"))
-    os.utime(path, ns=(told + 1, told + 1))
-    assert known_digest(path) == digest(path) != first
+    with pytest.raises(BrokenArtifact, match=r"rm data/runs/tiny/sample/M\.json"):
+        run().read_json("sample/M")
+
+
+def test_an_input_without_a_manifest_is_taken_as_it_is():
+    path = run("sample").write_json("sample/M", {"x": 1})
+    manifest_path(path).unlink()
+    reader = run()
+    assert reader.read_json("sample/M") == {"x": 1}
+    assert reader.inputs == {"sample/M.json": digest(path)}
 
 
 def test_an_artifact_comes_before_its_manifest(monkeypatch):
     moved = []
     monkeypatch.setattr("asprm.run.artifacts._replace", lambda old, new: (moved.append(new.name), os.replace(old, new)))
     run("sample").write("sample/M/train", TABLE)
-    assert moved == ["train.parquet", "train.manifest.json"]
+    assert moved == ["train.parquet", "train.manifest.json", "train.digest"]
 
 
 def test_a_full_disk_keeps_the_earlier_artifact_and_its_manifest(home, monkeypatch):
@@ -469,3 +565,21 @@ def test_what_is_made_is_made_with_a_commit_and_versions():
     assert set(made) == {"commit", "dirty", "versions"}
     assert {"python", "pyarrow", "pyyaml"} <= set(made["versions"])
     assert "pyyaml" not in made_with()["versions"]
+
+
+@pytest.mark.parametrize("own", [True, False])
+def test_a_copy_inside_another_repository_does_not_take_that_ones_commit(tmp_path, monkeypatch, own):
+    def git(folder, *arguments):
+        identity = ["-c", "user.name=a", "-c", "user.email=a@b"]
+        subprocess.run(["git", "-C", str(folder), *identity, *arguments], check=True, capture_output=True)
+
+    project = tmp_path / "outer" / "asprm-main"
+    project.mkdir(parents=True)
+    for folder in [project.parent, *([project] if own else [])]:
+        git(folder, "init")
+        git(folder, "commit", "--allow-empty", "--message", "first")
+    monkeypatch.setattr(provenance, "REPOSITORY", project)
+    provenance._commit.cache_clear()
+    made = provenance.made_with()
+    provenance._commit.cache_clear()
+    assert (made["commit"] is not None, made["dirty"]) == (own, False if own else None)

@@ -7,6 +7,7 @@ import json
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import tomllib
@@ -15,8 +16,10 @@ import pytest
 import yaml
 from conftest import REPOSITORY, snakemake
 
+from asprm.run.artifacts import digest
 from asprm.run.code import modules
 from asprm.run.profile import READS, Profile, parse
+from asprm.workflow import lock
 
 STAGES = [
     "policy",
@@ -41,13 +44,13 @@ WRITES = {
     "sample": "for s in ['train', 'validation', 'validation-greedy', *TESTS, *(t + '-greedy' for t in TESTS)]:\n"
     "    run.write(f'sample/M/{s}', TABLE)",
     "threshold": "run.write_json('threshold/M', {'tau': 0.5})",
-    "split": "run.write('split/M/adaptive', TABLE)",
+    "split": "run.read_json('threshold/M')\nrun.write('split/M/adaptive', TABLE)",
     "rollout": "run.write('rollout/M/adaptive', TABLE)",
     "prm": "run.write('prm/ASPRM-M-log', TABLE)\nwith run.write_folder('prm/ASPRM-M') as f: (f / 'weights').touch()",
     "best_of_n": "for s in ['validation', *TESTS]: run.write(f'best_of_n/ASPRM-M/M-{s}', TABLE)",
-    "tvd": "for s in ['validation', *TESTS]: run.write(f'tvd/ASPRM-M/M-{s}', TABLE)\n"
+    "tvd": "for s in ['validation', *TESTS, '0.5']: run.write(f'tvd/ASPRM-M/M-{s}', TABLE)\n"
     "for s in ['M', 'M-decision']: run.write_json(f'tvd/ASPRM-M/{s}', {'trigger': 0.5})",
-    "generalize": "run.write('generalize/results', TABLE)",
+    "generalize": "run.read('tvd/ASPRM-M/M-0.5')\nrun.write('generalize/results', TABLE)",
     "tokens": "run.write('tokens/M', TABLE)",
     "truth": "for s in ['entry', 'labels', 'first-error', 'interventions']: run.write(f'truth/M-{s}', TABLE)",
     "claims": "for s in ['ledger', 'costs']: run.write(f'claims/{s}', TABLE)\nrun.write_json('claims/tally', {})",
@@ -63,9 +66,11 @@ import json, shutil, sys
 from pathlib import Path
 notebook, out = sys.argv[1:3]
 for cell in json.loads(Path(notebook).read_text())["cells"]:
-    exec(cell["source"], {"profile": sys.argv[5]})
+    if cell["cell_type"] == "code":
+        exec(cell["source"], {"profile": sys.argv[5]})
 Path(out).parent.mkdir(parents=True, exist_ok=True)
 shutil.copy(notebook, out)
+print("executed", Path(out).stem, flush=True)
 """
 SITE = """
 import sys
@@ -129,17 +134,27 @@ def planned(project, *arguments):
     """The rules that would run."""
     done = snakemake("--dry-run", "--quiet", "host", *arguments, source=project)
     assert done.returncode == 0, done.stdout
-    rules = set(re.findall(r"^(\w+) +1$", done.stdout, re.MULTILINE)) - {"all"}
+    rules = set(re.findall(r"^(\w+) +1$", done.stdout, re.MULTILINE)) - {"all", "parquet", "json", "ipynb"}
     assert all(rule.endswith("_M") != (rule in ALONE | {"site"}) for rule in rules)
     return {rule.removesuffix("_M") for rule in rules}
 
 
+def ran(project, *arguments):
+    """The stages whose notebooks are executed; the other jobs that were planned find that nothing has changed."""
+    done = snakemake(*arguments, source=project)
+    assert done.returncode == 0, done.stdout
+    return set(re.findall(r"^executed \d+_([a-z_]+)", done.stdout, re.MULTILINE))
+
+
+def digests(project):
+    """The digests of all artifacts of the toy study, computed from their files."""
+    run = project / "data/runs/tiny"
+    made = [json.loads(path.read_text()) for path in run.rglob("*.manifest.json")]
+    return {manifest["artifact"]: digest(run / manifest["artifact"]) for manifest in made}
+
+
 def append(path, text):
     path.write_text(path.read_text() + text)
-
-
-def test_nothing_runs_twice(project):
-    assert planned(project) == set()
 
 
 def test_a_file_that_is_only_touched_reruns_nothing(project):
@@ -162,7 +177,6 @@ def test_a_file_that_is_only_touched_reruns_nothing(project):
         ("asprm/run/open.py", set(STAGES)),
         ("notebooks/04_split.ipynb", {"split", "rollout", "prm", "best_of_n", "tvd", *LAST}),
         ("data/policies/M/config.json", set(STAGES)),
-        ("data/runs/tiny/threshold/M.json", set(STAGES) - {"policy", "sample", "threshold"}),
         ("book/index.md", set()),
     ],
 )
@@ -173,6 +187,8 @@ def test_a_changed_file_reruns_what_depends_on_it(project, changed, reruns):
 
 def test_a_comment_or_a_docstring_computes_nothing(project):
     append(project / "asprm/run/open.py", "\n\n# A comment.\n")
+    append(project / "asprm/site/build.py", "\n\n# A comment.\n")
+    assert planned(project) == set()
     path = project / "asprm/run/names.py"
     path.write_text('"""Another docstring."""\n\n' + path.read_text().split('"""', 2)[2])
     assert planned(project) == {"site"}  # whose pages show docstrings of settings and commands
@@ -197,17 +213,137 @@ def test_a_changed_number_reruns_what_depends_on_it(project, section, field, val
     assert planned(project) == reruns | {"site"}
 
 
-def test_what_was_deleted_is_made_again(project):
-    (project / "data/runs/tiny/notebooks/08_tvd-M.ipynb").unlink()
-    assert planned(project) == {"tvd", *LAST, "site"}
+def test_what_was_deleted_or_damaged_is_made_again_and_no_more(project):
+    run, before = project / "data/runs/tiny", digests(project)
+    lost = {
+        "sample/M/train.parquet": "sample",
+        "threshold/M.json": "threshold",
+        "split/M/adaptive.manifest.json": "split",
+        "prm/ASPRM-M": "prm",
+        "notebooks/07_best_of_n-M.ipynb": "best_of_n",
+        "tvd/ASPRM-M/M-0.5.parquet": "tvd",  # of which the Snakefile knows nothing
+        "tokens/M.digest": None,  # it is written again from the receipt
+        "claims": "claims",
+    }
+    for path in lost:
+        shutil.rmtree(run / path) if (run / path).is_dir() else (run / path).unlink()
+    append(run / "rollout/M/adaptive.manifest.json", "{")
+    labels = run / "truth/M-labels.parquet"
+    labels.write_bytes(labels.read_bytes() + b"x")
+    shutil.rmtree(run / "site")
+    assert ran(project) == {*lost.values(), "rollout", "truth"} - {None}
+    assert all((run / path).exists() for path in lost)
+    assert digests(project) == before
+    assert (run / "site/index.html").exists()
+    assert planned(project) == set()
 
 
-def test_a_deleted_site_is_built_again(project):
-    shutil.rmtree(project / "data/runs/tiny/site")
-    assert planned(project) == {"site"}
+def test_the_advice_of_the_message_makes_what_is_missing(project):
+    folder = project / "data/runs/tiny/prm/ASPRM-M"
+    shutil.rmtree(folder)
+    code = "from asprm.run.open import open_run; open_run('tiny', 'tvd', quiet=True).find('prm/ASPRM-M')"
+    environment = os.environ | {"ASPRM_HOME": str(project), "PYTHONPATH": str(project)}
+    message = subprocess.run([sys.executable, "-c", code], env=environment, cwd=project, capture_output=True, text=True)
+    target = re.search(r"snakemake --cores 2 -- (\S+)", message.stderr)[1]
+    assert ran(project, "--", target) == {"prm"}
+    assert folder.exists()
+
+
+# Equal results
+
+
+def test_equal_results_rerun_only_what_has_changed_itself_and_what_is_forced(project):
+    path, before = notebook_path(project, "threshold"), digests(project)
+    notebook = json.loads(path.read_text())
+    notebook["cells"].append({"cell_type": "markdown", "source": "A sentence.", "metadata": {}, "id": "text"})
+    path.write_text(json.dumps(notebook))
+    append(project / "asprm/toy_prm.py", "CHANGED = 1\n")
+    page = project / "data/runs/tiny/site/index.html"
+    page.write_text("an old page")
+    assert ran(project, "--forcerun", "tokens_M") == {"threshold", "prm", "tokens"}
+    assert digests(project) == before
+    assert page.read_text() == "a page"  # which shows the sentence
+    assert planned(project) == set()
+
+
+def test_a_changed_table_reruns_who_reads_it(project):
+    write_notebook(project, "tvd", more="run.write('tvd/ASPRM-M/M-0.5', pa.table({'x': [2]}))")
+    assert ran(project) == {"tvd", "generalize"}  # the Snakefile knows nothing of this table
+    write_notebook(project, "threshold", more="run.write_json('threshold/M', {'tau': 0.25})")
+    assert ran(project) == {"threshold", "split", "best_of_n", "tokens", *LAST}
+
+
+# Files that a profile names
+
+
+def test_files_that_a_profile_names_are_watched(project):
+    for path in ("rows.jsonl", "models/base/weights", "models/base/.cache/x", "models/other/weights"):
+        (project / path).parent.mkdir(parents=True, exist_ok=True)
+        (project / path).write_text("1")
+    values = {
+        "extends": "tiny",
+        "name": "mine",
+        "problems": {"train": {"gsm8k": 1}},
+        "data": {"gsm8k": "rows.jsonl"},
+        "policies": {"M": {"path": "data/policies/M", "reward_base": "models/base"}},
+        "reward_models": {"P": {"published": "models/other"}},
+        "best_of_n": {"score": {"M": ["ASPRM-M", "P"]}},
+    }
+    own = project / "mine.yml"
+    own.write_text(yaml.safe_dump(values))
+    write_notebook(
+        project, "best_of_n", more="[run.write(f'best_of_n/P/M-{s}', TABLE) for s in ['validation', *TESTS]]"
+    )
+    given = ("--config", f"profile={own}")
+    done = snakemake(*given, source=project)
+    assert done.returncode == 0, done.stdout
+    append(project / "models/base/.cache/x", "2")  # no file of the model
+    append(project / "models/other/weights", "2")
+    assert planned(project, *given) == {"best_of_n", *LAST, "site"} - {"truth"}  # whose solutions are not known
+    append(project / "models/base/weights", "2")
+    assert planned(project, *given) == {"prm", "best_of_n", "tvd", *LAST, "site"} - {"truth"}
+    append(project / "rows.jsonl", "2")
+    assert planned(project, *given) == {*STAGES, "site"} - {"truth"}
+
+
+# A run that was killed
+
+
+def test_a_killed_run_goes_on_by_itself(project):
+    before = digests(project)
+    for stage in STAGES:
+        append(project / f"asprm/toy_{stage}.py", "CHANGED = 1\n")
+    write_notebook(project, "prm", more="import os, signal; os.kill(int(os.environ['VICTIM']), signal.SIGKILL)")
+    command = 'export VICTIM=$$; exec "$0" -m snakemake -s Snakefile --cores all'
+    environment = os.environ | {"ASPRM_HOME": str(project), "PYTHONPATH": str(project)}
+    killed = subprocess.run(["bash", "-c", command, sys.executable], cwd=project, env=environment, capture_output=True)
+    assert killed.returncode == -signal.SIGKILL
+    write_notebook(project, "prm")
+    # Snakemake's own lock, as an earlier version of the Snakefile left it.
+    locks = project / ".snakemake/locks"
+    locks.mkdir(exist_ok=True)
+    (locks / "0.output.lock").write_text("data/runs/tiny/threshold/M.digest\n")
+    assert ran(project) >= {"prm", "tvd", *LAST}
+    assert digests(project) == before
+
+
+def test_the_lock_of_a_live_run_is_respected_and_named(project):
+    append(project / "asprm/toy_prm.py", "CHANGED = 1\n")
+    held = lock.take(project / "data/runs/tiny")
+    try:
+        done = snakemake(source=project)
+        assert done.returncode != 0
+        assert f"another run of tiny is at work: process {os.getpid()} on " in done.stdout
+        assert "executed" not in done.stdout
+        assert planned(project) >= {"prm"}  # one may look
+    finally:
+        os.close(held)
 
 
 def test_a_single_table_can_be_asked_for(project):
+    table = project / "data/runs/tiny/threshold/M.json"
+    assert ran(project, "--", "data/runs/tiny/threshold/M.json") == set()
+    assert table.exists()
     shutil.rmtree(project / "data/runs")
     assert planned(project, "--", "data/runs/tiny/threshold/M.json") == {"sample", "threshold"}
 

@@ -1,7 +1,6 @@
 """A forked job is what a started process would be: arguments, folder, environment, streams, status, and its end."""
 
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -10,6 +9,7 @@ from pathlib import Path
 
 import nbformat
 import pytest
+from conftest import REPOSITORY
 from nbformat.v4 import new_code_cell, new_notebook
 
 from asprm.workflow import forkserver
@@ -85,6 +85,33 @@ def test_a_job_is_what_a_started_process_would_be(server, tmp_path):
 
 
 @pytest.mark.slow
+def test_an_environment_may_be_larger_than_a_message(server, tmp_path):
+    module(tmp_path, "import os; print(sum(len(value) for name, value in os.environ.items() if name[:5] == 'LARGE'))")
+    done = ask(tmp_path, server | {f"LARGE{number}": "x" * 100_000 for number in range(8)})
+    assert (done.returncode, done.stdout) == (0, "800000\n")
+
+
+@pytest.mark.parametrize("other", [False, True])
+def test_a_server_that_still_imports_ends_with_its_starter_and_removes_only_its_socket(tmp_path, other):
+    code = (
+        "import os\nfrom asprm.workflow import forkserver\nforkserver.start()\n"
+        "print(forkserver._started.pid, os.environ[forkserver.ADDRESS], flush=True)\ninput()"
+    )
+    environment = os.environ | {"TMPDIR": str(tmp_path), "PYTHONPATH": str(REPOSITORY)}
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    with subprocess.Popen([sys.executable, "-c", code], cwd=tmp_path, env=environment, text=True, **pipes) as starter:
+        server, address = starter.stdout.readline().split()
+        if other:
+            (Path(address).parent / "other").touch()
+        time.sleep(1)  # it has begun to import, which takes some nine seconds
+        assert is_there(int(server))
+        starter.kill()
+    time.sleep(2)
+    assert not is_there(int(server))
+    assert len(list(tmp_path.rglob("*"))) == 2 * other  # a folder, and what somebody else has put there
+
+
+@pytest.mark.slow
 def test_jobs_share_no_randomness_and_no_variables(server, tmp_path):
     text = "import os, random, numpy, torch\nprint(random.random(), numpy.random.rand(), torch.get_num_threads())\n"
     module(tmp_path, text + "os.environ['ASPRM_LEFT'] = '1'; random.seed(0); torch.set_num_threads(5)")
@@ -145,14 +172,21 @@ def test_jobs_end_with_the_starter_of_the_server_and_a_lost_server_is_reported(t
     ids = "os.getpid(), os.getppid(), os.environ['ASPRM_FORKSERVER']"
     module(tmp_path, f"import os, time; print({ids}, flush=True); time.sleep(600)")
     code = (
-        "import subprocess, sys\nfrom asprm.workflow import forkserver\nforkserver.start()\n"
+        "import os, subprocess, sys\nfrom asprm.workflow import forkserver\n"
+        "forkserver.start(int(sys.argv[1]))\nos.close(int(sys.argv[1]))\n"
         "sys.exit(subprocess.run([sys.executable, '-m', 'asprm.workflow.forkserver', 'job']).returncode)"
     )
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-    with subprocess.Popen([sys.executable, "-c", code], cwd=tmp_path, text=True, **pipes) as starter:
+    reads, writes = os.pipe()  # stands for a lock: it is open until the last process has ended that inherits it
+    command = [sys.executable, "-c", code, str(writes)]
+    with subprocess.Popen(command, cwd=tmp_path, text=True, pass_fds=[writes], **pipes) as starter:
+        os.close(writes)
         job, server, address = starter.stdout.readline().split()
         job, server = int(job), int(server)
         assert is_there(job)
+        os.set_blocking(reads, False)
+        with pytest.raises(BlockingIOError):  # it is open
+            os.read(reads, 1)
         if ends == "starter":
             starter.kill()
             eventually(lambda: not is_there(job) and not is_there(server))
@@ -161,7 +195,10 @@ def test_jobs_end_with_the_starter_of_the_server_and_a_lost_server_is_reported(t
             assert starter.wait() == 1
             assert starter.stderr.read().startswith("job: the fork server has ended, and the job with it")
             eventually(lambda: not is_there(job))
-            shutil.rmtree(Path(address).parent)
+            Path(address).unlink()
+            Path(address).parent.rmdir()
+        assert os.read(reads, 1) == b""  # it is closed
+        os.close(reads)
 
 
 def test_without_room_for_a_socket_there_is_no_server(tmp_path, monkeypatch):

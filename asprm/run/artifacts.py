@@ -10,6 +10,7 @@ import os
 import shutil
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -64,7 +65,7 @@ def write_parquet(path: Path, table: "pa.Table | pd.DataFrame | Iterable[pa.Tabl
     writer = None
     try:
         for group in _row_groups(_tables(table)):
-            writer = writer or pq.ParquetWriter(path, group.schema, compression="zstd")
+            writer = writer or pq.ParquetWriter(path, group.schema, compression="zstd", write_page_checksum=True)
             writer.write_table(group, row_group_size=ROWS_PER_GROUP)
             rows += group.num_rows
     finally:
@@ -82,9 +83,40 @@ def digest(path: Path) -> str:
         return hashlib.file_digest(handle, "sha256").hexdigest()
 
 
+def digest_once(path: Path) -> str:
+    """`digest`, computed once in this process for a file or folder that does not change meanwhile."""
+    states = [(str(file), file.stat()) for file in _files(path)]
+    return _digest_once(path, tuple((name, s.st_size, s.st_mtime_ns, s.st_ctime_ns, s.st_ino) for name, s in states))
+
+
+@cache
+def _digest_once(path: Path, _: tuple) -> str:
+    return digest(path)
+
+
 def manifest_path(path: Path) -> Path:
     """Where the manifest of the artifact at `path` stands."""
     return path.with_name(f"{stem(path.name)}.manifest.json")
+
+
+def digest_path(path: Path) -> Path:
+    """Where the digest of the artifact or notebook at `path` stands alone: the file by which the workflow knows it."""
+    return path.with_name(f"{stem(path.name).removesuffix('.ipynb')}.digest")
+
+
+def write_digest(file: Path, value: str) -> None:
+    """Write a digest to a file of its own, unless it stands there already."""
+    if read_digest(file) != value:
+        with atomic(file) as temporary:
+            temporary.write_text(f"{value}\n")
+
+
+def read_digest(file: Path) -> str | None:
+    """The digest in a file of its own; None if there is no such file."""
+    try:
+        return file.read_text().strip()
+    except FileNotFoundError:
+        return None
 
 
 def stem(name: str) -> str:
@@ -92,16 +124,28 @@ def stem(name: str) -> str:
     return name.removesuffix(".parquet").removesuffix(".json")
 
 
-def known_digest(path: Path) -> str:
-    """The digest in the manifest of `path`, if the size matches and no file is newer; else it is computed."""
+def manifest_digest(path: Path) -> str | None:
+    """The digest that the manifest of the artifact at `path` names. None: no manifest. ValueError: it is damaged."""
     try:
-        told = manifest_path(path)
-        manifest, newest = json.loads(told.read_text()), max(file.stat().st_mtime_ns for file in _files(path))
-        if manifest["bytes"] == size(path) and newest <= told.stat().st_mtime_ns:
-            return manifest["digest"]
-    except (OSError, ValueError, KeyError):
-        pass
-    return digest(path)
+        return json.loads(manifest_path(path).read_text())["digest"]
+    except FileNotFoundError:
+        return None
+    except KeyError:
+        raise ValueError("it names no digest") from None
+
+
+def unchanged(path: Path, value: str) -> bool:
+    """Whether the artifact at `path` and its manifest are there, with the digest `value`.
+
+    A file that is newer than the manifest is not believed: its digest is computed.
+    """
+    try:
+        if manifest_digest(path) != value:
+            return False
+        newest = max(file.stat().st_mtime_ns for file in _files(path))
+        return newest <= manifest_path(path).stat().st_mtime_ns or digest(path) == value
+    except (OSError, ValueError):  # missing, an empty folder, a damaged manifest
+        return False
 
 
 def to_json(values: Any) -> str:

@@ -28,22 +28,26 @@ def modules(start: Path, root: Path = REPOSITORY) -> list[Path]:
     return sorted(found)
 
 
-def state(start: Path, root: Path = REPOSITORY) -> str:
-    """A digest of what the modules do that a notebook imports."""
-    lines = [f"{file.relative_to(root).as_posix()} {fingerprint(file)}\n" for file in modules(start, root)]
+def state(start: Path, root: Path = REPOSITORY, *, docstrings: bool = False) -> str:
+    """A digest of what the modules do that a notebook or module imports; of what they say too, with `docstrings`."""
+    files = modules(start, root)
+    lines = [f"{file.relative_to(root).as_posix()} {fingerprint(file, docstrings=docstrings)}\n" for file in files]
     return hashlib.sha256("".join(lines).encode()).hexdigest()
 
 
-def fingerprint(file: Path) -> str:
-    """A digest of what the module does: comments, docstrings and formatting do not count. Hexadecimal text."""
+def fingerprint(file: Path, *, docstrings: bool = False) -> str:
+    """A digest of what the module does: comments and formatting do not count, nor docstrings unless they are asked for.
+
+    Hexadecimal text.
+    """
     state = file.stat()
-    return _fingerprint(file, state.st_mtime_ns, state.st_size)
+    return _fingerprint(file, state.st_mtime_ns, state.st_size, docstrings)
 
 
 @cache
-def _fingerprint(file: Path, changed: int, size: int) -> str:
+def _fingerprint(file: Path, changed: int, size: int, docstrings: bool) -> str:
     tree = ast.parse(file.read_text(encoding="utf-8"))
-    for node in ast.walk(tree):
+    for node in () if docstrings else ast.walk(tree):
         if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
             node.body = [one for one in node.body if not _is_docstring(one)] or [ast.Pass()]
     return hashlib.sha256(ast.dump(tree).encode()).hexdigest()

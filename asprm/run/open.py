@@ -20,7 +20,7 @@ from asprm import REPOSITORY
 from asprm.models.load import located, pinned
 from asprm.models.prepare import fingerprint, prepared
 from asprm.run import names
-from asprm.run.artifacts import digest, manifest_path
+from asprm.run.artifacts import digest_once, digest_path
 from asprm.run.names import Training
 from asprm.run.parameters import COMMON, given
 from asprm.run.profile import READS, Profile, load_profile
@@ -125,7 +125,7 @@ class Run(Store):
         given = self.profile.models.get(source.partition("@")[0], source)
         for root in (self.root, REPOSITORY, Path.cwd()):
             if (root / given).is_dir() or (given.endswith(".gguf") and (root / given).is_file()):
-                self.inputs[source] = digest(root / given)
+                self.inputs[source] = digest_once(root / given)
                 return str(root / given)
         if given != source:
             raise MissingArtifact(
@@ -175,7 +175,7 @@ class Run(Store):
                 f'with policy = "{self.policy}", method = "{self.method}"'
             )
         path = self.base / name
-        target = self.shown(path if path.suffix else manifest_path(path))
+        target = self.shown(path if path.name.endswith((".parquet", ".json")) else digest_path(path))  # of a folder
         profile, config = (f"PROFILE={self.source} ", f" --config profile={self.source}")
         if self.source == "tiny":
             profile = config = ""

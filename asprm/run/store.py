@@ -21,13 +21,17 @@ from asprm.run.artifacts import (
     ROWS_PER_GROUP,
     atomic,
     digest,
-    known_digest,
+    digest_once,
+    digest_path,
+    manifest_digest,
     manifest_path,
     size,
     stem,
     to_json,
+    write_digest,
     write_parquet,
 )
+from asprm.run.journal import note
 from asprm.run.sections import nearest
 
 if TYPE_CHECKING:
@@ -75,12 +79,15 @@ class Store:
 
     def has(self, name: str) -> bool:
         """Whether the artifact `name` is there, here or in the study's run."""
-        return self._existing(*(name + suffix for suffix in _SUFFIXES)) is not None
+        path = self._existing(*(name + suffix for suffix in _SUFFIXES))
+        note("missed" if path is None else "seen", path or self.base / name)
+        return path is not None
 
     def find(self, name: str) -> Path:
         """Path of an existing artifact, `name` with its suffix: this run's own, else the study's.
 
-        MissingArtifact: neither has it. The artifact's digest is noted as an input of all that is written from now on.
+        MissingArtifact: neither has it. BrokenArtifact: it is not what its manifest says. Its digest is noted as an
+        input of all that is written from now on.
         """
         path = self._existing(name)
         if path is None:
@@ -89,12 +96,26 @@ class Store:
             raise MissingArtifact(
                 f"{self.stage}: no {stage} '{stem(rest)}' in {shown}\n  {self.how_to_make(name)}", stem(name)
             )
-        self.inputs[name] = known_digest(path)
+        self.inputs[name] = self._checked_digest(path)
+        note("read", path, self.inputs[name])
         return path
 
     def _existing(self, *names: str) -> Path | None:
         paths = (folder / name for folder in dict.fromkeys((self.folder, self.base)) for name in names)
         return next((path for path in paths if path.exists()), None)
+
+    def _checked_digest(self, path: Path) -> str:
+        """The digest of a file or folder. BrokenArtifact: its manifest names another one, or is damaged itself."""
+        value = digest_once(path)
+        try:
+            expected = manifest_digest(path)
+        except ValueError as error:
+            raise self._broken(path, f"its manifest is damaged ({error})") from None
+        if expected not in (None, value):
+            raise self._broken(
+                path, f"it is truncated or damaged (digest {value[:10]}, in its manifest {expected[:10]})"
+            )
+        return value
 
     @contextmanager
     def noting(self) -> Iterator[dict[str, str]]:
@@ -175,6 +196,8 @@ class Store:
             value = digest(temporary)
             manifest = {"artifact": name, "digest": value, "bytes": size(temporary)} | self.facts() | {"facts": facts}
             manifest_file.write_text(to_json(manifest))
+        write_digest(digest_path(path), value)
+        note("wrote", path, value)
         self.outputs[name] = value
 
     # Faults
@@ -182,7 +205,7 @@ class Store:
     @contextmanager
     def _reading(self, path: Path, columns: list[str] | None) -> Iterator[pq.ParquetFile]:
         try:
-            with pq.ParquetFile(path) as file:
+            with pq.ParquetFile(path, page_checksum_verification=True) as file:
                 names = file.schema_arrow.names
                 for column in set(columns or ()) - set(names):
                     raise self._broken(path, f"it has no column '{column}': {nearest(column, names)}")
@@ -191,8 +214,12 @@ class Store:
             raise self._broken(path, f"it is truncated or damaged ({str(error).splitlines()[0]})") from None
 
     def _broken(self, path: Path, fault: str) -> BrokenArtifact:
-        shown = self.shown(path)
-        return BrokenArtifact(f"{self.stage}: cannot use {shown}: {fault}\n  delete it and make it anew:  rm {shown}")
+        shown, remove = self.shown(path), "rm -r" if path.is_dir() else "rm"
+        name = path.relative_to(self.base if path.is_relative_to(self.base) else self.folder).as_posix()
+        return BrokenArtifact(
+            f"{self.stage}: cannot use {shown}: {fault}\n  delete it and make it anew:  {remove} {shown}\n"
+            f"  {self.how_to_make(name)}"
+        )
 
     def shown(self, path: Path) -> str:
         """The path as messages show it: from the study's root where it lies below it."""

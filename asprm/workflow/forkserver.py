@@ -20,7 +20,6 @@ import os
 import random
 import runpy
 import selectors
-import shutil
 import signal
 import socket
 import subprocess
@@ -64,12 +63,14 @@ _ENVIRONMENT = {
 }
 _PR_SET_PDEATHSIG = 1  # of Linux's prctl
 _POLL = 1.0  # seconds between two checks that the client's own parent still lives
-_started: subprocess.Popen | None = None  # the server ends when this process closes its standard input
+_started: subprocess.Popen | None = None
 
 
-def start() -> None:
+def start(*inherited: int) -> None:
     """Start a server for the processes that this one will start. It ends with this process, and its jobs with it.
 
+    To be called in the main thread: the system ends the server with the thread that started it.
+    inherited: file descriptors that stay open in the server and its jobs, such as that of a lock.
     Does nothing, so that jobs import the libraries themselves, where the system lacks `pidfd_open` (only Linux has it)
     or the path of the folder for temporary files is too long for the name of a socket.
     """
@@ -85,10 +86,10 @@ def start() -> None:
             return
         listener.listen()
         _started = subprocess.Popen(
-            [sys.executable, "-m", __name__, "--serve", str(listener.fileno()), str(folder)],
-            stdin=subprocess.PIPE,  # closed when this process ends
+            [sys.executable, "-m", __name__, "--serve", str(listener.fileno()), str(folder), str(os.getpid())],
+            stdin=subprocess.DEVNULL,
             env=os.environ | _ENVIRONMENT,
-            pass_fds=[listener.fileno()],
+            pass_fds=[listener.fileno(), *inherited],
             start_new_session=True,  # Ctrl-C reaches the clients, which end their jobs
         )
     os.environ[ADDRESS] = str(folder / "socket")
@@ -98,9 +99,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run a module as `__main__`, in a fork of the server if there is one. Returns the exit status."""
     module, *rest = sys.argv[1:] if arguments is None else arguments
     if module == "--serve":
-        job = _serve(socket.socket(fileno=int(rest[0])), Path(rest[1]))
-        if job is None:
-            return 0
+        job = _serve(socket.socket(fileno=int(rest[0])), Path(rest[1]), starter=int(rest[2]))
         module, rest = job["module"], job["arguments"]
     elif (server := _connect()) is not None:
         return _ask(server, module, rest)
@@ -148,7 +147,10 @@ def _ask(server: socket.socket, module: str, arguments: Sequence[str]) -> int:
     The server ends the job if this process ends first.
     """
     job = {"module": module, "arguments": arguments, "folder": os.getcwd(), "environment": dict(os.environ)}
-    socket.send_fds(server, [json.dumps(job).encode()], [0, 1, 2])
+    with tempfile.TemporaryFile() as file:  # a message may be too short for an environment
+        file.write(json.dumps(job).encode())
+        file.flush()
+        socket.send_fds(server, [b"job"], [0, 1, 2, file.fileno()])
     server.settimeout(_POLL)
     parent = os.getppid()
     while os.getppid() == parent:
@@ -166,23 +168,32 @@ def _ask(server: socket.socket, module: str, arguments: Sequence[str]) -> int:
     return 1  # the parent has ended: nobody reads the status
 
 
-def _serve(listener: socket.socket, folder: Path) -> dict | None:
-    """Answer clients until standard input ends; then return None. Returns in every fork too, with its job."""
+def _serve(listener: socket.socket, folder: Path, starter: int) -> dict:
+    """Answer clients until the process `starter` ends. Returns in every fork, with its job.
+
+    folder: holds the socket, and is removed at the end.
+    """
     atexit.register(_leave)  # registered first, called last
+    server = os.getpid()
+
+    def end(*_: object) -> None:
+        if os.getpid() == server:
+            with suppress(OSError):
+                (folder / "socket").unlink()
+                folder.rmdir()
+        os._exit(1)
+
+    signal.signal(signal.SIGTERM, end)
+    _end_with(starter)
     import_libraries()
     events = selectors.DefaultSelector()
     events.register(listener, selectors.EVENT_READ)
-    events.register(0, selectors.EVENT_READ)
     jobs: dict[socket.socket, int] = {}  # the process id of each client's job
     while True:
         for key, _ in events.select():
-            if key.fd == 0:  # the process that started the server has ended
-                shutil.rmtree(folder, ignore_errors=True)
-                _leave.status = 0
-                return None
             if key.fd == listener.fileno():  # a client asks for a job
                 client, _ = listener.accept()
-                message, streams, _, _ = socket.recv_fds(client, 1 << 22, 3)
+                message, files, _, _ = socket.recv_fds(client, 64, 4)
                 if not message:  # the client ended before it asked
                     client.close()
                     continue
@@ -190,9 +201,9 @@ def _serve(listener: socket.socket, folder: Path) -> dict | None:
                     events.close()
                     for connection in (listener, client, *jobs):
                         connection.close()
-                    return _become(json.loads(message), streams)
-                for stream in streams:
-                    os.close(stream)
+                    return _become(files, server)
+                for file in files:
+                    os.close(file)
                 jobs[client] = pid
                 events.register(client, selectors.EVENT_READ)
                 events.register(os.pidfd_open(pid), selectors.EVENT_READ, client)
@@ -244,9 +255,24 @@ def _fork() -> int:
         return os.fork()
 
 
-def _become(job: dict, streams: Sequence[int]) -> dict:
-    """Make this fork look like a process that was started for the job. It ends with the server."""
+def _end_with(parent: int) -> None:
+    """Let the system send SIGTERM to this process when its parent, the process `parent`, ends; now if it has ended."""
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+    if os.getppid() != parent:
+        signal.raise_signal(signal.SIGTERM)
+
+
+def _become(files: Sequence[int], server: int) -> dict:
+    """Make this fork look like a process that was started for a job. It ends with the server. Returns the job.
+
+    files: descriptors of the three standard streams and of a file that describes the job. server: its process.
+    """
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    _end_with(server)
+    *streams, description = files
+    with open(description, "rb") as file:
+        file.seek(0)
+        job = json.load(file)
     for own, given in enumerate(streams):
         os.dup2(given, own)
         os.close(given)
