@@ -10,6 +10,7 @@
 # passed over where nothing differs (asprm.workflow.job).
 import json
 import os
+import re
 import shutil
 import sys
 from pathlib import Path
@@ -19,7 +20,7 @@ from snakemake.exceptions import WorkflowError
 SOURCE = Path(workflow.basedir)
 sys.path.insert(0, str(SOURCE))
 from asprm.best_of_n import rated_sets
-from asprm.models.load import MODELS, read_models
+from asprm.models.load import in_place_of
 from asprm.problems.hub import given_paths
 from asprm.problems.sets import knows_truth, test_sets
 from asprm.run import code, names
@@ -36,7 +37,7 @@ HOME = Path(os.environ.setdefault("ASPRM_HOME", str(SOURCE)))
 try:
     PROFILE = load_profile(NAME)
     DATA_PATHS = PROFILE.data | given_paths()
-    MODEL_PATHS = PROFILE.models | read_models(os.environ.get(MODELS, ""))
+    in_place_of("", PROFILE.models, HOME)  # ValueError: $ASPRM_MODELS
 except (ProfileError, ValueError) as error:
     raise WorkflowError(str(error)) from None
 
@@ -76,8 +77,13 @@ def modules(path, docstrings=False):
     return code.state(SOURCE / path, SOURCE, docstrings=docstrings)
 
 
+def watched(values):
+    """JSON in which Snakemake finds no wildcard: {problem} is written as \\u007bproblem}, which says the same."""
+    return re.sub(r"\{(\w+)\}", r"\\u007b\1}", json.dumps(values, sort_keys=True))
+
+
 def reads(stage):
-    return json.dumps(PROFILE.reads(stage), sort_keys=True)
+    return watched(PROFILE.reads(stage))
 
 
 def out(chapter, policy=None):
@@ -107,7 +113,7 @@ def local(path, *roots):
 
 def model_files(path):
     """The files of a model that is not made here: it came with the study or lies in a folder; none if on the hub."""
-    return local(MODEL_PATHS.get(path.partition("@")[0], path), HOME.resolve(), SOURCE) if path else []
+    return local(in_place_of(path, PROFILE.models, HOME), HOME.resolve(), SOURCE) if path else []
 
 
 def weights(*policies):
@@ -374,7 +380,7 @@ rule site:
                         *sorted((SOURCE / "data" / "reference").glob("*.json")),
                         *sorted((SOURCE / "benchmarks" / "results").glob("*.json")))
     output: f"{RUN}/site.digest"
-    params: PROFILE.model_dump_json(), modules("asprm/site/build.py", docstrings=True),  # which pages show
+    params: watched(PROFILE.model_dump(mode="json")), modules("asprm/site/build.py", docstrings=True),  # which pages show
             code.fingerprint(SOURCE / "asprm/site/build.py")
     shell: JOB + "asprm.site.build --profile {NAME:q}"
 

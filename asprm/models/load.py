@@ -86,6 +86,19 @@ def read_models(text: str) -> dict[str, str]:
     return {name.strip(): path.strip() for name, _, path in pairs}
 
 
+def in_place_of(source: str, models: Mapping[str, str], root: Path) -> str:
+    """The folder or GGUF file that stands in the place of a hub name, or `source` itself if none does.
+
+    models: places by hub name, as a profile gives them; $ASPRM_MODELS goes first. A model in the folder `data/models`
+    below `root`, under its own name, needs no mention.
+    """
+    name = source.partition("@")[0]
+    if given := (dict(models) | read_models(os.environ.get(MODELS, ""))).get(name):
+        return given
+    fetched = root / "data" / "models" / name.rpartition("/")[2]
+    return str(fetched) if name.count("/") == 1 and fetched.is_dir() and not (root / name).exists() else source
+
+
 def pinned(path: str | Path) -> str:
     """A hub name with a commit: its newest one if it names none. A folder stays as it is."""
     name, revision = located(path)

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from asprm import REPOSITORY
-from asprm.models.load import located, pinned
+from asprm.models.load import in_place_of, located, pinned
 from asprm.models.prepare import fingerprint, prepared
 from asprm.run import names
 from asprm.run.artifacts import digest_once, digest_path
@@ -122,14 +122,14 @@ class Run(Store):
         return prepared(path, policy.form, policy.stop)
 
     def _weights(self, name: str, source: str) -> str:
-        given = self.profile.models.get(source.partition("@")[0], source)
+        given = in_place_of(source, self.profile.models, self.root)
         for root in (self.root, REPOSITORY, Path.cwd()):
             if (root / given).is_dir() or (given.endswith(".gguf") and (root / given).is_file()):
                 self.inputs[source] = digest_once(root / given)
                 return str(root / given)
         if given != source:
             raise MissingArtifact(
-                f"{self.stage}: no folder or file {given}, which the profile's models name for {source}"
+                f"{self.stage}: no folder or file {given}, which is to stand in the place of {source}"
             )
         if source.startswith(("data/", ".", "/")):
             raise MissingArtifact(
