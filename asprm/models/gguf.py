@@ -55,7 +55,7 @@ def _check(file: Path) -> None:
         from gguf import GGUFReader
     except ImportError:
         raise ValueError(
-            f"models: reading {file} needs the package gguf, which is not installed:  pip install 'asprm[gguf]'"
+            f"models: reading {file} needs the package gguf, which is not installed:  pip install gguf"
         ) from None
     try:
         reader = GGUFReader(file)

@@ -72,6 +72,6 @@ def _peft() -> ModuleType:
         import peft
     except ImportError:
         raise ValueError(
-            "prm: low-rank adapters need the package peft, which is not installed:  pip install 'asprm[adapters]'"
+            "prm: low-rank adapters need the package peft, which is not installed:  pip install peft"
         ) from None
     return peft
