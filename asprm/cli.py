@@ -188,6 +188,8 @@ def train(
     weight_decay: opt.WeightDecay = 0.01,
     validation: opt.Validation = 0.0,
     gradient_checkpointing: opt.Checkpointing = False,
+    rank: opt.Rank = None,
+    layers: opt.Layers = None,
     template: opt.Template = None,
     instruction: opt.Instruction = None,
     system: opt.System = None,
@@ -197,9 +199,9 @@ def train(
 ) -> None:
     """Train a process reward model on labelled steps.
 
-    All weights are trained, and a head with one output takes the place of the language model's head. The folder is a
-    Hugging Face model with a file prm.json, which says how it was made. An interrupted training resumes if the same
-    command is started again.
+    All weights are trained (with --rank or --layers fewer), and a head with one output takes the place of the language
+    model's head. The folder is a Hugging Face model with a file prm.json, which says how it was made. An interrupted
+    training resumes if the same command is started again.
 
     \b
     Reads:   what `asprm label` writes: problem, solution, char_ends, labels
@@ -219,9 +221,8 @@ def train(
     form, tokenizer = read_form(template, instruction, system), load_tokenizer(base)
     positions = load_config(base).get_text_config().max_position_embeddings
     encoder = Encoder(tokenizer, form=form, positions=positions)
-    settings = Settings(
-        epochs, learning_rate, batch_tokens, warmup, weight_decay, gradient_checkpointing=gradient_checkpointing
-    )
+    chosen = {"gradient_checkpointing": gradient_checkpointing, "rank": rank, "layers": layers}
+    settings = Settings(epochs, learning_rate, batch_tokens, warmup, weight_decay, **chosen)
     with opt.open_lines(labelled, output, strict) as lines:
         examples = []
         for line in lines.read("train"):

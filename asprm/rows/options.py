@@ -96,6 +96,10 @@ Base = Annotated[
     typer.Option(metavar="MODEL", help="Language model to start from: Hugging Face folder, GGUF file or hub name."),
 ]
 NewPrm = Annotated[Path, typer.Option(metavar="FOLDER", help="New folder for the reward model.")]
+Rank = Annotated[
+    int | None, typer.Option(min=1, help="Rank of low-rank adapters (LoRA), saved alone. [default: all weights learn]")
+]
+Layers = Annotated[int | None, typer.Option(min=1, help="How many of the last layers learn. [default: all]")]
 Epochs = Annotated[int, typer.Option(min=1, help="Passes over the labelled solutions.")]
 LearningRate = Annotated[float, typer.Option(help="Peak learning rate (AdamW).")]
 BatchTokens = Annotated[int, typer.Option(min=1, help="Tokens per optimiser step, prompts included.")]

@@ -15,6 +15,7 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, cast
 
 from asprm.problems.sets import problem_set, test_sets
+from asprm.results.costs import parameters
 from asprm.run import names
 from asprm.run.open import Run
 from asprm.run.profile import packaged_profiles
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
     from typer.core import TyperGroup
 
 PROBLEMS, SOLUTIONS = 6, 4  # problems, and solutions of each
+_LARGE = 50_000_000  # weights; of such a model the site shows less, since it is built on any machine
+_FEW_PROBLEMS, _FEW_SOLUTIONS = 2, 1
 _LONGEST = 6  # items of a list that are shown
 _PROGRESS = re.compile(r"^» \w+: \d+ (of|done)")
 
@@ -33,10 +36,12 @@ def own_pages(run: Run) -> dict[str, str]:
     MissingArtifact: the run has no samples or no reward model yet. RuntimeError: a command failed.
     """
     policy, prm = Path(run.policy_path()).resolve(), run.find(names.reward_model(run.prm)).resolve()
+    large = parameters(policy) > _LARGE
+    fewer, adapters = (" --rollouts 2", " --rank 8") if large else ("", "")
     with TemporaryDirectory() as folder, chdir(folder):
         Path("policy").symlink_to(policy)
         Path("reward-model").symlink_to(prm)
-        rows = _solutions(run)
+        rows = _solutions(run, _FEW_PROBLEMS if large else PROBLEMS, _FEW_SOLUTIONS if large else SOLUTIONS)
         _write("solutions.jsonl", rows)
         limit = run.profile.sample.max_new_tokens
         first = "\n".join(f"{name:15} {_value(value)}" for name, value in rows[0].items())
@@ -44,9 +49,9 @@ def own_pages(run: Run) -> dict[str, str]:
         pages = {
             "own_rows": f"```{{code-block}} text\n:caption: {caption}\n{first}\n```\n",
             "own_split": _run("split --model policy --share 0.03 solutions.jsonl -o steps.jsonl"),
-            "own_label": _run(f"label --model policy --max-new-tokens {limit} steps.jsonl -o labelled.jsonl"),
+            "own_label": _run(f"label --model policy{fewer} --max-new-tokens {limit} steps.jsonl -o labelled.jsonl"),
             "own_train": _run(
-                "train --base policy --prm my-model --learning-rate 1e-4 labelled.jsonl -o history.jsonl"
+                f"train --base policy --prm my-model{adapters} --learning-rate 1e-4 labelled.jsonl -o history.jsonl"
             ),
             "own_score": _run("score --prm reward-model steps.jsonl -o scored.jsonl"),
             "own_export": _run("export --to trl labelled.jsonl -o stepwise.jsonl"),
@@ -65,10 +70,10 @@ def own_pages(run: Run) -> dict[str, str]:
     return pages
 
 
-def _solutions(run: Run) -> list[dict[str, Any]]:
-    """Rows for `asprm split`: a few samples of the first test problems."""
+def _solutions(run: Run, count: int, each: int) -> list[dict[str, Any]]:
+    """Rows for `asprm split`: the first solutions of the first test problems."""
     first = test_sets(run.profile, run.domain)[0]
-    problems = {problem.id: problem for problem in problem_set(run.profile, first)[:PROBLEMS]}
+    problems = {problem.id: problem for problem in problem_set(run.profile, first)[:count]}
     rows = run.read(names.samples(run.policy, first), ["problem", "solution", "text", "finished"]).to_pylist()
     return [
         {
@@ -78,7 +83,7 @@ def _solutions(run: Run) -> list[dict[str, Any]]:
             "finished": row["finished"],
         }
         for row in rows
-        if row["problem"] in problems and row["solution"] < SOLUTIONS
+        if row["problem"] in problems and row["solution"] < each
     ]
 
 

@@ -368,6 +368,7 @@ def verify(folder: Path) -> dict[str, object]:
     """All results, as plain data. It takes minutes: math-verify grades 16,000 answers, and 875 programs are run."""
     frame, ran, reference = answers(folder), programs(folder), reference_solutions(folder)
     outcomes = ran.groupby(["model", "authors", "outcome"], as_index=False).agg(programs=("outcome", "size"))
+    passed = ran.groupby("model", as_index=False).agg(**{name: (name, "sum") for name in ("authors", "ours", "within")})
     differing = ran.loc[ran["ours"] != ran["authors"], ["model", "problem", "authors", "outcome", "detail"]]
     return {
         **made_with(*LIBRARIES),
@@ -377,7 +378,7 @@ def verify(folder: Path) -> dict[str, object]:
         "summary": _records(summary(frame)),
         "disagreements": _records(disagreements(frame)),
         "programs": _records(outcomes),
-        "passed": _records(ran.groupby("model", as_index=False)[["authors", "ours", "within"]].sum()),
+        "passed": _records(passed),
         "differing_programs": _records(differing),
         "failing_references": {name: outcome for name, outcome in reference.items() if outcome != "passed"},
         "marks": marks(folder),
