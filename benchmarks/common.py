@@ -113,21 +113,21 @@ def publish(rows: list[Row]) -> list[Row]:
 
 
 @torch.inference_mode()
-def generate(engine: LocalEngine, some: list[Request], size: int) -> list[list[int]]:
+def generate(engine: LocalEngine, some: list[Request], size: int, limit: int = MAX_NEW_TOKENS) -> list[list[int]]:
     """New token ids of each request by `transformers.generate`, padded on the left in batches of `size`."""
     model, out = engine.executor.model, []
-    eos, pad = engine.ends.eos[0], engine.tokenizer.pad_token_id
+    eos, pad = int(engine.ends.eos[0]), engine.tokenizer.pad_token_id
     for start in range(0, len(some), size):
         batch = [request.context[: request.start].tolist() for request in some[start : start + size]]
         longest = max(map(len, batch))
         ids = torch.tensor([[pad] * (longest - len(x)) + x for x in batch])
         done = model.generate(
             ids,
-            attention_mask=(ids != pad).long(),
+            attention_mask=torch.tensor([[0] * (longest - len(x)) + [1] * len(x) for x in batch]),
             do_sample=True,
             temperature=TEMPERATURE,
             top_k=0,
-            max_new_tokens=MAX_NEW_TOKENS,
+            max_new_tokens=limit,
             eos_token_id=eos,
             pad_token_id=pad,
         )

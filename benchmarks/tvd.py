@@ -67,7 +67,7 @@ def main() -> list:
 
 
 @torch.inference_mode()
-def released(engine, prm, request, trigger: float) -> str:
+def released(engine, prm, request, trigger: float, limit: int = MAX_NEW_TOKENS) -> str:
     """One problem's text as the authors' scripts decode it."""
     model, tokenizer = engine.executor.model, engine.tokenizer
     prompt, text = tokenizer.decode(request.context), ""
@@ -75,7 +75,7 @@ def released(engine, prm, request, trigger: float) -> str:
     def read(more: str) -> torch.Tensor:
         return tokenizer(prompt + more, add_special_tokens=False, return_tensors="pt")["input_ids"]
 
-    for _ in range(MAX_NEW_TOKENS):
+    for _ in range(limit):
         probabilities = model(read(text)).logits[0, -1].float().softmax(-1)
         best = probabilities.topk(CANDIDATES)
         if int(best.indices[0]) in engine.ends.eos:
