@@ -1,7 +1,7 @@
 """A real model on GSM8K's wording: sampling, scoring and guided decoding, each against what one would use instead.
 
-    python benchmarks/real.py                                            # the two models, where they are in data/models
-    python benchmarks/real.py data/models/SmolLM2-135M-Instruct sampling    # one of them, one part: sampling scoring tvd
+    python benchmarks/real.py                                             # the two models that are in data/models
+    python benchmarks/real.py data/models/SmolLM2-135M-Instruct sampling  # one of them, one part (scoring, tvd)
 
 The problems are our own school problems, put in a chat. The reward model is the model itself with a head that knows
 nothing: speed does not depend on it. Beside each ratio stands the share of what the processor can do: a token costs two
