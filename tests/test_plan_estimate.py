@@ -53,6 +53,8 @@ def test_policy_m_has_its_shape():
     [
         ("meta-math/MetaMath-Mistral-7B", 7.24),
         ("meta-llama/Llama-3.1-8B", 8.03),
+        ("Qwen/Qwen2.5-Coder-0.5B-Instruct", 0.494),
+        ("HuggingFaceTB/SmolLM2-135M-Instruct", 0.1345),
         ("deepseek-ai/deepseek-coder-6.7b-base", 6.74),
     ],
 )

@@ -19,7 +19,7 @@ from asprm.site.includes import performance
 from asprm.site.includes.performance import meets, promises, stage_seconds
 from asprm.site.includes.provenance import manifests, provenance, seconds_of
 from asprm.site.includes.results import ASPECTS, overview, tally
-from asprm.site.includes.settings import ENDS, HOLDS, KINDS, deviations, reward_models, settings
+from asprm.site.includes.settings import ENDS, HOLDS, KINDS, deviations, reward_models, settings, what_ran
 from asprm.site.includes.tables import code, duration, plain, table
 
 
@@ -187,3 +187,16 @@ def test_the_overview_has_every_policy_and_test_set(study, monkeypatch):
             for name in sets.test_sets(run.profile, one.domain)]  # fmt: skip
     assert [row[0] for row in rows] == labels
     assert all("%" in row[1] and "%<br>" in row[2] and "%<br>" in row[3] for row in rows)
+
+
+def test_the_first_sentence_says_which_models_solve_which_problems():
+    tiny = what_ran(open_run("tiny", "sample", quiet=True))
+    assert "the policies M, 1.11 million weights; L, 1.31 million weights; D, " in tiny
+    assert "250 of MiniGSM" in tiny
+    assert "M, L, D: **small language models trained from scratch**" in tiny
+    real = what_ran(open_run("real", "sample", quiet=True))
+    assert "Q (`Qwen/Qwen2.5-Coder-0.5B-Instruct`), 494 million weights" in real
+    assert "from scratch" not in real
+    assert "Synthetic" not in real
+    assert "7.24 billion weights" in what_ran(open_run("paper", "sample", quiet=True))
+    assert "the policy S (" in what_ran(open_run("smoke-real", "sample", quiet=True))

@@ -13,7 +13,7 @@ from asprm.run.sections import Policy
 
 @dataclass(frozen=True)
 class Shape:
-    """A Llama- or Mistral-like model."""
+    """A model like Llama, Mistral or Qwen2."""
 
     layers: int
     hidden: int  # width
@@ -61,6 +61,8 @@ KNOWN = {  # by a part of the hub name, so that nothing is downloaded for a plan
     "llama-3.1-8b": _LLAMA_8B,
     "llama31-8b": _LLAMA_8B,
     "llama-3-8b": _LLAMA_8B,
+    "qwen2.5-coder-0.5b": Shape(24, 896, 14, 2, 64, 4864, 151936, tied=True),
+    "smollm2-135m": Shape(30, 576, 9, 3, 64, 1536, 49152, tied=True),
 }
 
 

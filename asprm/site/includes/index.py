@@ -12,6 +12,7 @@ from asprm.site.includes import performance, problems, provenance, results, sett
 from asprm.site.own_pages import own_pages
 
 INCLUDES: dict[str, Callable[[Run], str]] = {
+    "what_ran": settings.what_ran,
     "headline": results.headline,
     "overview": results.overview,
     "tally": results.tally,

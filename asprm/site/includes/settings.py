@@ -6,12 +6,14 @@ from typing import Any
 import yaml
 
 from asprm import REPOSITORY
+from asprm.plan.shapes import shape_of
 from asprm.policy import about
 from asprm.problems.families import FAMILIES
+from asprm.problems.load import title
 from asprm.run.names import LabelTable
 from asprm.run.open import Run
 from asprm.run.profile import load_profile, packaged_profiles
-from asprm.run.sections import Section
+from asprm.run.sections import Policy, Section
 from asprm.site.includes.tables import code, plain, table
 
 KINDS = {  # of deviations, with their headings
@@ -29,6 +31,41 @@ def profiles(run: Run) -> str:
         for p in loaded
     ]
     return table(["profile", "purpose", "training problems", "test problems"], rows, numbers=(2, 3))
+
+
+def what_ran(run: Run) -> str:
+    """Sentences that say which models this run is about, how large they are, and which test problems they solve."""
+    profile = run.profile
+    models, ours = [], []
+    for name, policy in profile.policies.items():
+        own = profile.policy.retrain or policy.path.startswith("data/policies/")
+        if own:
+            ours.append(name)
+        models.append(f"{name}{'' if own else f' ({code(policy.path)})'}, {_size(policy.path, profile.recipe(name))}")
+    tested = ", ".join(f"{count} of {title(family)}" for family, count in profile.problems.test.items())
+    made = [name for name in profile.problems.test if name in FAMILIES]
+    kind = "the policy" if len(models) == 1 else "the policies"
+    text = f"This is the run `{profile.name}`: {kind} {'; '.join(models)}. Their test problems: {tested}.\n"
+    if ours:
+        text += (
+            f"\n{', '.join(ours)}: **small language models trained from scratch**, not the paper's models of 7 and 8 "
+            "billion parameters.\n"
+        )
+    if made:
+        text += (
+            "\nSynthetic problems are made here, and so nothing has to be downloaded and the truth of every problem is "
+            "known; they cannot show how large a gain is on real problems.\n"
+        )
+    return text
+
+
+def _size(path: str, recipe: Policy) -> str:
+    """A policy's number of weights, in words; what is not known without a download is said."""
+    try:
+        count = shape_of(path, recipe).parameters
+    except ValueError:
+        return "of a size that only its hub page says"
+    return f"{count / 1e9:.2f} billion weights" if count > 1e9 else f"{count / 1e6:.3g} million weights"
 
 
 def settings(run: Run) -> str:
