@@ -161,7 +161,8 @@ def _squeeze(text: str) -> str:
 
 
 _GREEK = r"\\(?:alpha|beta|gamma|delta|epsilon|theta|lambda|mu|nu|rho|sigma|tau|phi|varphi|psi|omega|Delta|Omega|ell)"
-_VARIABLE = rf"(?:[a-zA-Z]|{_GREEK}) ?(?:_ ?\{{?\w+(?:,\w+)?\}}?)?'{{0,2}}"
+_SUBSCRIPT = r"(?:_ ?\{?(?:\w+(?:,\w+)?|\\(?:min|max))\}?)?"
+_VARIABLE = rf"(?:[a-zA-Z]|{_GREEK}) ?{_SUBSCRIPT}'{{0,2}}"
 _SIDES = r"(?:m? ?\\(?:angle|triangle|overline|widehat|measuredangle|vec|hat|bar) ?\{? ?)?[a-zA-Z]{1,4} ?\}?"
 _MEASURES = (
     r"(?:\||\\\| ?|\[)[A-Za-z]{1,4}(?:\||\\\||\])|[A-Z] ?_ ?\{?\\triangle ?[A-Z]{3}\}?"

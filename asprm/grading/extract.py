@@ -85,7 +85,7 @@ _COLON = re.compile(
     rf"[\s*_\"'}}]{{0,4}}(?:{_ABOUT}({_VERB})[\s*_]{{0,4}})?[*_ ]{{0,3}}(?::|：|>(?=\s*[^\s]))", re.IGNORECASE
 )
 _AT_LINE_START = re.compile(
-    r" (?:\([^)\n]{1,30}\)|in [a-z ]{1,30}):|[ *_]{0,4}(?:-|–|—|→|->|=>)\s|\. ?(?=[0-9])|\](?=\s*\S)"
+    r" (?:\([^)\n]{1,30}\)|in [a-z ]{1,30}):|[ *_]{0,4}(?:-|–|—|→|->|=>)\s|\.[*_ ]{0,3}(?=[0-9])|\](?=\s*\S)"
 )
 _HEADING = re.compile(r"[ \t*_]{0,4}(?:\n|$)")
 _WITHOUT_COLON = re.compile(
@@ -165,10 +165,15 @@ _BETWEEN = re.compile(
     r"|\b[a-zA-Z] ?=|\([a-e]\)|(?<=\n)[0-9][.)] )*"
 )
 _MOST_BOXES = 16
+_NAME_AT_END = re.compile(r"(?<![\w\\])([a-zA-Z]) ?= ?[\s$]*$")
 
 
 def _with_boxes_before(text: str, answer: str) -> str:
-    """The answer with those of the boxes before it that nothing but commas or `and` separates from the next one."""
+    """The answer with those of the boxes before it that nothing but commas or `and` separates from the next one.
+
+    Of several boxes each keeps the name before it: `$x=\\boxed{2}$, $y=\\boxed{7}$` is x = 2, y = 7.
+    """
+    alone, answer = answer, _name_before(text) + answer
     end = len(text)
     boxes = [*_BOX.finditer(text, max(0, end - LONGEST_ANSWER))]
     for box in reversed(boxes[-_MOST_BOXES:]):
@@ -182,10 +187,16 @@ def _with_boxes_before(text: str, answer: str) -> str:
         if not size or not joined:
             break
         comma = " or " if re.search(r"\bor\b", between) else ", "
-        before = text[box.end() + 1 : box.end() + size - 1].strip()
-        answer = answer if before == answer else f"{before}{comma}{answer}"
+        before = _name_before(text[: box.start()]) + text[box.end() + 1 : box.end() + size - 1].strip()
+        answer, alone = (answer if before == answer else f"{before}{comma}{answer}"), ""
         end = box.start()
-    return answer
+    return alone or answer
+
+
+def _name_before(text: str) -> str:
+    """`x = ` where the text ends so, before a box; else nothing."""
+    name = _NAME_AT_END.search(text)
+    return f"{name[1]} = " if name else ""
 
 
 # --- answers in a line ------------------------------------------------------------------------------------------------

@@ -40,6 +40,12 @@ _CALCULATES = frozenset(
     + _ORDINALS.split()
     + [f"{word}s" for word in _ORDINALS.split()]
 )
+ONES = (
+    "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen "
+    "eighteen nineteen"
+)
+TENS = "twenty thirty forty fifty sixty seventy eighty ninety"
+_NUMBERS = frozenset(f"{ONES} {TENS}".split()) - {"one"}  # which also stands for a thing
 _WORD = re.compile(r"[a-z][a-z'.-]*[a-z.]|a|i")
 _NAMED = re.compile(
     r"(?:(square|sq|cubic|cu) )?(%|°(?: ?[cf])?|[a-z][a-z.]*)(?: ?\^ ?\{? ?([23]) ?\}?| (squared|cubed))?"
@@ -70,6 +76,8 @@ def read_unit(text: str, currency: str = "") -> Unit | None:
         scale /= PARTS[words.pop()]
     if words and words[0] in ("and", "&"):
         return None  # "2 and three" are two numbers
+    if _NUMBERS.intersection(words[1:]):
+        return None  # "3 hours and ten minutes" are more than three hours
     if not words:
         return Unit(money.dimension, money.factor, scale)
     rest = " ".join(words)

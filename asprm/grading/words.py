@@ -7,14 +7,9 @@
 import re
 from dataclasses import dataclass, replace
 
-from asprm.grading.units import PARTS
+from asprm.grading.units import ONES, PARTS, TENS
 
-_ONES = (
-    "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen "
-    "eighteen nineteen"
-)
-_TENS = "twenty thirty forty fifty sixty seventy eighty ninety"
-_SMALL = {word: n for n, word in enumerate(_ONES.split())} | {w: 10 * n for n, w in enumerate(_TENS.split(), 2)}
+_SMALL = {word: n for n, word in enumerate(ONES.split())} | {w: 10 * n for n, w in enumerate(TENS.split(), 2)}
 _LARGE = {"thousand": 10**3, "million": 10**6, "billion": 10**9}
 NUMBER_WORDS = "|".join([*_SMALL, "hundred", *_LARGE, *PARTS])
 """An expression for one word of a number."""
