@@ -233,7 +233,7 @@ def test_packed_and_plain_cases_are_the_same():
 
 MALFORMED = [
     ("gsm8k", {"question": "q"}, "no field 'answer'; the row has 'question'"),
-    ("gsm8k", {"question": "q", "answer": "eighteen"}, "should end in '#### ' and a number"),
+    ("gsm8k", {"question": "q", "answer": "many"}, "should end in '#### ' and a number"),
     ("gsm8k", {"question": "q", "answer": "#### "}, "should end in '#### ' and a number"),
     ("gsm8k", {"question": "", "answer": "#### 1"}, "field 'question' should be a text, not empty; it is ''"),
     ("gsm8k", {"question": None, "answer": "#### 1"}, "it is None"),
