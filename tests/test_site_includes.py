@@ -191,12 +191,12 @@ def test_the_overview_has_every_policy_and_test_set(study, monkeypatch):
 
 def test_the_first_sentence_says_which_models_solve_which_problems():
     tiny = what_ran(open_run("tiny", "sample", quiet=True))
-    assert "the policies M, 1.11 million weights; L, 1.31 million weights; D, " in tiny
+    assert "Its policies: M, 1.11 million weights; L, 1.31 million weights; D, " in tiny
     assert "250 of MiniGSM" in tiny
-    assert "M, L, D: **small language models trained from scratch**" in tiny
+    assert "**small language models trained from scratch on synthetic word problems**" in tiny
     real = what_ran(open_run("real", "sample", quiet=True))
     assert "Q (`Qwen/Qwen2.5-Coder-0.5B-Instruct`), 494 million weights" in real
     assert "from scratch" not in real
     assert "Synthetic" not in real
     assert "7.24 billion weights" in what_ran(open_run("paper", "sample", quiet=True))
-    assert "the policy S (" in what_ran(open_run("smoke-real", "sample", quiet=True))
+    assert "Its policy: S (" in what_ran(open_run("smoke-real", "sample", quiet=True))

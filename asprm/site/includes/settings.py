@@ -44,13 +44,16 @@ def what_ran(run: Run) -> str:
         models.append(f"{name}{'' if own else f' ({code(policy.path)})'}, {_size(policy.path, profile.recipe(name))}")
     tested = ", ".join(f"{count} of {title(family)}" for family, count in profile.problems.test.items())
     made = [name for name in profile.problems.test if name in FAMILIES]
-    kind = "the policy" if len(models) == 1 else "the policies"
-    text = f"This is the run `{profile.name}`: {kind} {'; '.join(models)}. Their test problems: {tested}.\n"
-    if ours:
-        text += (
-            f"\n{', '.join(ours)}: **small language models trained from scratch**, not the paper's models of 7 and 8 "
-            "billion parameters.\n"
+    kind = "policy" if len(models) == 1 else "policies"
+    first = f"This is the run `{profile.name}`"
+    if len(ours) == len(models) and len(made) == len(profile.problems.test):
+        first += (
+            " of **small language models trained from scratch on synthetic word problems**, not of the paper's models "
+            "of 7 and 8 billion parameters on GSM8K and MATH"
         )
+    elif ours:
+        first += f", in which {', '.join(ours)} are **small language models trained from scratch**"
+    text = f"{first}. Its {kind}: {'; '.join(models)}. Its test problems: {tested}.\n"
     if made:
         text += (
             "\nSynthetic problems are made here, and so nothing has to be downloaded and the truth of every problem is "
