@@ -78,7 +78,7 @@ def row(promise: str, against: str, ratios: list[float], target: str) -> Row:
         *(float(f"{x:.4g}") for x in (statistics.median(ratios), min(ratios), max(ratios))),
         target,
         len(ratios),
-        f"python benchmarks/{Path(sys.argv[0]).name}",
+        " ".join(["python", f"benchmarks/{Path(sys.argv[0]).name}", *sys.argv[1:]]),
         machine(),
     )
 

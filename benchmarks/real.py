@@ -27,9 +27,9 @@ from asprm.reward.score import PRM, Item, load_classifier, score
 from asprm.split import fixed
 
 BOXED = Form(instruction="{problem}\nReason step by step, briefly, and put the final answer within \\boxed{}.")
-PROBLEMS, SAMPLES, NEW, FEW = 32, 4, 96, 3
-SIZES = (16, 64, 128)  # of batches for transformers.generate, which runs at the best of these
-REPEATS = 3
+PROBLEMS, SAMPLES, NEW, FEW = 16, 4, 64, 2
+SIZES = (16, 64)  # of batches for transformers.generate, which runs at the best of these
+REPEATS = 2  # a run takes a minute
 NAMES = ("SmolLM2-135M-Instruct", "Qwen2.5-Coder-0.5B-Instruct")
 
 
