@@ -2,6 +2,7 @@
 
 import hashlib
 import shutil
+import sys
 import zipfile
 
 import numpy as np
@@ -88,7 +89,7 @@ def test_a_file_is_converted_once_and_then_read_as_a_folder(tmp_path, study, mon
         (lambda file: file.write_bytes(file.read_bytes()[:100]), "is damaged or cut off"),
         (lambda file: file.write_bytes(b"PK" + file.read_bytes()), "is no GGUF file"),
         (lambda file: write_gguf(file, tokenizer=False), "holds no tokenizer"),
-        (lambda file: write_gguf(file, architecture="clip"), "transformers cannot read"),
+        (lambda file: write_gguf(file, architecture="clip"), "architecture clip is not supported"),
     ],
 )
 def test_a_file_that_cannot_be_read_is_one_clear_line(tmp_path, study, fault, says):
@@ -104,7 +105,7 @@ def test_a_file_that_cannot_be_read_is_one_clear_line(tmp_path, study, fault, sa
 
 def test_without_the_package_it_says_what_to_install(tmp_path, monkeypatch):
     write_gguf(tmp_path / "tiny.gguf")
-    monkeypatch.setitem(__import__("sys").modules, "gguf", None)
+    monkeypatch.setitem(sys.modules, "gguf", None)
     with pytest.raises(ValueError, match=r"pip install gguf"):
         converted(tmp_path / "tiny.gguf")
 

