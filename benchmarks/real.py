@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from common import ROOT, generate, problems, publish, requests, row, seconds
-from scoring import per_step
+from scoring import compare, per_step
 from transformers import AutoModelForTokenClassification
 from tvd import CANDIDATES, SHARE, released
 
@@ -23,7 +23,7 @@ from asprm.engines.guided import guided_decode
 from asprm.engines.load import load_engine
 from asprm.engines.protocol import Sampling
 from asprm.models.prompts import Form
-from asprm.reward.score import PRM, Item, load_classifier, score
+from asprm.reward.score import PRM, Item, load_classifier
 from asprm.split import fixed
 
 BOXED = Form(instruction="{problem}\nReason step by step, briefly, and put the final answer within \\boxed{}.")
@@ -88,16 +88,8 @@ def scoring(engine, folder, weights, peak) -> list:
     items = [
         Item(x.context, y.ids, fixed(len(y.ids), max(1, len(y.ids) // 8))) for x, y in zip(asked, done, strict=True)
     ]
-    size = min((1, 8), key=lambda size: seconds(lambda: per_step(prm, items[:4], size))[0])
-    ratios = []
-    for _ in range(REPEATS):
-        ours, found = seconds(lambda: score(prm, items))
-        theirs, plain = seconds(lambda: per_step(prm, items, size))
-        assert all(np.allclose(a, b, atol=1e-4) for a, b in zip(found, plain, strict=True))
-        ratios.append(theirs / ours)
-    tokens = sum(len(item.tokens) for item in items)
-    print(f"scoring {tokens / ours:,.0f} tokens/s", flush=True)
-    return [row(f"{folder.name}: PRM scoring", f"one forward per step, batch {size}", ratios, "≥ 4")]
+    promise = f"{folder.name}: PRM scoring"
+    return [compare(prm, promise, items, per_step, "one forward per step", "≥ 4", sizes=(1, 8), repeats=REPEATS)]
 
 
 def tvd(engine, folder, weights, peak) -> list:

@@ -37,13 +37,13 @@ def main() -> list:
     )
 
 
-def compare(prm, promise, items, baseline, name, target):
+def compare(prm, promise, items, baseline, name, target, sizes=SIZES, repeats=REPEATS):
     """Paired runs of the baseline at its best batch size and of `score`; their results must agree."""
     few = items[:64]
-    size = min(SIZES, key=lambda size: seconds(lambda: baseline(prm, few, size))[0])
+    size = min(sizes, key=lambda size: seconds(lambda: baseline(prm, few, size))[0])
     score(prm, few)
     ratios = []
-    for _ in range(REPEATS):
+    for _ in range(repeats):
         ours, found = seconds(lambda: score(prm, items))
         theirs, plain = seconds(lambda: baseline(prm, items, size))
         assert all(np.allclose(a, b, atol=1e-4) for a, b in zip(found, plain, strict=True))
