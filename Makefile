@@ -18,6 +18,9 @@ study: $(INSTALLED)  ## run the study and build its site
 book: $(INSTALLED)  ## build the site again from what has been run
 	$(BIN)/python -m asprm.site.build --profile $(PROFILE)
 
+reference: $(INSTALLED)  ## take the small results of a finished run into data/reference
+	$(BIN)/python -m asprm.site.keep --profile $(PROFILE)
+
 test: $(INSTALLED)  ## all tests, the smoke study and its site among them
 	$(BIN)/python -m pytest
 
@@ -49,4 +52,4 @@ $(INSTALLED): pyproject.toml requirements.lock
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c requirements.lock -e '.[book,test]'
 	@touch $@
 
-.PHONY: study book test fast coverage bench lint clean-work clean
+.PHONY: study book reference test fast coverage bench lint clean-work clean

@@ -23,6 +23,7 @@ from asprm.best_of_n import rated_sets
 from asprm.models.load import in_place_of
 from asprm.problems.hub import given_paths
 from asprm.problems.sets import knows_truth, test_sets
+from asprm.site.reference import QUANTITIES
 from asprm.run import code, names
 from asprm.run.names import Method, Training
 from asprm.run.sections import ProfileError
@@ -83,7 +84,8 @@ def watched(values):
 
 
 def reads(stage):
-    return watched(PROFILE.reads(stage))
+    """What a stage reads of the profile, and who plays which of the paper's parts where runs are compared."""
+    return watched(PROFILE.reads(stage) | ({"cast": PROFILE.cast} if PROFILE.cast else {}))
 
 
 def out(chapter, policy=None):
@@ -218,6 +220,9 @@ def guided(policy):
 
 
 PAPER = source("data/paper/claims.yml")
+# What comes with the project of other runs, shown beside this one: chapters read the tables, the site all of it.
+REFERENCE = source(*(file for file in sorted((SOURCE / "data/reference").glob("*/**/*")) if file.is_file()))
+BESIDE = [file for file in REFERENCE if file.endswith((f"/{QUANTITIES}.parquet", f"/{names.LEDGER}.parquet"))]
 TRUTHS = [policy for policy in POLICIES if knows_truth(PROFILE, policy)]
 CHAPTERS = [executed(chapter) for chapter in ALONE]
 CHAPTERS += [executed(chapter, policy) for chapter in BY_POLICY for policy in POLICIES]
@@ -251,7 +256,7 @@ for policy in POLICIES:
 
     rule:
         name: f"sample_{policy}"
-        input: nb=notebook("02_sample"), data=DATA, weights=weights(policy)
+        input: nb=notebook("02_sample"), beside=BESIDE, data=DATA, weights=weights(policy)
         output: nb=executed("02_sample", policy), tables=samples(policy, "train", "validation", *tests(policy)),
                 greedy=greedy(policy, "validation", *tests(policy))
         params: reads("sample"), modules("notebooks/02_sample.ipynb"), policy=policy, out=out("02_sample", policy)
@@ -262,7 +267,7 @@ for policy in POLICIES:
 
     rule:
         name: f"threshold_{policy}"
-        input: nb=notebook("03_threshold"), tables=samples(policy, "train")
+        input: nb=notebook("03_threshold"), beside=BESIDE, tables=samples(policy, "train")
         output: nb=executed("03_threshold", policy), table=threshold(policy)
         params: reads("threshold"), modules("notebooks/03_threshold.ipynb"), policy=policy, out=out("03_threshold", policy)
         priority: urgency("labels", policy)
@@ -271,7 +276,7 @@ for policy in POLICIES:
 
     rule:
         name: f"split_{policy}"
-        input: nb=notebook("04_split"), weights=weights(policy),
+        input: nb=notebook("04_split"), beside=BESIDE, weights=weights(policy),
                tables=samples(policy, "train") + threshold(policy)
         output: nb=executed("04_split", policy), tables=step_ends(policy)
         params: reads("split"), modules("notebooks/04_split.ipynb"), policy=policy, out=out("04_split", policy)
@@ -281,7 +286,7 @@ for policy in POLICIES:
 
     rule:
         name: f"rollout_{policy}"
-        input: nb=notebook("05_rollout"), data=DATA, weights=weights(policy),
+        input: nb=notebook("05_rollout"), beside=BESIDE, data=DATA, weights=weights(policy),
                tables=samples(policy, "train") + step_ends(policy)
         output: nb=executed("05_rollout", policy), tables=labels(policy)
         params: reads("rollout"), modules("notebooks/05_rollout.ipynb"), policy=policy, out=out("05_rollout", policy)
@@ -292,7 +297,7 @@ for policy in POLICIES:
 
     rule:
         name: f"prm_{policy}"
-        input: nb=notebook("06_prm"), data=DATA, tables=data_of(policy),
+        input: nb=notebook("06_prm"), beside=BESIDE, data=DATA, tables=data_of(policy),
                bases=reward_bases(*PROFILE.trained_on(policy)),
                weights=weights(*{policy, *(PROFILE.reward_models[name].base for name in PROFILE.trained_on(policy))})
         output: nb=executed("06_prm", policy), models=trained(*trainings(*PROFILE.trained_on(policy))),
@@ -305,7 +310,7 @@ for policy in POLICIES:
 
     rule:
         name: f"best_of_n_{policy}"
-        input: nb=notebook("07_best_of_n"), data=DATA, weights=weights(policy),
+        input: nb=notebook("07_best_of_n"), beside=BESIDE, data=DATA, weights=weights(policy),
                published=published(*PROFILE.best_of_n.score[policy]),
                tables=samples(policy, "validation", *tests(policy)) + greedy(policy, "validation", *tests(policy))
                       + threshold(policy) + trained(*raters(policy))
@@ -318,7 +323,7 @@ for policy in POLICIES:
 
     rule:
         name: f"tvd_{policy}"
-        input: nb=notebook("08_tvd"), paper=PAPER, data=DATA, weights=weights(policy),
+        input: nb=notebook("08_tvd"), beside=BESIDE, paper=PAPER, data=DATA, weights=weights(policy),
                published=published(*PROFILE.tvd.guide[policy]),
                tables=greedy(policy, "validation", *tests(policy)) + trained(*PROFILE.tvd.guide[policy])
         output: nb=executed("08_tvd", policy), tables=guided(policy),
@@ -331,7 +336,7 @@ for policy in POLICIES:
 
     rule:
         name: f"tokens_{policy}"
-        input: nb=notebook("10_tokens"), paper=PAPER, weights=weights(policy),
+        input: nb=notebook("10_tokens"), beside=BESIDE, paper=PAPER, weights=weights(policy),
                tables=samples(policy, "train") + threshold(policy)
         output: nb=executed("10_tokens", policy), tables=token_tables(policy)
         params: reads("tokens"), modules("notebooks/10_tokens.ipynb"), policy=policy, out=out("10_tokens", policy)
@@ -365,7 +370,7 @@ rule generalize:
 
 rule claims:
     input: nb=notebook("12_claims"), weights=weights(*POLICIES),
-           paper=PAPER,
+           paper=PAPER, beside=BESIDE,
            tables=RESULTS + [path for policy in POLICIES for path in token_tables(policy)]
                   + trained(*trainings(*PROFILE.reward_models))
     output: nb=executed("12_claims"), tables=artifacts(names.LEDGER, names.COSTS), tally=artifacts(names.TALLY)
@@ -378,7 +383,8 @@ rule site:
            pages=source("_config.yml", "_toc.yml", *(p for p in sorted((SOURCE / "book").rglob("*")) if p.is_file()),
                         *sorted((SOURCE / "data" / "paper").glob("*.yml")),
                         *sorted((SOURCE / "data" / "reference").glob("*.json")),
-                        *sorted((SOURCE / "benchmarks" / "results").glob("*.json")))
+                        *sorted((SOURCE / "benchmarks" / "results").glob("*.json"))),
+           references=REFERENCE
     output: f"{RUN}/site.digest"
     params: watched(PROFILE.model_dump(mode="json")), modules("asprm/site/build.py", docstrings=True),  # which pages show
             code.fingerprint(SOURCE / "asprm/site/build.py")

@@ -22,6 +22,7 @@ from asprm.results.paper import Number, claim, load_claims, table
 from asprm.run import names
 from asprm.run.artifacts import digest, write_parquet
 from asprm.run.open import open_run
+from asprm.run.sections import ProfileError
 from asprm.run.store import MissingArtifact
 
 PROFILE = """
@@ -144,6 +145,30 @@ def test_a_run_on_the_papers_own_sets_is_held_against_them(tables, tmp_path):
     assert (gsm8k["verdict"], math["verdict"]) == ("reproduced", "opposite")
     assert set(PAPERS) == set(FAMILIES)
     assert set(PAPERS.values()) <= set(SOURCES)
+
+
+def test_a_cast_says_who_plays_which_part(tables, tmp_path):
+    """The policy Q and its reward model stand where the paper has M and ASPRM-M; the others are not run."""
+    file = tmp_path / "cast.yml"
+    file.write_text(
+        PROFILE.replace("name: ledger", "name: cast").replace("  L: {path", "  Q: {path: data/policies/M}\n  L: {path")
+        + "best_of_n: {score: {M: [ASPRM-M], Q: [mine], L: [], D: []}}\n"
+        + "tvd: {guide: {M: [ASPRM-M], Q: [mine], L: [], D: []}}\n"
+        + "cast: {M: Q, ASPRM-M: mine}\n"
+    )
+    text = file.read_text().replace("reward_models:\n", "reward_models:\n  mine: {base: Q, data: [Q/adaptive]}\n", 1)
+    file.write_text(text)
+    tables.run = open_run(str(file), stage="claims", quiet=True)
+    tables.greedy(20, policy="Q")
+    tables.tvd(40, prm="mine", policy="Q")
+    frame = ledger(tables.run)
+    played = row(tables, "t1-gsm8k-M-asprm-M", frame=frame)
+    assert (played["verdict"], played["here"]) == ("reproduced", 50)
+    assert played["artifact"] == "tvd/mine/Q-minigsm"
+    assert row(tables, "t1-gsm8k-L-asprm-L", frame=frame)["verdict"] == "not run"
+    file.write_text(text.replace("ASPRM-M: mine", "ASPRM-M: mime"))
+    with pytest.raises(ProfileError, match=r"cast.ASPRM-M: unknown policy or reward model 'mime': did you mean 'mine'"):
+        open_run(str(file), stage="claims", quiet=True)
 
 
 def test_levels_of_small_policies_are_shown_and_not_judged(tables):

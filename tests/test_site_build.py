@@ -175,7 +175,7 @@ def test_another_policys_copy_is_a_section_with_labels_of_its_own():
         {"cell_type": "markdown", "metadata": {}, "source": ":::{exercise}\n:label: ex-x\nDo.\n:::"},
         {"cell_type": "markdown", "metadata": {}, "source": ":::{solution} ex-x\nDone.\n:::"},
     ]
-    first, code, last = site.as_section({"cells": cells, "nbformat": 4}, "L")["cells"]
+    first, code, last = site.as_section({"cells": cells, "nbformat": 4}, "L", "policy L")["cells"]
     assert first["source"] == "(ch-x-L)=\n# Why? (policy L)\n\nSee {ref}`ch-x-L`, {ref}`ch-y`."
     assert code["metadata"]["mystnb"]["figure"]["name"] == "fig-x-L"
     assert last["source"] == "In {numref}`fig-x-L` and {numref}`that <fig-x-L>`."

@@ -252,13 +252,14 @@ def prose(statement: Statement, measures: Measures) -> Evidence:
             share, name = measures.token_share(compare.a[0], compare.row)
             return _against_bound(share, compare.over, name)
         case Saving():
-            share = costs.saving(measures.run, compare.a, compare.b)
-            table = costs.labels_of(measures.run, compare.a)[0]
+            a, b = (measures.run.profile.plays(name) for name in (compare.a, compare.b))
+            share = costs.saving(measures.run, a, b)
+            table = costs.labels_of(measures.run, a)[0]
             return _against_bound(share, compare.over, names.labels(table.policy, table.method))
         case OfPolicy(kind="confidence"):
-            return _confidence(compare.policy, measures)
+            return _confidence(measures.run.profile.plays(compare.policy), measures)
         case OfPolicy():
-            return _harder(compare.policy, measures)
+            return _harder(measures.run.profile.plays(compare.policy), measures)
         case Types():
             return _types(compare, measures)
         case Chance():

@@ -47,7 +47,7 @@ class Measures:
         return self._outcomes[measure]
 
     def _read(self, measure: Measure) -> Outcomes:
-        run, policy = self.run, measure.policy
+        run, policy = self.run, self.run.profile.plays(measure.policy)
         assert measure.set is not None  # as `Measure` checks, and prm below
         papers = PAPERS.get(measure.set)
         problems = papers if papers in run.profile.problems.test else measure.set
@@ -56,9 +56,10 @@ class Measures:
         if measure.kind == "single":
             return outcomes.single_sample(run, policy, problems)
         assert measure.prm is not None
+        prm = run.profile.plays(measure.prm)
         if measure.kind == "tvd":
-            return outcomes.guided(run, measure.prm, policy, problems)
-        return outcomes.best_of_n(run, measure.prm, policy, problems, _POSITIONS[measure.positions])
+            return outcomes.guided(run, prm, policy, problems)
+        return outcomes.best_of_n(run, prm, policy, problems, _POSITIONS[measure.positions])
 
     def other_level(self, number: Number) -> str:
         """Why this run's accuracy is another quantity than the paper's number; "" if it is the same.
@@ -69,9 +70,14 @@ class Measures:
         measure, profile = number.measure, self.run.profile
         assert measure is not None
         assert measure.set is not None
-        model = profile.reward_models.get(measure.prm) if measure.prm else None
-        policies = {measure.policy, model.base if model and model.base else measure.policy}
-        if others := [name for name in sorted(policies) if _hub_name(profile, name) != _hub_name(self._papers, name)]:
+        model = profile.reward_models.get(profile.plays(measure.prm)) if measure.prm else None
+        papers = self._papers.reward_models.get(measure.prm) if measure.prm else None
+        pairs = {(measure.policy, profile.plays(measure.policy))}
+        if model and model.base and papers and papers.base:
+            pairs.add((papers.base, model.base))
+        if others := sorted(
+            {ours for name, ours in pairs if _hub_name(profile, ours) != _hub_name(self._papers, name)}
+        ):
             return f"a level of other policies than the paper's ({', '.join(others)})"
         problems = len(self.outcomes(measure).problems)
         if PAPERS.get(measure.set) not in profile.problems.test or problems != number.n:
@@ -92,7 +98,8 @@ class Measures:
 
         row: a type of token, or "Total". A count has itself as its interval. NotRun: no such column or row.
         """
-        name = (names.token_places if measure.kind == "comments" else names.token_types)(measure.policy)
+        of_policy = names.token_places if measure.kind == "comments" else names.token_types
+        name = of_policy(self.run.profile.plays(measure.policy))
         if name not in self._types:
             frame = self.run.read(name).to_pandas()
             self._types[name] = frame.set_index(frame.columns[0])  # type or place

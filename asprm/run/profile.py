@@ -41,7 +41,7 @@ from asprm.run.sections import (
 
 PACKAGED = Path(__file__).parent.parent / "profiles"
 _NAME = re.compile(r"(?!.*-log$)[A-Za-z0-9][A-Za-z0-9_.+-]*")  # of a reward model: a part of its artifacts' names
-_BY_NAME = {"policies", "reward_models"}  # sections whose entries are the reader's to name
+_BY_NAME = {"policies", "reward_models", "cast"}  # sections whose entries are the reader's to name
 
 # The sections that each stage reads: what the workflow watches, so that a changed number reruns what depends on it.
 READS: Mapping[str, tuple[str, ...]] = MappingProxyType(
@@ -107,6 +107,9 @@ class Profile(Section):
     """stage 11: against the truth of synthetic problems"""
     claims: Claims
     """stage 12: the ledger of the paper's claims"""
+    cast: dict[str, str] = Field(default={})
+    """by one of the paper's policies or reward models: the one of this profile that plays its part where they are
+    compared; of the same name where it is not given"""
 
     def recipe(self, name: str) -> Policy:
         """How the policy `name` is trained: the section `policy` with the fields that differ for it.
@@ -179,6 +182,10 @@ class Profile(Section):
             f"policies.{policy}.reward_model"
         )
 
+    def plays(self, name: str) -> str:
+        """The policy or reward model of this profile that plays the part of the paper's one of this name."""
+        return self.cast.get(name, name)
+
     def of_role(self, *roles: str) -> list[str]:
         """The names of the reward models that the study has for one of these purposes, in their order."""
         return [name for name, model in self.reward_models.items() if model.role in roles]
@@ -226,6 +233,8 @@ class Profile(Section):
                 yield where, "policy", policy, self.policies
                 for name in reward_models:
                     yield where, "reward model", name, self.reward_models
+        for part, name in self.cast.items():
+            yield f"cast.{part}", "policy or reward model", name, {*self.policies, *self.reward_models}
         for policy, source in self.policies.items():
             if source.reward_model is not None:
                 yield f"policies.{policy}.reward_model", "reward model", source.reward_model, self.reward_models
@@ -279,7 +288,7 @@ def _profile_file(name: str) -> Path:
 def _read(file: Path, children: tuple[Path, ...] = ()) -> dict[str, Any]:
     """The file's values over those of the profile that it extends, section by section.
 
-    A policy or reward model that the file sets to null is left out.
+    A policy, a reward model or a part of the cast that the file sets to null is left out.
     """
     file = file.resolve()
     if file in children:

@@ -14,6 +14,7 @@ import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import yaml
@@ -27,6 +28,7 @@ from asprm.run.sections import ProfileError
 from asprm.run.store import BrokenArtifact, MissingArtifact
 from asprm.site.check import check_site
 from asprm.site.includes.index import write_includes
+from asprm.site.reference import NOTEBOOKS, Reference, references
 
 HOME = """<!DOCTYPE html>
 <html lang="en">
@@ -72,12 +74,14 @@ def stage(run: Run, source: Path, staging: Path) -> None:
     """Collect the source of Jupyter Book in `staging`: configuration, pages, executed notebooks, includes.
 
     A chapter of `_toc.yml` is the first policy's copy of a notebook. Its sections `<notebook>-<policy>` are the other
-    policies' copies. Copies that the run does not have are left out (see `_leave_out`).
+    policies' copies. Copies that the run does not have are left out (see `_leave_out`); those of the reference runs
+    are further sections (see `_of_references`).
     SiteError: a notebook is missing or failed. MissingArtifact: the run has not finished.
     """
     first = next(iter(run.profile.policies))
     toc = yaml.safe_load((source / "_toc.yml").read_text())
     _leave_out(toc, run.profile)
+    others = _of_references(toc, references(run))
     shutil.rmtree(staging, ignore_errors=True)
     shutil.copytree(source / "book", staging / "book", ignore=shutil.ignore_patterns("generated"))
     (staging / "notebooks").mkdir()
@@ -85,12 +89,32 @@ def stage(run: Run, source: Path, staging: Path) -> None:
     shutil.copy(source / "_config.yml", staging)
     for page in chapters(staging / "_toc.yml"):
         if page.startswith("notebooks/"):
-            notebook = json.loads(executed(run.base, page, first).read_text(encoding="utf-8"))
-            policy = _notebook_of(page)[1]
-            if policy in run.profile.policies:
-                notebook = as_section(notebook, policy)
+            if page in others:
+                notebook = others[page]
+            else:
+                notebook = json.loads(executed(run.base, page, first).read_text(encoding="utf-8"))
+                policy = _notebook_of(page)[1]
+                if policy in run.profile.policies:
+                    notebook = as_section(notebook, policy, f"policy {policy}")
             (staging / f"{page}.ipynb").write_text(json.dumps(notebook, ensure_ascii=False), encoding="utf-8")
     write_includes(run, staging / "book" / "generated")
+
+
+def _of_references(toc: dict, runs: Sequence[Reference]) -> dict[str, dict]:
+    """The reference runs' copies of notebooks by page, as sections of their chapters, which are added to `toc`."""
+    pages = {}
+    for part in toc.get("parts", [toc]):
+        for chapter in part.get("chapters", []):
+            own = chapter["file"]
+            for reference in runs:
+                for file in sorted((reference.folder / NOTEBOOKS).glob(f"{Path(own).name}*.ipynb")):
+                    name = f"{reference.name}{file.stem.removeprefix(Path(own).name)}"
+                    policy = _notebook_of(f"notebooks/{file.stem}")[1]
+                    of = f"run {reference.name}, policy {policy}" if policy else f"run {reference.name}"
+                    page = f"{own}-{name}"
+                    pages[page] = as_section(json.loads(file.read_text(encoding="utf-8")), name, of)
+                    chapter.setdefault("sections", []).append({"file": page})
+    return pages
 
 
 def _leave_out(toc: dict, profile: Profile) -> None:
@@ -117,26 +141,26 @@ def _notebook_of(page: str) -> tuple[str, str]:
     return (name["stage"], name["policy"] or "") if name else ("", "")
 
 
-def as_section(notebook: dict, policy: str) -> dict:
-    """The copy of a chapter's notebook that ran for another policy, as a section of that chapter.
+def as_section(notebook: dict, suffix: str, of: str) -> dict:
+    """The copy of a chapter's notebook that ran for another policy or in another run, as a section of that chapter.
 
-    Its title names the policy. Its labels end with the policy's name, so that none occurs twice. Exercises and their
+    Its title says what it is of, `of`. Its labels end with `suffix`, so that none occurs twice. Exercises and their
     solutions are in the chapter and are left out.
     """
     # 1. What stays, and its labels.
     cells = [c for c in notebook["cells"] if not _text(c).lstrip().startswith((":::{exercise}", ":::{solution}"))]
     figures = [c["metadata"]["mystnb"]["figure"] for c in cells if "figure" in c["metadata"].get("mystnb", {})]
     labels = {match["target"] for c in cells for match in _LABELS.finditer(_text(c))} | {f["name"] for f in figures}
-    # 2. Labels with the policy's name, where they are defined and where they are referred to.
+    # 2. Labels with the suffix, where they are defined and where they are referred to.
     for figure in figures:
-        figure["name"] += f"-{policy}"
+        figure["name"] += f"-{suffix}"
     for number, cell in enumerate(cells):
         if cell["cell_type"] == "markdown":
             text = _text(cell)
             for label in labels:
-                text = re.sub(rf"(?<=[(`<]){re.escape(label)}(?=[)`>])", f"{label}-{policy}", text)
+                text = re.sub(rf"(?<=[(`<]){re.escape(label)}(?=[)`>])", f"{label}-{suffix}", text)
             if number == 0:
-                text = re.sub(r"^# (.+)$", rf"# \1 (policy {policy})", text, count=1, flags=re.MULTILINE)
+                text = re.sub(r"^# (.+)$", rf"# \1 ({of})", text, count=1, flags=re.MULTILINE)
             cell["source"] = text
     return notebook | {"cells": cells}
 

@@ -1,0 +1,98 @@
+"""Keep: take the small results of a finished run into the project, as a reference run (`asprm.site.reference`).
+
+python -m asprm.site.keep --profile real
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+import sys
+from pathlib import Path
+from typing import Any
+
+from asprm.claims import ledger
+from asprm.results import costs
+from asprm.run import names
+from asprm.run.artifacts import atomic, size, to_json, write_parquet
+from asprm.run.open import Run, open_run
+from asprm.run.root import study_root
+from asprm.run.sections import ProfileError
+from asprm.run.store import BrokenArtifact, MissingArtifact
+from asprm.site.includes.provenance import manifests, seconds_of
+from asprm.site.quantities import all_quantities
+from asprm.site.reference import ABOUT, FOLDER, NOTEBOOKS, QUANTITIES
+
+MANIFESTS = "manifests.jsonl"
+_LARGEST = 20_000_000  # bytes of one reference run
+_COPIED = ("threshold/*.json", "tokens/*.parquet", "truth/*.parquet", "tvd/*/*.json", "generalize/*.parquet")
+
+
+def keep(run: Run, folder: Path) -> Path:
+    """Take the small results of a finished run into `folder`, in place of what is there. Returns it.
+
+    The quantities, the ledger and the costs are computed anew from the run's tables, by the code as it is now.
+    MissingArtifact: the run has not finished. ValueError: the results are too large to come with the project.
+    """
+    with atomic(folder) as temporary:
+        (temporary / names.LEDGER).parent.mkdir(parents=True)
+        write_parquet(temporary / f"{QUANTITIES}.parquet", all_quantities(run))
+        write_parquet(temporary / f"{names.LEDGER}.parquet", ledger(run))
+        write_parquet(temporary / f"{names.COSTS}.parquet", costs.cost_ledger(run))
+        for pattern in (*_COPIED, f"{NOTEBOOKS}/*.ipynb"):
+            for file in sorted(run.base.glob(pattern)):
+                if not file.name.endswith(".manifest.json"):
+                    target = temporary / file.relative_to(run.base)
+                    target.parent.mkdir(parents=True, exist_ok=True)
+                    shutil.copyfile(file, target)
+        made = manifests(run)
+        lines = [json.dumps(manifest, ensure_ascii=False, sort_keys=True) for manifest in made]
+        (temporary / MANIFESTS).write_text("\n".join(lines) + "\n", encoding="utf-8")
+        (temporary / ABOUT).write_text(to_json(about(run, made)), encoding="utf-8")
+        if (total := size(temporary)) > _LARGEST:
+            raise ValueError(f"{folder}: {total:,} bytes, expected at most {_LARGEST:,}: too large to come along")
+    return folder
+
+
+def about(run: Run, made: list[dict[str, Any]]) -> dict[str, Any]:
+    """What a reference run says of itself.
+
+    made: the run's manifests. Keys: name, description; device, versions, commits; seconds by stage; policies (hub name
+    or folder, by name), parts (by the paper's name, who plays it); problems, candidates, rollouts.
+    """
+    profile = run.profile
+    return {
+        "name": profile.name,
+        "description": profile.description,
+        "device": made[0]["device"],
+        "versions": made[0]["versions"],
+        "commits": sorted({manifest["commit"] for manifest in made if manifest["commit"]}),
+        "seconds": seconds_of(made),
+        "policies": {name: policy.path for name, policy in profile.policies.items()},
+        "parts": {name: name for name in (*profile.policies, *profile.reward_models)} | profile.cast,
+        "problems": profile.problems.model_dump(mode="json"),
+        "candidates": profile.sample.candidates,
+        "rollouts": profile.rollout.rollouts,
+    }
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Keep a finished run as a reference. Exit status: 0, or 1 after an error."""
+    parser = argparse.ArgumentParser(
+        prog="python -m asprm.site.keep", description="Keep a finished run as a reference."
+    )
+    parser.add_argument("--profile", required=True, help="a profile's name or file")
+    options = parser.parse_args(arguments)
+    try:
+        run = open_run(options.profile, stage="claims", quiet=True)
+        kept = keep(run, study_root() / FOLDER / run.profile.name)
+    except (ProfileError, MissingArtifact, BrokenArtifact, ValueError) as error:
+        print(error, file=sys.stderr)
+        return 1
+    print(f"reference: {run.shown(kept)}, {size(kept):,} bytes")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
