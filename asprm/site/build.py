@@ -29,6 +29,7 @@ from asprm.run.store import BrokenArtifact, MissingArtifact
 from asprm.site.check import check_site
 from asprm.site.includes.index import write_includes
 from asprm.site.reference import NOTEBOOKS, Reference, references
+from asprm.site.tabs import Copy, into_tabs
 
 HOME = """<!DOCTYPE html>
 <html lang="en">
@@ -57,6 +58,7 @@ def build_site(profile: str, *, source: Path = REPOSITORY) -> Path:
     staging, site = run.base / ".site-source", run.base / "site"
     stage(run, source, staging)
     built = render(staging)
+    _tabs(run, staging, built)
     faults = check_site(built)
     if faults:
         listed = "\n  ".join(str(fault) for fault in faults[:20])
@@ -115,6 +117,26 @@ def _of_references(toc: dict, runs: Sequence[Reference]) -> dict[str, dict]:
                     pages[page] = as_section(json.loads(file.read_text(encoding="utf-8")), name, of)
                     chapter.setdefault("sections", []).append({"file": page})
     return pages
+
+
+def _tabs(run: Run, staging: Path, built: Path) -> None:
+    """Move the copies of each chapter into tabs of its page (`asprm.site.tabs`)."""
+    pages = chapters(staging / "_toc.yml")
+    names = [*run.profile.policies, *(reference.name for reference in references(run))]
+    copies: dict[str, list[Copy]] = {page: [] for page in pages if _notebook_of(page) != ("", "")}
+    order = []
+    for page in pages:
+        chapter, _, suffix = page.partition("-")
+        if chapter in copies and suffix.partition("-")[0] in names:
+            run_name, _, policy = suffix.partition("-")
+            label = f"{run_name}: {policy}" if policy else suffix
+            copies[chapter].append(Copy(page, label, suffix))
+        else:
+            order.append(page)
+    first = next(iter(run.profile.policies))
+    own = {chapter: first if any(c.suffix in run.profile.policies for c in those) else "this run"
+           for chapter, those in copies.items()}  # fmt: skip
+    into_tabs(built, order, {chapter: those for chapter, those in copies.items() if those}, own)
 
 
 def _leave_out(toc: dict, profile: Profile) -> None:
