@@ -554,7 +554,7 @@ def test_the_stage_writes_the_ledger_the_tally_and_the_costs(tables, monkeypatch
     assert opposite["id"] == "t1-gsm8k-M-asprm-L"
     assert sizes_of_arrows(ledger(run)).loc["50%", "difference found, in points"] == 50
     shown = book.page(written, ["id", "here", "n", "p_holm", "verdict", "why", "cell"]).to_html()
-    assert all(text in shown for text in ("<td", "✓ reproduced", "< .001", ">50.00<", ">40<"))
+    assert all(text in shown for text in ("<td", "✓ reproduced", "<\N{NO-BREAK SPACE}.001", ">50.00<", ">40<"))
 
 
 def test_what_the_papers_own_sample_could_show(tables):

@@ -7,16 +7,21 @@ shown twice or stays in memory.
 from __future__ import annotations
 
 import base64
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import wraps
 from html import escape
 from io import BytesIO
+from textwrap import fill
 from typing import Any, ParamSpec
 
 import matplotlib
 import numpy as np
+import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
+from matplotlib.collections import LineCollection, PathCollection
+from matplotlib.container import BarContainer
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 from numpy.typing import ArrayLike
@@ -25,6 +30,7 @@ from numpy.typing import ArrayLike
 BLUE, RED, GREEN, PURPLE, GREY, PALE = "#0072b2", "#c44e00", "#00815d", "#8a4f9e", "#59636e", "#c9d1d9"
 BLACK, YELLOW, SKY = "#1f2328", "#b58900", "#56b4e9"
 _MARK = "rgba(213,94,0,.28)"  # background of a marked token, in HTML
+NARROW = 4.3  # inches, on a phone: 10 points are then some 12 pixels
 WIDTH = 6.8  # inches, shown at most 760 pixels wide: 10 points are then 15 pixels
 _STYLE: dict[Any, Any] = {
     "font.size": 10,
@@ -68,14 +74,89 @@ class Plot(Figure):
             self.savefig(out, format="svg", metadata={"Date": None})
         return out.getvalue()
 
+    @contextmanager
+    def narrow(self) -> Iterator[None]:
+        """In the block the figure is NARROW inches wide: letters keep their size, long labels of axes break."""
+        own, labels = self.get_size_inches().copy(), [(axes, axes.get_xlabel()) for axes in self.axes]
+        self.set_size_inches(NARROW, own[1])
+        for axes, label in labels:
+            axes.set_xlabel(fill(label, 38))
+        try:
+            yield
+        finally:
+            self.set_size_inches(*own)
+            for axes, label in labels:
+                axes.set_xlabel(label)
+
     def html(self) -> str:
-        """The figure as an <img> element, as wide as the page, at most 760 pixels."""
-        data = base64.b64encode(self.svg()).decode()
+        """The figure as a <picture>: as wide as the page, at most 760 pixels, and a narrow version for phones.
+
+        `numbers` is an attribute of its <img>.
+        """
+        wide = base64.b64encode(self.svg()).decode()
+        with self.narrow():
+            narrow = base64.b64encode(self.svg()).decode()
         style = "width:100%;max-width:760px;height:auto;background:#fff"
-        return f'<img alt="{escape(self.alt)}" style="{style}" src="data:image/svg+xml;base64,{data}">'
+        numbers = escape(self.numbers().to_csv(index=False, float_format="%.6g"))
+        return (
+            f'<picture><source media="(max-width: 700px)" srcset="data:image/svg+xml;base64,{narrow}">'
+            f'<img alt="{escape(self.alt)}" style="{style}" data-numbers="{numbers}" '
+            f'src="data:image/svg+xml;base64,{wide}"></picture>'
+        )
+
+    def numbers(self) -> pd.DataFrame:
+        """What is drawn, as a table: panel (its title or number), series (its label in the legend), kind (line, bar,
+        points or interval), x and y. An interval has a row for each end.
+        """
+        rows = [
+            (axes.get_title("left") or axes.get_title() or str(number), *row)
+            for number, axes in enumerate(self.axes, 1)
+            for row in _drawn(axes)
+        ]
+        return pd.DataFrame(rows, columns=["panel", "series", "kind", "x", "y"])
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:
         return {"text/html": self.html(), "text/plain": self.alt}
+
+
+def _drawn(axes: Axes) -> Iterator[tuple[str, str, object, object]]:
+    """Series, kind, x and y of all that stands for data in a panel."""
+    x_name, y_name = _namer(axes.xaxis), _namer(axes.yaxis)
+
+    def points(label: object, kind: str, pairs: Iterable[Sequence[float]]) -> Iterator[tuple[str, str, object, object]]:
+        series = axes.get_ylabel() if str(label).startswith("_") else str(label)
+        for x, y in pairs:
+            yield series, kind, x_name(x), y_name(y)
+
+    for line in axes.get_lines():
+        if line.get_transform().contains_branch(axes.transData):
+            yield from points(line.get_label(), "line", np.asarray(line.get_xydata()).tolist())
+    for bars in axes.containers:
+        if isinstance(bars, BarContainer):
+            sideways = bars.orientation == "horizontal"
+            middles = [((b.get_width(), b.get_y() + b.get_height() / 2) if sideways
+                        else (b.get_x() + b.get_width() / 2, b.get_height())) for b in bars]  # fmt: skip
+            yield from points(bars.get_label(), "bar", middles)
+    for collection in axes.collections:
+        if isinstance(collection, LineCollection):
+            ends = [tuple(end) for segment in collection.get_segments() for end in segment]
+            yield from points(collection.get_label(), "interval", ends)
+        elif isinstance(collection, PathCollection):
+            yield from points(collection.get_label(), "points", np.asarray(collection.get_offsets()).tolist())
+
+
+def _namer(axis: Axis) -> Callable[[float], object]:
+    """What a place on an axis is called: the name of the tick there, where ticks have names, else the number itself."""
+    places = np.asarray(axis.get_ticklocs(), float)
+    names = [tick.get_text() for tick in axis.get_ticklabels()]
+    if not any(letter.isalpha() for name in names for letter in name):
+        return lambda place: place
+
+    def name(place: float) -> object:
+        nearest = int(np.abs(places - place).argmin())
+        return names[nearest] if abs(places[nearest] - place) < 0.5 and names[nearest] else place
+
+    return name
 
 
 class Fragment(str):

@@ -21,8 +21,8 @@ def interval(low: float, high: float) -> str:
 
 
 def p_value(p: float) -> str:
-    """A p-value as "< .001" or ".042"."""
-    return "< .001" if p < 0.001 else f"{p:.3f}".removeprefix("0")
+    """A p-value as "< .001", with a space that no line breaks at, or ".042"."""
+    return "<\N{NO-BREAK SPACE}.001" if p < 0.001 else f"{p:.3f}".removeprefix("0")
 
 
 def number(value: float) -> str:

@@ -28,6 +28,7 @@ from asprm.run.sections import ProfileError
 from asprm.run.store import BrokenArtifact, MissingArtifact
 from asprm.site.check import check_site
 from asprm.site.includes.index import write_includes
+from asprm.site.polish import polish
 from asprm.site.reference import NOTEBOOKS, Reference, references
 from asprm.site.tabs import Copy, into_tabs
 
@@ -59,6 +60,7 @@ def build_site(profile: str, *, source: Path = REPOSITORY) -> Path:
     stage(run, source, staging)
     built = render(staging)
     _tabs(run, staging, built)
+    polish(built)
     faults = check_site(built)
     if faults:
         listed = "\n  ".join(str(fault) for fault in faults[:20])
@@ -109,7 +111,9 @@ def _of_references(toc: dict, runs: Sequence[Reference]) -> dict[str, dict]:
         for chapter in part.get("chapters", []):
             own = chapter["file"]
             for reference in runs:
-                for file in sorted((reference.folder / NOTEBOOKS).glob(f"{Path(own).name}*.ipynb")):
+                files = (reference.folder / NOTEBOOKS).glob(f"{Path(own).name}*.ipynb")
+                policies = ["", *reference.about["policies"]]
+                for file in sorted(files, key=lambda file: policies.index(_notebook_of(f"notebooks/{file.stem}")[1])):
                     name = f"{reference.name}{file.stem.removeprefix(Path(own).name)}"
                     policy = _notebook_of(f"notebooks/{file.stem}")[1]
                     of = f"run {reference.name}, policy {policy}" if policy else f"run {reference.name}"

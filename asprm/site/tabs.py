@@ -16,7 +16,8 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-_ARTICLE = re.compile(r'(?<=<article class="bd-article">).*?(?=</article>)', re.DOTALL)
+ARTICLE = re.compile(r'(?<=<article class="bd-article">).*?(?=</article>)', re.DOTALL)
+"""The content of a page, in the theme's frame."""
 _ID = re.compile(r'(?<= id=")[^"]+(?=")')
 _FIGURE = re.compile(r'(?<=<span class="caption-number">)(Fig\. [\d.]+)')
 _NESTED = re.compile(r'<details[^>]*><summary><span class="toctree-toggle".*?</details>', re.DOTALL)
@@ -68,14 +69,14 @@ def into_tabs(site: Path, order: Sequence[str], copies: Mapping[str, Sequence[Co
 
 
 def _article(file: Path) -> str:
-    match = _ARTICLE.search(file.read_text(encoding="utf-8"))
+    match = ARTICLE.search(file.read_text(encoding="utf-8"))
     assert match, file  # the theme's own frame
     return match[0]
 
 
 def _with_panels(page: str, articles: Mapping[Copy, str], first: str) -> str:
     """The page with its article as the first panel, and one panel for each copy."""
-    own = _ARTICLE.search(page)
+    own = ARTICLE.search(page)
     assert own
     taken, panels, buttons = set(_ID.findall(page)), [], []
     figures = _FIGURE.findall(own[0])

@@ -1,0 +1,110 @@
+"""Polish: what is done to every built page after Jupyter Book, before the site is checked.
+
+- Figures leave the page and become files, each with a link to itself and to its numbers.
+- Code folds: each cell's code is closed until it is asked for, and one switch opens all (`book/_static/page.js`).
+- Wide tables scroll in a box of their own that a keyboard reaches, and their heads say what they are heads of.
+- Scripts that a page has no use for are not loaded: the icons' (their font is enough), and MathJax without mathematics.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import os
+import re
+from html import unescape
+from pathlib import Path
+
+from asprm.site.tabs import ARTICLE
+
+_FIGURE = re.compile(
+    r"(?P<narrow><picture><source [^>]*>)?"
+    r'<img (?P<before>[^>]*?)src="data:image/svg\+xml;base64,(?P<svg>[^"]*)"(?P<after>[^>]*)>(?P<end></picture>)?'
+)
+_SOURCE = re.compile(r'(?<=srcset=")data:image/svg\+xml;base64,([^"]*)(?=")')
+_NUMBERS = re.compile(r' data-numbers="([^"]*)"')
+_HIDDEN = re.compile(
+    r'<details class="admonition hide above-input">\s*<summary.*?</summary>\s*(.*?)</details>', re.DOTALL
+)
+_TABLE = re.compile(r"<table\b.*?</table>", re.DOTALL)
+_HEAD = re.compile(r"<th(?![^>]*\bscope=)(?=[ >])")
+_ICONS = re.compile(r'\s*<script src="[^"]*fontawesome/[^"]*"></script>')
+_FONTS = re.compile(r'<link rel="preload" as="font"[^>]*fa-(?:brands|regular)[^>]*>\s*')
+_MATHJAX = re.compile(
+    r"\s*<script[^>]*>window\.MathJax = .*?</script>\s*<script[^>]*mathjax/[^>]*></script>", re.DOTALL
+)
+_FORMULA = re.compile(r'class="[^"]*\bmath\b|\\\(|\\\[')
+
+
+def polish(site: Path) -> None:
+    """Polish all pages of a built site, in place."""
+    for file in sorted(site.rglob("*.html")):
+        if "_static" not in file.relative_to(site).parts:
+            page = _ICONS.sub("", _FONTS.sub("", file.read_text(encoding="utf-8")))
+            if article := ARTICLE.search(page):
+                images = Path(os.path.relpath(site / "_images", file.parent)).as_posix()
+                shown = tables(folded(_files(article[0], site / "_images", images)))
+                page = page[: article.start()] + shown + page[article.end() :]
+                if not _FORMULA.search(shown):
+                    page = _MATHJAX.sub("", page)
+            file.write_text(page, encoding="utf-8")
+
+
+def _files(article: str, folder: Path, path: str) -> str:
+    """The article with each figure as a file of `folder`, which pages reach by `path`, and links to its files."""
+
+    def kept(content: bytes, suffix: str) -> str:
+        name = f"{hashlib.sha256(content).hexdigest()[:16]}.{suffix}"
+        folder.mkdir(exist_ok=True)
+        (folder / name).write_bytes(content)
+        return f"{path}/{name}"
+
+    def replaced(match: re.Match[str]) -> str:
+        svg = kept(base64.b64decode(match["svg"]), "svg")
+        attributes = match["before"] + match["after"]
+        links = [f'<a href="{svg}" download>SVG</a>']
+        if numbers := _NUMBERS.search(attributes):
+            file = kept(unescape(numbers[1]).encode(), "csv")
+            links.append(f'<a href="{file}" download>CSV</a>')
+        rest = _NUMBERS.sub("", attributes).strip()
+        files = f'<span class="figure-files">This figure as {" · ".join(links)}</span>'
+        narrow = _SOURCE.sub(lambda source: kept(base64.b64decode(source[1]), "svg"), match["narrow"] or "")
+        return f'{narrow}<img {rest} loading="lazy" src="{svg}">{match["end"] or ""}{files}'
+
+    return _FIGURE.sub(replaced, article)
+
+
+def folded(article: str) -> str:
+    """The article with the code of each cell in a <details>, also of those that hide it already."""
+    article = _HIDDEN.sub(r"\1", article)
+    parts = article.split('<div class="cell_input docutils container">')
+    shown = parts[0]
+    for part in parts[1:]:
+        end = _end_of_div(part)
+        shown += f'<details class="code"><summary>Code</summary><div class="cell_input docutils container">{part[:end]}'
+        shown += f"</details>{part[end:]}"
+    return shown
+
+
+def _end_of_div(text: str) -> int:
+    """Where the <div> ends within which `text` begins."""
+    depth = 1
+    for match in re.finditer(r"<(/?)div\b", text):
+        depth += -1 if match[1] else 1
+        if not depth:
+            return match.end() + 1
+    return len(text)
+
+
+def tables(article: str) -> str:
+    """The article with every table that notebooks make in a box that scrolls, and scopes on its heads."""
+
+    def boxed(match: re.Match[str]) -> str:
+        table = match[0]
+        head, mark, body = table.partition("</thead>")
+        head, body = (_HEAD.sub(f'<th scope="{scope}"', part) for part, scope in ((head, "col"), (body, "row")))
+        if 'class="table"' in table or "docutils" in table:  # of prose, in a box already
+            return head + mark + body
+        return f'<div class="table-box" role="region" aria-label="Table" tabindex="0">{head}{mark}{body}</div>'
+
+    return _TABLE.sub(boxed, article)

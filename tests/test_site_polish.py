@@ -1,0 +1,95 @@
+"""What becomes of figures, code and tables on a built page."""
+
+import base64
+import re
+
+import pytest
+
+from asprm.figures.base import new_plot
+from asprm.site.polish import folded, polish, tables
+
+PAGE = """<html><head>
+  <link rel="preload" as="font" href="../_static/fa-brands-400.woff2" />
+  <script src="../_static/vendor/fontawesome/6.5.2/js/all.min.js?digest=d"></script>
+    <script>window.MathJax = {{"options": {{}}}}</script>
+    <script defer="defer" src="../_static/mathjax/es5/tex-mml-chtml.js?v=c"></script>
+</head><body><article class="bd-article">{}</article></body></html>"""
+
+
+@pytest.fixture
+def polished(tmp_path):
+    def make(article: str) -> str:
+        file = tmp_path / "book" / "a.html"
+        file.parent.mkdir(exist_ok=True)
+        file.write_text(PAGE.format(article))
+        polish(tmp_path)
+        return file.read_text()
+
+    return make
+
+
+def test_a_figure_becomes_files_that_can_be_had(polished, tmp_path):
+    def drawn():
+        plot, (axes,) = new_plot(2)
+        axes.plot([1, 2], [0.5, 0.25], label="a < b")
+        axes.set(xlabel="x", ylabel="y")
+        plot.alt = "A line."
+        return plot
+
+    page = polished(drawn().html())
+    assert "base64" not in page
+    svg, csv = re.findall(r'<a href="([^"]+)" download>', page)
+    assert (tmp_path / "book" / svg).read_bytes() == drawn().svg()
+    assert (tmp_path / "book" / csv).read_text().splitlines() == [
+        "panel,series,kind,x,y",
+        "1,a < b,line,1,0.5",
+        "1,a < b,line,2,0.25",
+    ]
+    narrow, wide = re.search(r'<source media="[^"]*" srcset="([^"]+)"><img [^>]*src="([^"]+)"', page).groups()
+    assert wide == svg
+    assert b"<svg" in (tmp_path / "book" / narrow).read_bytes()
+    assert 'alt="A line."' in page
+
+
+def test_a_picture_of_another_kind_stays(polished):
+    image = f'<img alt="x" src="data:image/png;base64,{base64.b64encode(b"x").decode()}">'
+    assert image in polished(image)
+
+
+def test_scripts_that_a_page_does_not_need_are_not_loaded(polished):
+    page = polished("<p>Words.</p>")
+    assert "all.min.js" not in page
+    assert "fa-brands" not in page
+    assert "athJax" not in page
+    assert "mathjax" not in page
+    assert "mathjax" in polished('<span class="math notranslate">x</span>')
+
+
+CODE = '<div class="cell_input docutils container">\n<div class="highlight"><pre>x = 1</pre></div>\n</div>\n'
+
+
+def test_code_is_folded_once_also_where_it_was_hidden():
+    hidden = (
+        '<details class="admonition hide above-input"><summary aria-label="Toggle"><p>Show</p></summary>'
+        f"{CODE}</details>"
+    )
+    shown = folded(f'<div class="cell">{CODE}<div class="cell_output">1</div></div><div class="cell">{hidden}</div>')
+    assert shown.count('<details class="code"><summary>Code</summary>') == shown.count("</details>") == 2
+    assert re.fullmatch(
+        r'<div class="cell"><details.*</details>\s*<div class="cell_output">1</div></div>'
+        r'<div class="cell"><details.*?</details>\s*</div>',
+        shown,
+        re.DOTALL,
+    )
+    assert shown.count("<div") == shown.count("</div>")
+
+
+def test_a_table_scrolls_in_a_box_and_its_heads_have_scopes():
+    table = '<table border="1" class="dataframe"><thead><tr><th>a</th></tr></thead><tbody><tr><th class="r">1</th>'
+    shown = tables(f"{table}<td>2</td></tr></tbody></table>")
+    assert shown.startswith('<div class="table-box" role="region" aria-label="Table" tabindex="0"><table')
+    assert '<th scope="col">a</th>' in shown
+    assert '<th scope="row" class="r">1</th>' in shown
+    assert shown.endswith("</table></div>")
+    prose = '<table class="table"><thead><tr><th class="head">a</th></tr></thead></table>'
+    assert tables(prose) == prose.replace("<th ", '<th scope="col" ')
