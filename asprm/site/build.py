@@ -138,9 +138,13 @@ def _tabs(run: Run, staging: Path, built: Path) -> None:
         else:
             order.append(page)
     first = next(iter(run.profile.policies))
-    own = {chapter: first if any(c.suffix in run.profile.policies for c in those) else "this run"
-           for chapter, those in copies.items()}  # fmt: skip
-    into_tabs(built, order, {chapter: those for chapter, those in copies.items() if those}, own)
+    copies = {chapter: those for chapter, those in copies.items() if those}
+    if copies:
+        of_policies = {
+            chapter for chapter, those in copies.items() if any(c.suffix in run.profile.policies for c in those)
+        }
+        own = {chapter: first if chapter in of_policies else "this run" for chapter in copies}
+        into_tabs(built, order, copies, own)
 
 
 def _leave_out(toc: dict, profile: Profile) -> None:
