@@ -43,9 +43,10 @@ def run_best_of_n(run: Run) -> list[str]:
     Writes the table `best_of_n/<training>/<policy>-<set>` (`asprm.reward.rating.SCHEMA`) for each training and each of
     its sets (`rated_sets`; for `run.prm` the validation set, too). Returns the tables' names.
 
-    A reward model rates where its own steps end: at the ends of the kind of steps that it learned from, or of the kind
-    that the profile gives for a published one. For one that starts from this policy there are also the tables
-    `…@confidence`, `…@line` and `…@random0` … (Table 3). They come from the same reading of each solution.
+    A reward model rates where its own steps end: at the ends of the kind of steps that it learned from (decision tokens
+    by its own share of the threshold), or of the kind that the profile gives for a published one. For one that starts
+    from this policy there are also the tables `…@confidence`, `…@line` and `…@random0` … (Table 3). They come from the
+    same reading of each solution.
     """
     profile, policy = run.profile, run.policy
     raters = [run.prm] if run.experiment else profile.best_of_n.score[policy]
@@ -115,20 +116,27 @@ class _SplitCandidates:
         profile, method = run.profile, Method.parse(run.method)
         self.run, self.tokenizer = run, load_tokenizer(run.policy_path())
         self.kind = method.kind
-        tau = tau_of(run.read_json(names.threshold(run.policy)), method.share)
-        options = {"tau": tau, "length": profile.split.length, "count": profile.split.count}
+        fitted = run.read_json(names.threshold(run.policy))
+        options = {"length": profile.split.length, "count": profile.split.count}
+        options["tau"] = tau_of(fitted, method.share)
         kinds = {model.rates.kind for model in profile.reward_models.values()} - {"adaptive"} | {method.kind, "line"}
         self.cutters = {kind: cutter(kind, seed=run.seed, **options) for kind in sorted(kinds)}
         for k in range(profile.best_of_n.random):
             self.cutters[random_position(k)] = cutter("random", seed=run.seed + k, **options)
+        for model in profile.reward_models.values():
+            if (share := model.rates.share) and model.base == run.policy:
+                self.cutters[model.rates.split] = cutter("adaptive", tau=tau_of(fitted, share))
         self.last, self.splits = "", []
 
     def positions(self, training: str) -> dict[str, str]:
-        """The rating positions of a training, each with the name of its cutter."""
+        """The rating positions of a training, each with the name of its cutter.
+
+        A threshold is the policy's own: of another policy's candidates the study's share is taken.
+        """
         profile = self.run.profile
         model = profile.reward_models[Training.parse(training).reward_model]
-        kind = model.rates.kind
-        positions = {OWN: self.kind if kind == "adaptive" else kind}
+        own = model.rates.split if model.rates.split in self.cutters else model.rates.kind
+        positions = {OWN: self.kind if own == "adaptive" else own}
         if model.base == self.run.policy:
             positions |= {CONFIDENCE: self.kind, LINE: "line"}
             positions |= {random_position(k): random_position(k) for k in range(profile.best_of_n.random)}

@@ -217,8 +217,8 @@ def at_other_positions(run: Run, frame: pd.DataFrame) -> pd.DataFrame:
 def sweep(run: Run, frame: pd.DataFrame, policy: str) -> pd.DataFrame:
     """Best-of-N by the share of tokens below the threshold at which the reward model's steps were cut.
 
-    frame: from `results`. Columns: share, prm, set, bon, low, high, trainings. All rate candidates at the same places,
-    the decision tokens of the study's own share.
+    frame: from `results`. Columns: share, prm, set, position, bon, low, high, trainings. Each reward model rates where
+    its own steps end (`own steps`), and all at the same places, decision tokens by the study's share (`confidence`).
     """
     own_share = run.profile.threshold.share
     shares = {}
@@ -226,9 +226,10 @@ def sweep(run: Run, frame: pd.DataFrame, policy: str) -> pd.DataFrame:
         tables = [(table.policy, table.method.kind) for table in model.tables]
         if model.base == policy and tables == [(policy, "adaptive")]:
             shares[prm] = model.rates.share or own_share
-    rows = frame.loc[(frame["policy"] == policy) & (frame["position"] == OWN) & frame["prm"].isin(list(shares))]
-    rows = rows.assign(share=[shares[prm] for prm in rows["prm"]]).sort_values(["set", "share"])
-    return rows.loc[:, ["share", "prm", "set", "bon", "low", "high", "trainings"]]
+    places = frame["position"].isin([OWN, "confidence"])
+    rows = frame.loc[(frame["policy"] == policy) & places & frame["prm"].isin(list(shares))]
+    rows = rows.assign(share=[shares[prm] for prm in rows["prm"]]).sort_values(["set", "position", "share"])
+    return rows.loc[:, ["share", "prm", "set", "position", "bon", "low", "high", "trainings"]]
 
 
 # --- candidates and training data -------------------------------------------------------------------------------------

@@ -212,7 +212,8 @@ def train_and_validation(run: Run, name: str) -> tuple[list[Example], list[Examp
     name: the reward model's, or a training's.
 
     A tenth of the *problems* is held out for validation: solutions of one problem resemble each other, so a tenth of
-    the solutions would not do. Solutions of more than `prm.max_tokens` tokens are left out.
+    the solutions would not do. Solutions of more than `prm.max_tokens` tokens are left out, and of what is learned from
+    as many as exceed the reward model's `most_steps`.
     """
     name = Training.parse(name).reward_model
     longest = run.profile.training(name).max_tokens or math.inf
@@ -224,7 +225,22 @@ def train_and_validation(run: Run, name: str) -> tuple[list[Example], list[Examp
             part += short
             if len(short) < len(every):
                 log(f"prm: {name} leaves out {len(every) - len(short)} solutions of more than {longest} tokens")
-    return parts
+    train, validation = parts
+    return _within(train, run.profile.reward_models[name].most_steps, run.profile.prm.seed), validation
+
+
+def _within(solutions: list[Example], most: int | None, seed: int) -> list[Example]:
+    """Solutions drawn by the seed, in their old order, as long as they have no more than `most` steps together.
+
+    ValueError: they have fewer, so that reward models with the same `most_steps` would learn from unequal amounts.
+    """
+    if most is None:
+        return solutions
+    if (steps := sum(len(example.labels) for example in solutions)) < most:
+        raise ValueError(f"prm: most_steps = {most:,}, but there are {steps:,} labelled steps; ask for fewer")
+    order = np.random.default_rng(seed).permutation(len(solutions))
+    total = np.cumsum([len(solutions[i].labels) for i in order])
+    return [solutions[i] for i in sorted(order[total <= most])]
 
 
 def data_of(run: Run, name: str) -> list[LabelledSamples]:

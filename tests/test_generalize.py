@@ -170,10 +170,22 @@ def test_parts_of_the_results(run, results):
 
 def test_the_sweep_is_in_order_of_the_share(run, results):
     swept = g.sweep(run, results, "M")
-    for _, rows in swept.groupby("set"):
+    assert set(swept["position"]) == {OWN, "confidence"}
+    for _, rows in swept.groupby(["set", "position"]):
         assert len(rows) == len(run.profile.of_role("sweep")) + 1
         assert rows["share"].is_monotonic_increasing
         assert run.profile.threshold.share in set(rows["share"])
+
+
+def test_a_reward_model_of_another_share_rates_at_its_own_steps_and_at_the_studys(run):
+    """A smaller share has fewer decision tokens, and each of these is one of the study's own."""
+    smallest = min(run.profile.of_role("sweep"), key=lambda name: run.profile.reward_models[name].rates.share)
+    own, same = (run.read(names.scores(smallest, "M", "minigsm", at)) for at in (names.OWN, names.CONFIDENCE))
+    steps = [table["scores"].to_pandas().map(len) for table in (own, same)]
+    assert (steps[0] <= steps[1]).all()
+    assert steps[0].sum() < steps[1].sum()
+    reference = run.read(names.scores("ASPRM-M", "M", "minigsm"))["scores"].to_pandas().map(len)
+    assert (steps[1] == reference).all()
 
 
 def test_training_data_by_hand(run):

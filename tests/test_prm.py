@@ -282,6 +282,18 @@ def test_whole_problems_are_held_out(share):
     assert hold_out(labels, share, seed=1)[1].equals(watch)
 
 
+def test_learning_from_at_most_so_many_steps_takes_whole_solutions():
+    solutions = [Example([1], [2] * n, list(range(1, n + 1)), [1.0] * n) for n in (3, 1, 4, 1, 5, 2)]
+    some = module._within(solutions, 9, seed=0)
+    assert some == module._within(solutions, 9, seed=0)
+    assert [s for s in solutions if any(s is x for x in some)] == some  # in their old order
+    left = sum(len(x.labels) for x in some)
+    assert 9 - 5 < left <= 9
+    assert module._within(solutions, 16, seed=0) == module._within(solutions, None, seed=0) == solutions
+    with pytest.raises(ValueError, match="most_steps = 17, but there are 16 labelled steps"):
+        module._within(solutions, 17, seed=0)
+
+
 def test_the_profiles_own_settings():
     settings = settings_of(load_profile("tiny").prm)
     assert settings.epochs == load_profile("tiny").prm.epochs

@@ -61,26 +61,31 @@ def intervals(frame: pd.DataFrame, value: str = "value", title: str = "", xlabel
 
 @styled
 def share_sweep(frame: pd.DataFrame, chosen: float, names: Mapping[str, str]) -> Plot:
-    """Best-of-N by the share of tokens below the threshold at which the training steps end; a line for each test set.
+    """Best-of-N by the share of tokens below the threshold at which the training steps end; a panel for each test set.
 
     frame: from `asprm.generalize.sweep`. chosen: the study's own share. names: titles of the test sets.
     """
-    plot, (ax,) = new_plot(3.4)
-    labels, sentences = [], []
-    for color, name in zip([BLUE, RED, GREEN, PURPLE], frame["set"].unique(), strict=False):
-        rows = frame[frame["set"] == name]
-        ax.plot(rows["share"], rows["bon"], "o-", color=color, markersize=4)
-        error_bars(ax, rows["share"], rows["bon"], rows["low"], rows["high"], color)
-        shown, values = names.get(name, name), list(zip(rows["share"], rows["bon"], strict=True))
-        labels.append((values[-1][1], shown, color))
-        sentences.append(f"{shown}: " + ", ".join(f"{percent(bon)} at {percent(share)}" for share, bon in values))
-    ax.axvline(chosen, color=GREY, linestyle="--", linewidth=1.2)
-    ax.text(chosen, 1.01, "this study", color=GREY, ha="center", va="bottom", fontsize=9,
-            transform=ax.get_xaxis_transform())  # fmt: skip
-    ax.set(xlabel="share of tokens below the threshold", ylabel="Best-of-N")
-    for axis in (ax.xaxis, ax.yaxis):
-        percent_axis(axis, 1 if axis is ax.xaxis else 0)
-    end_labels(ax, labels)
+    sets = list(frame["set"].unique())
+    plot, panels = new_plot(1.2 + 2.1 * len(sets), (1,) * len(sets))
+    places = {"own steps": (BLUE, "each at its own share"), "confidence": (RED, "all at the study's share")}
+    sentences = []
+    for ax, name in zip(panels, sets, strict=True):
+        ax.axvline(chosen, color=GREY, linestyle="--", linewidth=1.2)
+        labels = []
+        for shift, (place, (color, words)) in zip((-1, 1), places.items(), strict=True):
+            rows = frame[(frame["set"] == name) & (frame["position"] == place)]
+            if len(rows):
+                x = rows["share"] + shift * 0.0002
+                ax.plot(x, rows["bon"], "o-", color=color, markersize=4, label=words)
+                error_bars(ax, x, rows["bon"], rows["low"], rows["high"], color)
+                labels.append((rows["bon"].iloc[-1], words, color))
+                told = ", ".join(f"{percent(r.bon)} at {percent(r.share)}" for r in rows.itertuples())
+                sentences.append(f"{names.get(name, name)}, {words}: {told}")
+        ax.set(title=names.get(name, name), ylabel="Best-of-N")
+        percent_axis(ax.xaxis, 1)
+        percent_axis(ax.yaxis, 0)
+        end_labels(ax, labels)
+    panels[-1].set_xlabel("share of tokens below the threshold")
     plot.alt = f"Best-of-N accuracy by the share of tokens below the threshold. {'; '.join(sentences)}."
     return plot
 

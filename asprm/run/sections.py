@@ -182,6 +182,8 @@ class RewardModel(Section):
     """tables of labels to learn from, `<policy>/<method>`; texts of another policy are read by the base's tokenizer"""
     equal: bool = False
     """of each table take as many solutions as the smallest has"""
+    most_steps: Count | None = None
+    """learn from whole solutions, drawn by the seed, with no more labelled steps than this; null: from all"""
     role: Literal["own", "baseline", "outcome", "transfer", "mixture", "sweep"] = "own"
     """what the study has it for: `own` learns from its policy's own AdaptiveStep labels; `baseline` from steps of
     another kind; `outcome` from whole solutions; `transfer` from another policy's data; `mixture` from data of several
@@ -208,12 +210,13 @@ class RewardModel(Section):
     @model_validator(mode="after")
     def _is_trained_or_published(self) -> "RewardModel":
         if self.published:
-            right = (self.base, self.data, self.equal, self.seeds) == (None, (), False, 1)
+            right = (self.base, self.data, self.equal, self.most_steps, self.seeds) == (None, (), False, None, 1)
         else:
             right = bool(self.base and self.data) and self.convention is None and self.steps is None
         if not right:
             raise ValueError(
-                "expected base, data (equal, seeds) of one that is trained here, or published (convention, steps)"
+                "expected base, data (equal, most_steps, seeds) of one that is trained here, or published (convention, "
+                "steps)"
             )
         if self.convention is not None and self.convention not in CONVENTIONS:
             raise ValueError(f"unknown convention '{self.convention}': {nearest(self.convention, CONVENTIONS)}")
