@@ -380,7 +380,8 @@ rule claims:
 
 rule site:
     input: notebooks=CHAPTERS,
-           pages=source("_config.yml", "_toc.yml", *(p for p in sorted((SOURCE / "book").rglob("*")) if p.is_file()),
+           pages=source("_config.yml", "_toc.yml", "CONTRIBUTING.md",
+                        *(p for p in sorted((SOURCE / "book").rglob("*")) if p.is_file()),
                         *sorted((SOURCE / "data" / "paper").glob("*.yml")),
                         *sorted((SOURCE / "data" / "reference").glob("*.json")),
                         *sorted((SOURCE / "benchmarks" / "results").glob("*.json"))),

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from asprm.run.open import Run
-from asprm.site.includes import performance, problems, provenance, references, results, settings, verification
+from asprm.site.includes import performance, problems, provenance, recipes, references, results, settings, verification
 from asprm.site.own_pages import own_pages
 
 INCLUDES: dict[str, Callable[[Run], str]] = {
@@ -24,6 +24,7 @@ INCLUDES: dict[str, Callable[[Run], str]] = {
     "settings": settings.settings,
     "reward_models": settings.reward_models,
     "deviations": settings.deviations,
+    "recipes": recipes.recipes,
     "reference_runs": references.reference_runs,
     "provenance": provenance.provenance,
     "artifacts": provenance.artifacts,
