@@ -23,11 +23,11 @@ from asprm.best_of_n import rated_sets
 from asprm.models.load import in_place_of
 from asprm.problems.hub import given_paths
 from asprm.problems.sets import knows_truth, test_sets
-from asprm.site.reference import QUANTITIES
 from asprm.run import code, names
 from asprm.run.names import Method, Training
 from asprm.run.sections import ProfileError
 from asprm.run.profile import load_profile
+from asprm.site.reference import QUANTITIES
 from asprm.workflow import forkserver, job, lock
 
 if unknown := config.keys() - {"profile"}:

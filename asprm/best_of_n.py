@@ -117,8 +117,8 @@ class _SplitCandidates:
         self.run, self.tokenizer = run, load_tokenizer(run.policy_path())
         self.kind = method.kind
         fitted = run.read_json(names.threshold(run.policy))
-        options = {"length": profile.split.length, "count": profile.split.count}
-        options["tau"] = tau_of(fitted, method.share)
+        tau = tau_of(fitted, method.share)
+        options = {"tau": tau, "length": profile.split.length, "count": profile.split.count}
         kinds = {model.rates.kind for model in profile.reward_models.values()} - {"adaptive"} | {method.kind, "line"}
         self.cutters = {kind: cutter(kind, seed=run.seed, **options) for kind in sorted(kinds)}
         for k in range(profile.best_of_n.random):

@@ -1,6 +1,7 @@
 import functools
 import http.server
 import json
+import re
 import shutil
 import threading
 from collections import defaultdict
@@ -13,6 +14,7 @@ from asprm import REPOSITORY
 from asprm.site import build as site
 from asprm.site.build import SiteError, build_site, chapters, executed
 from asprm.site.check import check_site
+from asprm.site.reference import Reference
 
 # --- the checks -------------------------------------------------------------------------------------------------------
 
@@ -181,6 +183,26 @@ def test_another_policys_copy_is_a_section_with_labels_of_its_own():
     assert last["source"] == "In {numref}`fig-x-L` and {numref}`that <fig-x-L>`."
 
 
+def test_the_copies_of_a_reference_run_are_sections_of_their_chapters(tmp_path):
+    folder = tmp_path / "real"
+    (folder / "notebooks").mkdir(parents=True)
+    (folder / "about.json").write_text(json.dumps({"policies": {"Q": "q", "C": "c"}}))
+    title = {"cell_type": "markdown", "metadata": {}, "source": "(ch-x)=\n# Why?\n\nSee {ref}`ch-x`."}
+    for name in ("02_sample-C", "02_sample-Q", "12_claims", "11_truth-Q"):
+        (folder / "notebooks" / f"{name}.ipynb").write_text(json.dumps({"cells": [title], "nbformat": 4}))
+    toc = {"root": "book/index", "chapters": [{"file": "notebooks/02_sample"}, {"file": "notebooks/12_claims"}]}
+    pages = site._of_references(toc, [Reference(folder)])
+    assert [[x["file"] for x in chapter["sections"]] for chapter in toc["chapters"]] == [
+        ["notebooks/02_sample-real-Q", "notebooks/02_sample-real-C"],
+        ["notebooks/12_claims-real"],
+    ]
+    assert {page: notebook["cells"][0]["source"] for page, notebook in pages.items()} == {
+        "notebooks/02_sample-real-Q": "(ch-x-real-Q)=\n# Why? (run real, policy Q)\n\nSee {ref}`ch-x-real-Q`.",
+        "notebooks/02_sample-real-C": "(ch-x-real-C)=\n# Why? (run real, policy C)\n\nSee {ref}`ch-x-real-C`.",
+        "notebooks/12_claims-real": "(ch-x-real)=\n# Why? (run real)\n\nSee {ref}`ch-x-real`.",
+    }
+
+
 @pytest.fixture
 def small_book(tmp_path, monkeypatch):
     """A source of one page, and a study without artifacts in which it is built."""
@@ -259,6 +281,20 @@ def test_every_chapter_is_in_the_site(built):
     names = pages_of(built)
     assert "index.html" in names
     assert all(f"{chapter}.html" in names for chapter in chapters(REPOSITORY / "_toc.yml"))
+
+
+@pytest.mark.parametrize(
+    ("chapter", "tabs"),
+    [("02_sample", ["M", "L", "D"]), ("11_truth", ["M", "L", "D"]), ("09_generalize", []), ("12_claims", [])],
+)
+def test_every_policy_is_a_tab_of_the_chapters_of_its_own(built, chapter, tabs):
+    page = (built / "notebooks" / f"{chapter}.html").read_text()
+    of_references = {tab for tab in re.findall(r'role="tab" [^>]*>([^<]+)<', page) if ": " in tab}
+    shown = [tab for tab in re.findall(r'role="tab" [^>]*>([^<]+)<', page) if tab not in of_references]
+    assert shown == tabs
+    assert page.count('role="tabpanel"') == len(tabs) + len(of_references)
+    ids = re.findall(r' id="([^"]+)"', page)
+    assert len(ids) == len(set(ids))
 
 
 def test_the_headline_is_this_runs(built):

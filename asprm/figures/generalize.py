@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from itertools import cycle
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -73,13 +74,14 @@ def share_sweep(frame: pd.DataFrame, chosen: float, names: Mapping[str, str]) ->
         ax.axvline(chosen, color=GREY, linestyle="--", linewidth=1.2)
         labels = []
         for shift, (place, (color, words)) in zip((-1, 1), places.items(), strict=True):
-            rows = frame[(frame["set"] == name) & (frame["position"] == place)]
+            rows: Any = frame.loc[(frame["set"] == name) & (frame["position"] == place)]
             if len(rows):
                 x = rows["share"] + shift * 0.0002
                 ax.plot(x, rows["bon"], "o-", color=color, markersize=4, label=words)
                 error_bars(ax, x, rows["bon"], rows["low"], rows["high"], color)
                 labels.append((rows["bon"].iloc[-1], words, color))
-                told = ", ".join(f"{percent(r.bon)} at {percent(r.share)}" for r in rows.itertuples())
+                values = zip(rows["bon"], rows["share"], strict=True)
+                told = ", ".join(f"{percent(bon)} at {percent(share)}" for bon, share in values)
                 sentences.append(f"{names.get(name, name)}, {words}: {told}")
         ax.set(title=names.get(name, name), ylabel="Best-of-N")
         percent_axis(ax.xaxis, 1)

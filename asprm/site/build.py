@@ -23,7 +23,6 @@ from asprm import REPOSITORY
 from asprm.problems.sets import knows_truth
 from asprm.run.artifacts import DiskFull, atomic
 from asprm.run.open import Run, open_run
-from asprm.run.profile import Profile
 from asprm.run.sections import ProfileError
 from asprm.run.store import BrokenArtifact, MissingArtifact
 from asprm.site.check import check_site
@@ -77,14 +76,13 @@ def build_site(profile: str, *, source: Path = REPOSITORY) -> Path:
 def stage(run: Run, source: Path, staging: Path) -> None:
     """Collect the source of Jupyter Book in `staging`: configuration, pages, executed notebooks, includes.
 
-    A chapter of `_toc.yml` is the first policy's copy of a notebook. Its sections `<notebook>-<policy>` are the other
-    policies' copies. Copies that the run does not have are left out (see `_leave_out`); those of the reference runs
-    are further sections (see `_of_references`).
+    A chapter of `_toc.yml` is the first policy's copy of a notebook. Its sections, `<notebook>-<policy>`, are the other
+    policies' copies (see `_of_policies`) and those of the reference runs (see `_of_references`).
     SiteError: a notebook is missing or failed. MissingArtifact: the run has not finished.
     """
     first = next(iter(run.profile.policies))
     toc = yaml.safe_load((source / "_toc.yml").read_text())
-    _leave_out(toc, run.profile)
+    _of_policies(toc, run)
     others = _of_references(toc, references(run))
     shutil.rmtree(staging, ignore_errors=True)
     shutil.copytree(source / "book", staging / "book", ignore=shutil.ignore_patterns("generated"))
@@ -147,18 +145,19 @@ def _tabs(run: Run, staging: Path, built: Path) -> None:
         into_tabs(built, order, copies, own)
 
 
-def _leave_out(toc: dict, profile: Profile) -> None:
-    """Remove from a _toc.yml the pages of policies that the profile lacks.
+def _of_policies(toc: dict, run: Run) -> None:
+    """Leave out of a _toc.yml the chapters that the first policy does not have, and add other policies' copies.
 
-    The chapter on the truth needs problems whose true solutions are known: the pages of other policies are removed too.
+    The chapter on the truth needs problems whose true solutions are known.
     """
-    first = next(iter(profile.policies))
+    first = next(iter(run.profile.policies))
     for part in toc.get("parts", [toc]):
         kept = []
         for chapter in part.get("chapters", []):
-            needs_truth = _notebook_of(chapter["file"])[0] == "truth"
-            policies = [policy for policy in profile.policies if not needs_truth or knows_truth(profile, policy)]
-            sections = [x for x in chapter.pop("sections", []) if _notebook_of(x["file"])[1] in policies]
+            page, needs_truth = chapter["file"], _notebook_of(chapter["file"])[0] == "truth"
+            policies = [name for name in run.profile.policies if not needs_truth or knows_truth(run.profile, name)]
+            of_policy = (run.base / f"{page}-{first}.ipynb").exists()
+            sections = [{"file": f"{page}-{policy}"} for policy in policies if policy != first] if of_policy else []
             if first in policies:
                 kept.append(chapter | ({"sections": sections} if sections else {}))
         if kept:
