@@ -16,7 +16,7 @@ from asprm.run.profile import load_profile
 
 TEXT = (REPOSITORY / "CONTRIBUTING.md").read_text()
 COPIED = ("asprm", "notebooks", "profiles", "book", "data/policies", "data/paper", "Snakefile", "pyproject.toml",
-          "_config.yml", "_toc.yml")  # fmt: skip
+          "_config.yml", "_toc.yml", "CONTRIBUTING.md")  # fmt: skip
 
 
 def blocks(heading: str, language: str) -> list[str]:

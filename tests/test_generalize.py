@@ -101,7 +101,7 @@ def test_a_reward_model_rates_where_its_own_kind_of_step_ends(run):
     for prm, model in run.profile.reward_models.items():
         table = model.tables[0]
         kind, policy = table.method.kind, table.policy
-        if policy != model.base or kind not in ("line", "adaptive"):
+        if policy != model.base or kind not in ("line", "adaptive") or table.method.share:
             continue
         name = sets_of(run.profile, run.profile.policies[policy].domain)[0]
         same = names.LINE if kind == "line" else names.CONFIDENCE

@@ -107,7 +107,14 @@ def finished(tmp_path_factory):
         shutil.copy(REPOSITORY / name, project)
     for folder in ("notebooks", "book", "data/policies/M", "data/paper"):
         (project / folder).mkdir(parents=True)
-    for name in ("_config.yml", "_toc.yml", "book/index.md", "data/policies/M/config.json", "data/paper/claims.yml"):
+    for name in (
+        "_config.yml",
+        "_toc.yml",
+        "CONTRIBUTING.md",
+        "book/index.md",
+        "data/policies/M/config.json",
+        "data/paper/claims.yml",
+    ):
         (project / name).write_text("{}")
     (project / "asprm" / "workflow" / "notebook.py").write_text(EXECUTOR)
     profile = project / "asprm" / "profiles" / "tiny.yml"
