@@ -26,6 +26,7 @@ _NUMBERS = re.compile(r' data-numbers="([^"]*)"')
 _HIDDEN = re.compile(
     r'<details class="admonition hide above-input">\s*<summary.*?</summary>\s*(.*?)</details>', re.DOTALL
 )
+_REPEATED = re.compile(r'(?<=<section) id="(?:exercise|solution)-content"')  # the same for each exercise of a page
 _TABLE = re.compile(r"<table\b.*?</table>", re.DOTALL)
 _HEAD = re.compile(r"<th(?![^>]*\bscope=)(?=[ >])")
 _ICONS = re.compile(r'\s*<script src="[^"]*fontawesome/[^"]*"></script>')
@@ -43,7 +44,7 @@ def polish(site: Path) -> None:
             page = _ICONS.sub("", _FONTS.sub("", file.read_text(encoding="utf-8")))
             if article := ARTICLE.search(page):
                 images = Path(os.path.relpath(site / "_images", file.parent)).as_posix()
-                shown = tables(folded(_files(article[0], site / "_images", images)))
+                shown = tables(folded(_files(_REPEATED.sub("", article[0]), site / "_images", images)))
                 page = page[: article.start()] + shown + page[article.end() :]
                 if not _FORMULA.search(shown):
                     page = _MATHJAX.sub("", page)
