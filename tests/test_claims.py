@@ -426,6 +426,10 @@ def test_harder_problems_are_split_more(tables):
     by = frame.assign(steps=frame["ends"].map(len)).groupby("problem")
     assert one["here"] == pytest.approx(100 * spearmanr(1 - by["correct"].mean(), by["steps"].mean()).statistic)
     assert one["verdict"] == "reproduced"
+    tables.write("split/M/adaptive", frame[["problem"]].assign(ends=[[1]] * len(frame)))
+    alike = row(tables, "prose-harder", "prose")
+    assert alike["verdict"] == "not run"
+    assert alike["why"].startswith("no two problems differ")
 
 
 # --- costs ------------------------------------------------------------------------------------------------------------

@@ -317,7 +317,10 @@ def _harder(policy: str, measures: Measures) -> Evidence:
     frame["steps"] = [len(ends) for ends in run.read(name, ["ends"])["ends"].to_pylist()]
     frame[["wrong", "steps"]] = frame[["count"]].to_numpy() * np.stack([~frame["correct"], frame["steps"]], 1)
     sums = frame.groupby("problem")[["wrong", "steps", "count"]].sum()
-    correlation: Any = spearmanr(sums["wrong"] / sums["count"], sums["steps"] / sums["count"])
+    wrong, steps = (sums[column] / sums["count"] for column in ("wrong", "steps"))
+    if wrong.nunique() < 2 or steps.nunique() < 2:
+        raise NotRun("no two problems differ in how often they are solved, or in their steps")
+    correlation: Any = spearmanr(wrong, steps)
     rho, p, problems = float(correlation.statistic), float(correlation.pvalue), len(sums)
     half = norm.ppf(0.975) * np.sqrt((1 + rho**2 / 2) / (problems - 3))  # Bonett and Wright
     low, high = np.tanh(np.arctanh(rho) + np.array([-half, half]))
