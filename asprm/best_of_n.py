@@ -69,7 +69,7 @@ def run_best_of_n(run: Run) -> list[str]:
         size=1,
         folder=run.work(f"best_of_n/{policy}"),
         key={"tasks": tasks, "settings": profile.reads("best_of_n"), "inputs": inputs},
-        setup=partial(_SplitCandidates, run),
+        setup=partial(_SplitCandidates, run, [Training.parse(rater).reward_model for rater in raters]),
         workers=run.workers,
         label=f"scores of {policy}",
         kept=run.kept,
@@ -112,18 +112,20 @@ class _SplitCandidates:
     that rate a set come one after the other.
     """
 
-    def __init__(self, run: Run) -> None:
+    def __init__(self, run: Run, raters: Sequence[str]) -> None:
+        """raters: the reward models that are to rate."""
         profile, method = run.profile, Method.parse(run.method)
         self.run, self.tokenizer = run, load_tokenizer(run.policy_path())
         self.kind = method.kind
         fitted = run.read_json(names.threshold(run.policy))
         tau = tau_of(fitted, method.share)
         options = {"tau": tau, "length": profile.split.length, "count": profile.split.count}
-        kinds = {model.rates.kind for model in profile.reward_models.values()} - {"adaptive"} | {method.kind, "line"}
+        models = [profile.reward_models[rater] for rater in raters]
+        kinds = {model.rates.kind for model in models} - {"adaptive"} | {method.kind, "line"}
         self.cutters = {kind: cutter(kind, seed=run.seed, **options) for kind in sorted(kinds)}
         for k in range(profile.best_of_n.random):
             self.cutters[random_position(k)] = cutter("random", seed=run.seed + k, **options)
-        for model in profile.reward_models.values():
+        for model in models:
             if (share := model.rates.share) and model.base == run.policy:
                 self.cutters[model.rates.split] = cutter("adaptive", tau=tau_of(fitted, share))
         self.last, self.splits = "", []
