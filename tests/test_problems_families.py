@@ -76,6 +76,13 @@ def test_minigsm_takes_two_to_six_steps_and_p2_two_clauses_more():
     assert mean["minigsm-p2"] - mean["minigsm"] > 1.5
 
 
+@pytest.mark.parametrize("family", ["minigsm", "minigsm-p2"])
+def test_a_reader_can_tell_what_that_is(family):
+    counts = [problem.prompt.count("That is ") for problem in load(family, "test", 250)]
+    assert max(counts) == 1
+    assert sum(counts) > 10  # the wording itself is still there
+
+
 def test_minimath_boxes_some_answers_and_has_fractions():
     problems = load("minimath", "train", 300)
     assert any("\\boxed{" in p.solution for p in problems)

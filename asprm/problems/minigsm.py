@@ -43,12 +43,15 @@ Skeleton = Callable[[Scene], End]
 def build(scene: Scene, skeleton: Skeleton, clauses: int = 0) -> None:
     """Fill the scene with the skeleton's story, that many clauses more, and the question.
 
-    ValueError: the numbers drawn do not suit the skeleton.
+    ValueError: the numbers drawn do not suit the skeleton, or two sentences begin with "That is": a reader could not
+    tell what the second one means.
     """
     scene.opener = scene.pick(NAMES)
     end = skeleton(scene)
     for _ in range(clauses):
         end = _clause(scene, end)
+    if sum(sentence.startswith("That is ") for sentence in scene.sentences) > 1:
+        raise ValueError('two sentences begin with "That is"; draw the wording again')
     scene.question, scene.answer = end.question, (end.quantity,)
 
 

@@ -33,7 +33,7 @@ def families(run: Run) -> str:
 
 
 def examples(run: Run) -> str:
-    """The first test problem of every family that a policy solves, with its greedy solution."""
+    """The first test problem of every family that a policy is tested on, with its greedy solution, right or wrong."""
     parts = []
     for family in run.profile.problems.test:
         policies = solvers(run.profile, family)
