@@ -18,6 +18,7 @@ from asprm.rows import options as opt
 from asprm.rows.commands import export, fetch, grade, plan
 from asprm.rows.jsonl import each
 from asprm.run.progress import log
+from asprm.site.commands import runs
 
 app = typer.Typer(
     name="asprm",
@@ -338,7 +339,7 @@ def decode(
             lines.put(line, fields)
 
 
-for command in (grade, export, plan, fetch):
+for command in (grade, export, plan, fetch, runs):
     app.command()(opt.one_line_errors(command))
 
 

@@ -12,12 +12,13 @@ from asprm import REPOSITORY
 from asprm.claims import VERDICTS
 from asprm.problems import sets
 from asprm.problems.load import title
+from asprm.run.manifests import manifests, seconds_of
 from asprm.run.names import METHODS, TALLY
 from asprm.run.open import open_run
 from asprm.run.profile import load_profile
 from asprm.site.includes import performance
 from asprm.site.includes.performance import meets, promises, stage_seconds
-from asprm.site.includes.provenance import manifests, provenance, seconds_of
+from asprm.site.includes.provenance import provenance
 from asprm.site.includes.results import ASPECTS, overview, tally
 from asprm.site.includes.settings import ENDS, HOLDS, KINDS, deviations, reward_models, settings, what_ran
 from asprm.site.includes.tables import code, duration, plain, table
@@ -168,7 +169,7 @@ def test_seconds_of_results_that_were_taken_over_are_counted_and_shown(tmp_path,
     assert "again" not in stage_seconds(run)
     run.kept.seconds = 1234.5
     run.write_json("sample/M/own", {})
-    assert seconds_of(manifests(run))["sample"] >= 1234.5
+    assert seconds_of(manifests(run.base))["sample"] >= 1234.5
     assert "Notebooks of sample were executed again" in stage_seconds(run)
 
 

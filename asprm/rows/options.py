@@ -156,6 +156,7 @@ Machine = Annotated[
     ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Rows as JSON Lines, without the assumptions. [default: a table]")]
+JsonRows = Annotated[bool, typer.Option("--json", help="Rows as JSON Lines. [default: text]")]
 
 # --- how a command runs -----------------------------------------------------------------------------------------------
 

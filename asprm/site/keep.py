@@ -16,11 +16,11 @@ from asprm.claims import ledger
 from asprm.results import costs
 from asprm.run import names
 from asprm.run.artifacts import atomic, size, to_json, write_parquet
+from asprm.run.manifests import manifests, seconds_of
 from asprm.run.open import Run, open_run
 from asprm.run.root import study_root
 from asprm.run.sections import ProfileError
 from asprm.run.store import BrokenArtifact, MissingArtifact
-from asprm.site.includes.provenance import manifests, seconds_of
 from asprm.site.quantities import all_quantities
 from asprm.site.reference import ABOUT, FOLDER, NOTEBOOKS, QUANTITIES
 
@@ -46,7 +46,7 @@ def keep(run: Run, folder: Path) -> Path:
                     target = temporary / file.relative_to(run.base)
                     target.parent.mkdir(parents=True, exist_ok=True)
                     shutil.copyfile(file, target)
-        made = manifests(run)
+        made = manifests(run.base)
         lines = [json.dumps(manifest, ensure_ascii=False, sort_keys=True) for manifest in made]
         (temporary / MANIFESTS).write_text("\n".join(lines) + "\n", encoding="utf-8")
         (temporary / ABOUT).write_text(to_json(about(run, made)), encoding="utf-8")

@@ -99,6 +99,15 @@ def forget_changed(run: Path, rules: Iterable[Any]) -> None:
                 file.unlink(missing_ok=True)
 
 
+def ended(run: Path) -> dict[str, bool]:
+    """Whether each job that was last planned for the run has ended well, by name. Empty: none was planned here."""
+    try:
+        planned = json.loads(_jobs(run).read_text())
+    except (OSError, ValueError):
+        return {}
+    return {name: _receipt(run, name) is not None for name in planned}
+
+
 # --- one job ----------------------------------------------------------------------------------------------------------
 
 

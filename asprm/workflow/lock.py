@@ -45,6 +45,18 @@ def other_run(run: Path) -> str:
         return ""
 
 
+def at_work(run: Path) -> bool:
+    """Whether a run or one of its jobs is at work in the folder now. Does not wait."""
+    try:
+        with open(run / ".lock") as file:
+            fcntl.flock(file.fileno(), fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:  # no lock, or a file system without locks
+        return False
+    return False
+
+
 def _locked(file: int, kind: int, run: Path) -> bool:
     """Lock the file, after the jobs of a run that has ended; False if a run that lives holds it."""
     end = time.monotonic() + _PATIENCE

@@ -7,8 +7,8 @@ from typing import Any
 
 from asprm import REPOSITORY
 from asprm.results.format import percent
+from asprm.run.manifests import kept_seconds, manifests, seconds_of
 from asprm.run.open import Run
-from asprm.site.includes.provenance import kept_seconds, manifests, seconds_of
 from asprm.site.includes.tables import table
 
 
@@ -85,7 +85,7 @@ def gpu(run: Run) -> str:
 
 def stage_seconds(run: Run) -> str:
     """Seconds and memory of each stage of this run."""
-    made = manifests(run)
+    made = manifests(run.base)
     seconds = seconds_of(made)
     stages = dict.fromkeys(m["stage"] for m in made)
     memory = {stage: max(max(m["peak_memory_mb"].values()) for m in made if m["stage"] == stage) for stage in stages}

@@ -11,8 +11,9 @@ from asprm.problems.sets import templates, test_sets
 from asprm.results import outcomes
 from asprm.results.format import interval, p_value, percent, points
 from asprm.run import names
+from asprm.run.manifests import manifests
 from asprm.run.open import Run
-from asprm.site.includes.provenance import commits, manifests
+from asprm.site.includes.provenance import commits
 from asprm.site.includes.tables import table
 from asprm.site.picture import figure
 from asprm.site.story import story
@@ -45,7 +46,7 @@ def headline(run: Run) -> str:
         table([f"Best-of-{n} against", "accuracy", "gain in points", "95 % interval"], rows, numbers=(1, 2, 3)),
         trainings(run, first),
         guided(run, first),
-        f"Profile `{run.profile.name}`, seed {run.seed}, commit {commits(manifests(run))}. A gain whose interval "
+        f"Profile `{run.profile.name}`, seed {run.seed}, commit {commits(manifests(run.base))}. A gain whose interval "
         "excludes 0 is unlikely to be chance. {doc}`../notebooks/07_best_of_n` and {doc}`../notebooks/08_tvd` show the "
         "details, and the other test sets.\n",
     ]
