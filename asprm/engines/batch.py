@@ -17,7 +17,7 @@ import torch
 
 from asprm.engines.ends import Ends
 from asprm.engines.executor import Executor
-from asprm.engines.protocol import Completion, Request
+from asprm.engines.protocol import Completion, Request, checked
 from asprm.engines.rows import Rows
 
 PENDING, LENGTH, NEW = range(3)  # what the three rows of `Batch.state` hold
@@ -107,7 +107,7 @@ class Batch:
 
     def check(self, request: Request) -> None:
         """ValueError: the request's prefix cannot be continued."""
-        _checked(request, self.executor.positions)
+        checked(request, self.executor.positions)
 
     def end(self, request: Request) -> int:
         """The length, prefix included, at which the request is cut off."""
@@ -262,7 +262,7 @@ class Prefixes:
         # 1. Which contexts are new. A used one moves to the end, so that step 2 replaces none of this call's.
         keys, unread = [], {}
         for request in requests:
-            context = _checked(request, self.executor.positions)
+            context = checked(request, self.executor.positions)
             keys.append(key := context.tobytes())
             if key in self.known:
                 self.known.move_to_end(key)
@@ -278,19 +278,3 @@ class Prefixes:
         if chunks:
             self.executor.read(self.rows, list(chunks), [0] * len(chunks), list(chunks.values()))
         return [self.known[key] for key in keys]
-
-
-def _checked(request: Request, positions: int) -> np.ndarray:
-    """The request's context. ValueError: its prefix cannot be continued."""
-    context = np.ascontiguousarray(request.context, np.int32)
-    if not 0 < request.start <= len(context):
-        raise ValueError(
-            f"engine: request {request.key!r} starts at {request.start} in a context of {len(context)} tokens; "
-            "expected 1 to the context's length (to continue an empty text, start with the model's first token)"
-        )
-    if len(context) > positions or request.start == positions:
-        raise ValueError(
-            f"engine: request {request.key!r} has a context of {len(context)} tokens and starts at {request.start}, "
-            f"but the model has {positions} positions and a new token needs one; shorten the context"
-        )
-    return context

@@ -36,3 +36,20 @@ class Ends:
             text = self.tokenizer.decode([token])
             self._may[token] = "\ufffd" in text or any(stop[-1] in text for stop in self.stops)
         return self._may[token]
+
+
+def ends_of(tokenizer: Any, *configs: Any) -> Ends:
+    """Where a model's texts end: by the first of `configs` that says it, else by its tokenizer.
+
+    configs: the model's generation config, if it has one (its stop texts count), then its config.
+    """
+    stops = getattr(configs[0], "stop_strings", None) or []
+    return Ends(_eos(*configs, tokenizer), tokenizer, [stops] if isinstance(stops, str) else list(stops))
+
+
+def _eos(*sources: Any) -> list[int]:
+    for source in sources:
+        ids = getattr(source, "eos_token_id", None)  # not every configuration has it
+        if ids is not None:
+            return [ids] if isinstance(ids, int) else list(ids)
+    return []

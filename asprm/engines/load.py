@@ -3,12 +3,33 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal, get_args
 
 from asprm.engines.protocol import Engine
 
 if TYPE_CHECKING:
     import torch
+
+Kind = Literal["auto", "local", "vllm"]
+"""auto: vllm where it is installed and a GPU is there, else local."""
+
+
+def engine_kind(kind: str, device: str | torch.device | None = None) -> Literal["local", "vllm"]:
+    """Which engine `kind` means here. Nothing is imported to find out where no vllm is installed.
+
+    device: None for the accelerator if there is one. ValueError: an unknown kind.
+    """
+    if kind not in get_args(Kind):
+        raise ValueError(f"engine: kind is {kind!r}, expected 'auto', 'local' or 'vllm'")
+    if kind != "auto":
+        return kind  # pyright: ignore[reportReturnType]
+    from asprm.engines.vllm import installed
+
+    if not installed():
+        return "local"
+    from asprm.models.device import this_device
+
+    return "vllm" if str(device or this_device()).startswith("cuda") else "local"
 
 
 def load_engine(
@@ -21,13 +42,15 @@ def load_engine(
 ) -> Engine:
     """An engine over the Hugging Face folder or hub name `path` (a causal language model and its tokenizer).
 
-    kind: "local" (`asprm.engines.local`), at present the only one; an engine on vLLM is to be the second.
+    kind: see `Kind`.
     device, dtype: None for the defaults of `asprm.models.device.placement`.
     rows: how many sequences are decoded side by side; None for the engine's default.
-    ValueError: an unknown kind.
+    ValueError: an unknown kind; vllm is asked for and is missing or does not fit.
     """
-    if kind != "local":
-        raise ValueError(f"engine: kind is {kind!r}, expected 'local'")
+    if engine_kind(kind, device) == "vllm":
+        from asprm.engines import vllm
+
+        return vllm.load(path, device=device, dtype=dtype, rows=rows)
     from asprm.engines.local import LocalEngine
 
     return LocalEngine.load(path, device=device, dtype=dtype, rows=rows)

@@ -19,10 +19,10 @@ import torch
 from transformers import AutoModelForCausalLM, PreTrainedModel, PreTrainedTokenizerBase
 
 from asprm.engines.batch import LENGTH, Batch, Fork, Prefixes
-from asprm.engines.ends import Ends
+from asprm.engines.ends import ends_of
 from asprm.engines.executor import Executor
 from asprm.engines.executors import load_executor
-from asprm.engines.protocol import Completion, Follow, Request, Sampling
+from asprm.engines.protocol import Completion, Follow, Request, Sampling, in_order
 from asprm.engines.sampling import draw
 from asprm.engines.sharing import Members, row_of, shared_rows, take
 from asprm.models.device import placement
@@ -54,7 +54,7 @@ class LocalEngine:
         self.tokenizer = tokenizer
         self.executor = load_executor(model)
         self.rows, self.share = rows or _side_by_side(self.executor), share
-        self.ends = Ends(_eos(model, tokenizer), tokenizer, _stops(model))
+        self.ends = ends_of(tokenizer, model.generation_config, model.config)
 
     @classmethod
     def load(
@@ -70,16 +70,29 @@ class LocalEngine:
         model = cast(Any, load_weights(AutoModelForCausalLM, path, dtype=dtype, attn_implementation="sdpa"))
         return cls(model.to(device), load_tokenizer(path), rows=rows)
 
+    @property
+    def vocabulary(self) -> int:
+        """See `Engine`."""
+        return self.executor.config.vocab_size
+
+    @property
+    def positions(self) -> int:
+        """See `Engine`."""
+        return self.executor.positions
+
     def generate(self, requests: Sequence[Request], sampling: Sampling) -> list[Completion]:
         """The completions in the order of the requests."""
-        numbered = (replace(request, key=i) for i, request in enumerate(requests))
-        completions = {request.key: completion for request, completion in self.stream(numbered, sampling)}
-        return [completions[i] for i in range(len(requests))]
+        return in_order(self, requests, sampling)
 
     def stream(
-        self, requests: Iterable[Request], sampling: Sampling, follow: Follow | None = None
+        self,
+        requests: Iterable[Request],
+        sampling: Sampling,
+        follow: Follow | None = None,
+        *,
+        confidences: bool = True,
     ) -> Iterator[tuple[Request, Completion]]:
-        """Completions in the order in which they end.
+        """Completions in the order in which they end, always with their confidences, which cost nothing here.
 
         Requests are pulled only when there is room for them. Those that come next and can wait in the row of the last
         one are pulled with it.
@@ -263,18 +276,3 @@ def _side_by_side(executor: Executor) -> int:
     if executor.device.type != "cpu":
         return 512
     return min(1024, max(16, _OUTPUTS // executor.config.vocab_size))
-
-
-def _eos(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase | None) -> list[int]:
-    """The model's end-of-text ids, else the tokenizer's."""
-    for source in (model.generation_config, model.config, tokenizer):
-        ids = getattr(source, "eos_token_id", None)  # not every configuration has it
-        if ids is not None:
-            return [ids] if isinstance(ids, int) else list(ids)
-    return []
-
-
-def _stops(model: PreTrainedModel) -> list[str]:
-    """The texts that end the model's solutions, by its generation config."""
-    stops = getattr(model.generation_config, "stop_strings", None) or []
-    return [stops] if isinstance(stops, str) else list(stops)

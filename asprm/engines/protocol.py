@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import numpy as np
@@ -64,8 +64,9 @@ class Request:
 class Completion:
     """The new tokens of a request.
 
-    ids: (T,) int32, with the end-of-text token where there is one. confidences: (T,) float32 in (0, 1]. finished: the
-    last id is an end-of-text token, or completes a stop text (False: the length limit cut the text off).
+    ids: (T,) int32, with the end-of-text token where there is one. confidences: (T,) float32 in (0, 1], or (0,) where
+    nobody asked for them. finished: the last id is an end-of-text token, or completes a stop text (False: the length
+    limit cut the text off).
     """
 
     ids: np.ndarray
@@ -80,7 +81,8 @@ Follow = Callable[[Request, Completion], Iterable[Request] | None]
 class Engine(Protocol):
     """What every engine offers.
 
-    tokenizer: the policy's own.
+    tokenizer: the policy's own. vocabulary: how many tokens the policy has outputs for.
+    positions: how many tokens a text may have, its prompt included.
     share: whether requests that continue the same prefix cost less when they are asked for together, because the engine
     computes their common tokens once. It changes the cost only, never a token.
     """
@@ -88,10 +90,24 @@ class Engine(Protocol):
     tokenizer: Any
     share: bool
 
+    @property
+    def vocabulary(self) -> int: ...
+
+    @property
+    def positions(self) -> int: ...
+
     def stream(
-        self, requests: Iterable[Request], sampling: Sampling, follow: Follow | None = None
+        self,
+        requests: Iterable[Request],
+        sampling: Sampling,
+        follow: Follow | None = None,
+        *,
+        confidences: bool = True,
     ) -> Iterator[tuple[Request, Completion]]:
-        """Completions in the order in which they end; requests are pulled only when there is room for them."""
+        """Completions in the order in which they end; requests are pulled only when there is room for them.
+
+        confidences: False lets an engine leave them out, where they cost time.
+        """
         ...
 
     def generate(self, requests: Sequence[Request], sampling: Sampling) -> list[Completion]:
@@ -103,3 +119,26 @@ def request_seed(*parts: object) -> int:
     """A 63-bit seed from the parts that identify a request: the same in every run, whatever else is sampled."""
     text = "/".join(map(str, parts))
     return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest()) >> 1
+
+
+def checked(request: Request, positions: int) -> np.ndarray:
+    """The request's context, (L,) int32. ValueError: a model with so many positions cannot continue its prefix."""
+    context = np.ascontiguousarray(request.context, np.int32)
+    if not 0 < request.start <= len(context):
+        raise ValueError(
+            f"engine: request {request.key!r} starts at {request.start} in a context of {len(context)} tokens; "
+            "expected 1 to the context's length (to continue an empty text, start with the model's first token)"
+        )
+    if len(context) > positions or request.start == positions:
+        raise ValueError(
+            f"engine: request {request.key!r} has a context of {len(context)} tokens and starts at {request.start}, "
+            f"but the model has {positions} positions and a new token needs one; shorten the context"
+        )
+    return context
+
+
+def in_order(engine: Engine, requests: Sequence[Request], sampling: Sampling) -> list[Completion]:
+    """`Engine.generate` by way of `Engine.stream`."""
+    numbered = (replace(request, key=i) for i, request in enumerate(requests))
+    completions = {request.key: completion for request, completion in engine.stream(numbered, sampling)}
+    return [completions[i] for i in range(len(requests))]
