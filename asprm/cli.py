@@ -18,7 +18,7 @@ from asprm.rows import options as opt
 from asprm.rows.commands import export, fetch, grade, plan
 from asprm.rows.jsonl import each
 from asprm.run.progress import log
-from asprm.site.commands import runs
+from asprm.site.commands import diff, runs
 
 app = typer.Typer(
     name="asprm",
@@ -339,7 +339,7 @@ def decode(
             lines.put(line, fields)
 
 
-for command in (grade, export, plan, fetch, runs):
+for command in (grade, export, plan, fetch, runs, diff):
     app.command()(opt.one_line_errors(command))
 
 

@@ -14,7 +14,7 @@ from asprm.cli import app
 from asprm.problems.load import load
 
 M = str(REPOSITORY / "data" / "policies" / "M")
-COMMANDS = ["split", "label", "train", "score", "decode", "grade", "export", "plan", "runs"]
+COMMANDS = ["split", "label", "train", "score", "decode", "grade", "export", "plan", "runs", "diff"]
 SMALL = ["--max-new-tokens", "120"]
 
 

@@ -156,6 +156,10 @@ Machine = Annotated[
     ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Rows as JSON Lines, without the assumptions. [default: a table]")]
+FirstRun = Annotated[str, typer.Argument(metavar="RUN", help="A run.", show_default=False)]
+SecondRun = Annotated[
+    str | None, typer.Argument(metavar="RUN", help="Another run. [default: RUN is compared with the one before it]")
+]
 JsonRows = Annotated[bool, typer.Option("--json", help="Rows as JSON Lines. [default: text]")]
 
 # --- how a command runs -----------------------------------------------------------------------------------------------

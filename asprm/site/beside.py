@@ -112,7 +112,7 @@ def _together(columns: dict[str, pd.DataFrame], raters: set[str]) -> pd.DataFram
     texts = {}
     for name, frame in columns.items():
         rows: Any = frame.loc[frame["prm"].isin(list(raters))]
-        texts[name] = {tuple(row[key] for key in _KEY): _text(row) for row in rows.to_dict("records")}
+        texts[name] = {tuple(row[key] for key in _KEY): value_text(row) for row in rows.to_dict("records")}
     own, *others = texts.values()
     elsewhere = {key for other in others for key in other}
     reported = {what for what, *_ in own}
@@ -138,7 +138,8 @@ def _set_title(family: str) -> str:
     return f"{title(family)} / {title(PAPERS[family])}" if family in PAPERS else title(family)
 
 
-def _text(row: dict[str, Any]) -> str:
+def value_text(row: dict[str, Any]) -> str:
+    """The value of a row of quantities in its unit, with its interval and p where it has them."""
     value, low, high, p = (row[name] for name in ("value", "low", "high", "p"))
     if row["unit"] == POINTS:
         spread = "" if np.isnan(low) else f" [{interval(low, high)}]"

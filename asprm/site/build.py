@@ -28,6 +28,7 @@ from asprm.run.store import BrokenArtifact, MissingArtifact
 from asprm.site.check import check_site
 from asprm.site.includes.index import write_includes
 from asprm.site.polish import polish
+from asprm.site.records import remember
 from asprm.site.reference import NOTEBOOKS, Reference, references
 from asprm.site.tabs import Copy, into_tabs
 
@@ -56,6 +57,7 @@ def build_site(profile: str, *, source: Path = REPOSITORY) -> Path:
     """
     run = open_run(profile, stage="tvd", quiet=True)
     staging, site = run.base / ".site-source", run.base / "site"
+    remember(run)
     stage(run, source, staging)
     built = render(staging)
     _tabs(run, staging, built)

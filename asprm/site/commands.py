@@ -31,3 +31,32 @@ def runs(as_json: opt.JsonRows = False) -> None:
             typer.echo(json.dumps(as_row(state)))
     else:
         typer.echo(as_text(states(root), root))
+
+
+def diff(first: opt.FirstRun, second: opt.SecondRun = None, as_json: opt.JsonRows = False) -> None:
+    """Compare two runs: parameters, environment, results with their intervals, tables, time and memory.
+
+    A run is named by its profile (a name or a .yml file); smoke~mine is an experiment, smoke@previous the run of smoke
+    before the present one. Where no run of that name is here, a reference run that comes with the project is meant, and
+    so it is by its folder. With one run, the one before it is compared with it.
+
+    Two results "lie apart" if their 95 % intervals do not overlap. Runs on the same problems may differ by more than
+    chance although their intervals overlap.
+
+    \b
+    Writes:  text; with --json a row for each thing that differs:
+             section     parameters or environment, with name, first, second; or
+                         results, with stage, policy, what, set, prm, first and second (value, low, high), apart
+    \b
+    Example: asprm diff smoke tiny
+    """
+    from asprm.site.differences import as_rows, as_text, compare
+    from asprm.site.records import PREVIOUS, find_record
+
+    names = (first, second) if second else (f"{first}{PREVIOUS}", first)
+    difference = compare(*map(find_record, names))
+    if as_json:
+        for row in as_rows(difference):
+            typer.echo(json.dumps(row, ensure_ascii=False))
+    else:
+        typer.echo(as_text(difference))

@@ -6,7 +6,6 @@ python -m asprm.site.keep --profile real
 from __future__ import annotations
 
 import argparse
-import json
 import shutil
 import sys
 from pathlib import Path
@@ -22,9 +21,9 @@ from asprm.run.root import study_root
 from asprm.run.sections import ProfileError
 from asprm.run.store import BrokenArtifact, MissingArtifact
 from asprm.site.quantities import all_quantities
+from asprm.site.records import write_manifests
 from asprm.site.reference import ABOUT, FOLDER, NOTEBOOKS, QUANTITIES
 
-MANIFESTS = "manifests.jsonl"
 _LARGEST = 20_000_000  # bytes of one reference run
 _COPIED = ("threshold/*.json", "tokens/*.parquet", "truth/*.parquet", "tvd/*/*.json", "generalize/*.parquet")
 
@@ -47,8 +46,7 @@ def keep(run: Run, folder: Path) -> Path:
                     target.parent.mkdir(parents=True, exist_ok=True)
                     shutil.copyfile(file, target)
         made = manifests(run.base)
-        lines = [json.dumps(manifest, ensure_ascii=False, sort_keys=True) for manifest in made]
-        (temporary / MANIFESTS).write_text("\n".join(lines) + "\n", encoding="utf-8")
+        write_manifests(temporary, made)
         (temporary / ABOUT).write_text(to_json(about(run, made)), encoding="utf-8")
         if (total := size(temporary)) > _LARGEST:
             raise ValueError(f"{folder}: {total:,} bytes, expected at most {_LARGEST:,}: too large to come along")

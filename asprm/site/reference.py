@@ -20,7 +20,7 @@ from asprm.run.open import Run
 from asprm.run.root import study_root
 
 FOLDER = Path("data/reference")
-ABOUT, QUANTITIES, NOTEBOOKS = "about.json", "quantities", "notebooks"
+ABOUT, MANIFESTS, QUANTITIES, NOTEBOOKS = "about.json", "manifests.jsonl", "quantities", "notebooks"
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,17 @@ from collections.abc import Callable
 from pathlib import Path
 
 from asprm.run.open import Run
-from asprm.site.includes import performance, problems, provenance, recipes, references, results, settings, verification
+from asprm.site.includes import (
+    changes,
+    performance,
+    problems,
+    provenance,
+    recipes,
+    references,
+    results,
+    settings,
+    verification,
+)
 from asprm.site.own_pages import own_pages
 
 INCLUDES: dict[str, Callable[[Run], str]] = {
@@ -27,6 +37,8 @@ INCLUDES: dict[str, Callable[[Run], str]] = {
     "recipes": recipes.recipes,
     "reference_runs": references.reference_runs,
     "provenance": provenance.provenance,
+    "notebooks": provenance.notebooks,
+    "changes": changes.changes,
     "artifacts": provenance.artifacts,
     "promises": performance.promises,
     "gpu": performance.gpu,

@@ -4,7 +4,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from typing import Any
 
-from asprm.run.manifests import manifests, seconds_of
+from asprm.run.manifests import by_notebook, manifests, seconds_of
 from asprm.run.open import Run
 from asprm.site.includes.tables import duration, plain, table
 
@@ -42,6 +42,26 @@ def provenance(run: Run) -> str:
             ("largest process", f"{max(max(m['peak_memory_mb'].values()) for m in made):,} MB"),
         ],
     )
+
+
+def notebooks(run: Run) -> str:
+    """A row for every notebook and policy of the run that wrote something."""
+    made = by_notebook(manifests(run.base))
+    several = len({of for one in made for of in one.commits}) > 1
+    rows = [
+        (
+            one.stage,
+            one.policy,
+            one.seconds,
+            one.memory_mb,
+            one.artifacts,
+            f"`{one.digest[:10]}`",
+            *([", ".join(commit_of({"commit": commit, "dirty": dirty}) for commit, dirty in one.commits)] * several),
+        )
+        for one in made
+    ]
+    header = ["notebook", "policy", "seconds", "largest process, MB", "artifacts", "digest", *(["commit"] * several)]
+    return table(header, rows, numbers=(2, 3, 4))
 
 
 def artifacts(run: Run) -> str:
