@@ -140,6 +140,7 @@ def label(
     strict: opt.Strict = False,
     seed: opt.Seed = 0,
     device: opt.Device = None,
+    engine: opt.Engine = "auto",
 ) -> None:
     """Label steps by rollouts: continue the solution from the end of each step and grade the continuations.
 
@@ -158,7 +159,7 @@ def label(
     \b
     Example: asprm split --model MODEL solutions.jsonl | asprm label --model MODEL --rollouts 8 > labelled.jsonl
     """
-    from asprm.engines.local import LocalEngine
+    from asprm.engines.load import load_engine
     from asprm.engines.protocol import Sampling
     from asprm.models.load import quiet
     from asprm.rows.fields import cut_of, label_fields
@@ -167,11 +168,11 @@ def label(
     form = read_form(template, instruction, system)
     sampling = Sampling(temperature=temperature, max_new_tokens=max_new_tokens)
     with quiet():
-        engine = LocalEngine.load(model, device=device)
-    encoder = Encoder(engine.tokenizer, form=form, positions=engine.executor.positions)
+        policy = load_engine(model, kind=engine, device=device)
+    encoder = Encoder(policy.tokenizer, form=form, positions=policy.positions)
     options: dict[str, Any] = {"rollouts": rollouts, "estimate": estimate, "eta": eta, "seed": seed}
     with opt.open_lines(steps, output, strict) as lines:
-        compute = functools.partial(label_fields, engine=engine, sampling=sampling, **options)
+        compute = functools.partial(label_fields, engine=policy, sampling=sampling, **options)
         for line, fields in each(lines, lines.read("label"), lambda row: cut_of(row, encoder), compute, size=ROWS):
             lines.put(line, fields)
 

@@ -179,7 +179,7 @@ def roll_out(labellings: Sequence[Labelling], engine: Engine, sampling: Sampling
     steps = list(dict.fromkeys(step for of_labelling in by_labelling for step in of_labelling.values()))
     asking = _Asking(engine, seed)
     first = (request for step in steps for request in asking.next_wave(step))
-    for _ in engine.stream(first, sampling, asking.follow):
+    for _ in engine.stream(first, sampling, asking.follow, confidences=False):
         pass
     for step in steps:
         step.count()
@@ -257,7 +257,7 @@ def run_rollout(run: Run) -> list[str]:
     methods, settings = run.profile.methods(run.policy), run.profile.rollout
     with run.noting() as inputs:
         items = list(_items(run, methods))
-        path = run.policy_path()
+        path, engine = run.policy_path(), run.engine()
         run.inputs.update(origins(run.profile, run.domain))
     limit = run.profile.sample.max_new_tokens
     dumped = settings.model_dump(mode="json")
@@ -268,8 +268,8 @@ def run_rollout(run: Run) -> list[str]:
         size=max(1, 2 * run.profile.chunk // settings.solutions),
         folder=run.work(f"rollout/{run.policy}"),
         key={"settings": dumped, "limit": limit, "seed": run.seed, "inputs": inputs, "methods": methods},
-        setup=partial(load_engine, path),
-        workers=run.workers,
+        setup=partial(load_engine, path, kind=engine),
+        workers=run.decoders,
         label=f"rollout {run.policy}",
     )
     for method in methods:  # the first pass computes the chunks of all methods, the others read them

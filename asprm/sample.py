@@ -59,7 +59,7 @@ def run_sample(run: Run) -> list[str]:
     settings, profile = run.profile.sample, run.profile
     items = list(_items(run))
     with run.noting() as inputs:
-        path = run.policy_path()
+        path, engine = run.policy_path(), run.engine()
         run.inputs.update(origins(profile, run.domain))
     sampling = Sampling(settings.temperature, settings.top_p, settings.top_k, settings.max_new_tokens)
     key = {"sampling": asdict(sampling), "seed": run.seed, "inputs": inputs, "solutions": settings.solutions}
@@ -69,8 +69,8 @@ def run_sample(run: Run) -> list[str]:
         size=profile.chunk,
         folder=run.work(f"sample/{run.policy}"),
         key=key | {"problems": profile.problems.model_dump(), "candidates": settings.candidates},
-        setup=partial(load_engine, path),
-        workers=run.workers,
+        setup=partial(load_engine, path, kind=engine),
+        workers=run.decoders,
         label=f"sample {run.policy}",
         kept=run.kept,
     )

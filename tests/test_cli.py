@@ -11,6 +11,7 @@ from typer.testing import CliRunner
 
 from asprm import REPOSITORY
 from asprm.cli import app
+from asprm.engines.vllm import installed
 from asprm.problems.load import load
 
 M = str(REPOSITORY / "data" / "policies" / "M")
@@ -219,6 +220,13 @@ def test_a_tag_that_the_reward_model_lacks_is_refused(steps):
         assert "the tag ' ки' is not one token" in said
     _, said = asprm("decode", "--model", M, "--prm", M, "--convention", "sheperd", rows=steps[0], status=2)
     assert "no convention is called 'sheperd'; there are math-shepherd, " in said
+
+
+@pytest.mark.skipif(installed(), reason="vllm is installed here")
+def test_an_engine_that_is_not_installed_is_named_in_one_line():
+    _, said = asprm("label", "--model", M, "--engine", "vllm", rows=[], status=2)
+    assert said.count("\n") == 1
+    assert "vllm is not installed; install it (pip install 'asprm[vllm]')" in said
 
 
 @pytest.mark.slow

@@ -62,7 +62,7 @@ class Coin:
         def decode(ids, skip_special_tokens):
             return f"The answer is: {ids[-1]}"
 
-    def stream(self, requests, sampling, follow):
+    def stream(self, requests, sampling, follow, confidences):
         queue = list(requests)
         while queue:
             request = queue.pop()

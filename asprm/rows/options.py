@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
+from asprm.engines.load import Kind
 from asprm.reward.aggregates import AGGREGATES, known_aggregate
 from asprm.rows.jsonl import PIPE, Failed, Lines
 
@@ -53,6 +54,10 @@ Model = Annotated[
     str, typer.Option(metavar="MODEL", help="Language model: Hugging Face folder, GGUF file or hub name.")
 ]
 Device = Annotated[str | None, typer.Option(help="Device: cpu or cuda. [default: cuda if there is a GPU, else cpu]")]
+Engine = Annotated[
+    Kind,
+    typer.Option(help="Engine: local (transformers), vllm, or auto: vllm where it is installed and a GPU is there."),
+]
 Prm = Annotated[
     str, typer.Option(metavar="FOLDER|NAME", help="Reward model: a folder that `asprm train` wrote, or a hub name.")
 ]

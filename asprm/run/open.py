@@ -14,9 +14,11 @@ import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from asprm import REPOSITORY
+from asprm.engines import vllm
+from asprm.engines.load import engine_kind
 from asprm.models.load import in_place_of, located, pinned
 from asprm.models.prepare import fingerprint, prepared
 from asprm.run import names
@@ -85,6 +87,18 @@ class Run(Store):
         # Snakemake tells a job its share of the cores by this variable.
         cores = os.environ.get("OMP_NUM_THREADS", "")
         return (int(cores) if cores.isdecimal() else None) or os.cpu_count() or 1
+
+    def engine(self) -> Literal["local", "vllm"]:
+        """What decodes in this run, here (`asprm.engines.load`). vLLM is noted as an input: its tokens are its own."""
+        kind = engine_kind(self.profile.engine)
+        if kind == "vllm":
+            self.inputs["engine"] = f"vllm {vllm.version()}"
+        return kind
+
+    @property
+    def decoders(self) -> int:
+        """Processes that may decode: as `workers`, but one of vLLM, which uses the whole machine."""
+        return 1 if engine_kind(self.profile.engine) == "vllm" else self.workers
 
     @property
     def experiment(self) -> bool:

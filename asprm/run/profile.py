@@ -15,6 +15,7 @@ from typing import Annotated, Any
 import yaml
 from pydantic import Field, model_validator
 
+from asprm.engines.load import Kind
 from asprm.run.names import Training
 from asprm.run.sections import (
     BestOfN,
@@ -47,10 +48,10 @@ _BY_NAME = {"policies", "reward_models", "cast"}  # sections whose entries are t
 READS: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {
         "policy": ("policies", "models", "problems", "data", "policy", "sample"),
-        "sample": ("policies", "models", "problems", "data", "sample"),
+        "sample": ("engine", "policies", "models", "problems", "data", "sample"),
         "threshold": ("threshold",),
         "split": ("policies", "models", "split", "reward_models"),
-        "rollout": ("policies", "models", "problems", "data", "sample", "split", "reward_models", "rollout"),
+        "rollout": ("engine", "policies", "models", "problems", "data", "sample", "split", "reward_models", "rollout"),
         "prm": ("policies", "models", "problems", "data", "reward_models", "prm"),
         "best_of_n": ("policies", "models", "problems", "data", "sample", "split", "reward_models", "best_of_n"),
         "tvd": ("policies", "models", "problems", "data", "sample", "reward_models", "tvd"),
@@ -71,6 +72,8 @@ class Profile(Section):
     """of everything random in the run"""
     workers: Annotated[int, Field(ge=0)]
     """processes of a heavy stage; 0 takes every core"""
+    engine: Kind = "auto"
+    """what decodes: local (transformers), vllm, or auto: vllm where it is installed and a GPU is there, else local"""
     chunk: Annotated[int, Field(gt=0)]
     """problems that are computed, and kept, together; few where a model is large and the machine small"""
     policies: dict[str, PolicySource]
