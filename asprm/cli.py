@@ -15,7 +15,7 @@ import typer
 
 from asprm.results.format import percent
 from asprm.rows import options as opt
-from asprm.rows.commands import export, fetch, grade, plan
+from asprm.rows.commands import export, fetch, grade, look, plan
 from asprm.rows.jsonl import each
 from asprm.run.progress import log
 from asprm.site.commands import diff, runs
@@ -32,6 +32,58 @@ app = typer.Typer(
 
 ROWS = 256  # rows that a model generates for at once
 WINDOW = 1024  # rows that a model reads at once; it reads their common beginnings once
+
+
+@app.command()
+@opt.one_line_errors
+def sample(
+    model: opt.Model,
+    problems: opt.Source = "-",
+    solutions: opt.Solutions = 8,
+    temperature: opt.Temperature = 1.0,
+    max_new_tokens: opt.MaxNewTokens = 512,
+    template: opt.Template = None,
+    instruction: opt.Instruction = None,
+    system: opt.System = None,
+    output: opt.Target = "-",
+    strict: opt.Strict = False,
+    rename: opt.Rename = None,
+    seed: opt.Seed = 0,
+    device: opt.Device = None,
+) -> None:
+    """Sample solutions of problems. Each problem becomes as many rows as it gets solutions.
+
+    \b
+    Reads:   problem     text
+             template    prompt with {problem} in it, if rows differ in it
+    Adds:    sample      number of the solution among those of its problem, from 1
+             solution    text
+             finished    whether the solution ended before --max-new-tokens
+             token_ends  number of characters up to the end of each of the T tokens
+             confidences of the T tokens, in (0, 1]: their probabilities at temperature 1
+             ids         of the T tokens
+    \b
+    Example: asprm sample --model MODEL --solutions 8 problems.jsonl | asprm split --model MODEL > steps.jsonl
+    """
+    if temperature == 0 and solutions > 1:
+        raise ValueError(f"--temperature 0: the {solutions} solutions of a problem would be equal; add --solutions 1")
+    from asprm.engines.local import LocalEngine
+    from asprm.engines.protocol import Sampling
+    from asprm.models.load import quiet
+    from asprm.rows.fields import asked_of, sample_fields
+    from asprm.rows.texts import Encoder, read_form
+
+    form = read_form(template, instruction, system)
+    sampling = Sampling(temperature=temperature, max_new_tokens=max_new_tokens)
+    with quiet():
+        engine = LocalEngine.load(model, device=device)
+    encoder = Encoder(engine.tokenizer, form=form, positions=engine.executor.positions)
+    with opt.open_lines(problems, output, strict, rename) as lines:
+        prepare = functools.partial(asked_of, encoder=encoder)
+        compute = functools.partial(sample_fields, engine=engine, sampling=sampling, solutions=solutions, seed=seed)
+        for line, sampled in each(lines, lines.read("sample"), prepare, compute, size=ROWS):
+            for fields in sampled:
+                lines.put(line, opt.own_template(form, line.row) | fields)
 
 
 @app.command()
@@ -64,8 +116,9 @@ def split(
              ends        number of tokens up to the end of each step
              char_ends   number of characters up to the end of each step
              tau         the threshold
+             token_ends  number of characters up to the end of each of the T tokens
              confidences of the T tokens, in (0, 1]
-             ids         of the T tokens
+             ids         of the T tokens; those of the row are kept if the model's tokenizer spells the solution so
     \b
     Example: asprm split --model meta-math/MetaMath-Mistral-7B --share 0.02 solutions.jsonl -o steps.jsonl
     """
@@ -88,8 +141,7 @@ def split(
         for line, tokens in rows:
             with lines.row(line.number):
                 fields = split_fields(line.row["solution"], **tokens, tau=tau)
-                own = {"template": form.template} if form.template and "template" not in line.row else {}
-                lines.put(line, own | fields)
+                lines.put(line, opt.own_template(form, line.row) | fields, anew=("token_ends", "confidences", "ids"))
 
 
 def _reading(reader: Any, encoder: Any) -> tuple[Callable, Callable]:
@@ -102,7 +154,7 @@ def _reading(reader: Any, encoder: Any) -> tuple[Callable, Callable]:
     def read(items: Sequence[tuple]) -> list[dict[str, Any]]:
         values = confidences(reader, [prompt for prompt, *_ in items], [ids for _, ids, _ in items])
         fields = zip(items, values, strict=True)
-        return [{"ids": ids, "char_ends": char_ends, "confidences": v} for (_, ids, char_ends), v in fields]
+        return [{"ids": ids, "token_ends": ends, "confidences": v} for (_, ids, ends), v in fields]
 
     return prepare, read
 
@@ -340,7 +392,7 @@ def decode(
             lines.put(line, fields)
 
 
-for command in (grade, export, plan, fetch, runs, diff):
+for command in (look, grade, export, plan, fetch, runs, diff):
     app.command()(opt.one_line_errors(command))
 
 

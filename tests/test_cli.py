@@ -15,7 +15,7 @@ from asprm.engines.vllm import installed
 from asprm.problems.load import load
 
 M = str(REPOSITORY / "data" / "policies" / "M")
-COMMANDS = ["split", "label", "train", "score", "decode", "grade", "export", "plan", "runs", "diff"]
+COMMANDS = "sample look split label train score decode grade export plan runs diff".split()
 SMALL = ["--max-new-tokens", "120"]
 
 
@@ -68,6 +68,61 @@ def prm(labelled, tmp_path_factory):
     options = ["--epochs", "2", "--learning-rate", "1e-3", "--batch-tokens", "600", "--validation", "0.25"]
     history, _ = asprm("train", "--base", M, "--prm", folder, *options, rows=labelled)
     return folder, history
+
+
+@pytest.mark.slow
+def test_sampled_solutions_are_those_of_the_engine_and_split_as_they_were_written():
+    from asprm.engines.load import load_engine
+    from asprm.engines.protocol import Request, Sampling, request_seed
+    from asprm.models.prompts import encode_prompts
+
+    problems = [{"problem": p.prompt, "answer": p.answer} for p in load("minigsm", "test", 3)]
+    options = ["--model", M, "--temperature", "0.9", "--seed", "5", *SMALL]
+    rows, _ = asprm("sample", *options, "-n", "2", rows=problems)
+    assert [(row["problem"], row["answer"]) for row in rows[::2]] == [tuple(p.values()) for p in problems]
+    assert [row["sample"] for row in rows] == [1, 2] * 3
+
+    engine = load_engine(M)
+    prompts = encode_prompts(engine.tokenizer, [p["problem"] for p in problems])
+    requests = [
+        Request(ids, len(ids), request_seed(5, p["problem"], j))
+        for p, ids in zip(problems, prompts, strict=True)
+        for j in range(2)
+    ]
+    for row, completion in zip(rows, engine.generate(requests, Sampling(0.9, max_new_tokens=120)), strict=True):
+        assert row["ids"] == completion.ids.tolist()
+        assert row["confidences"] == pytest.approx(completion.confidences.tolist(), abs=1e-6)
+        assert row["finished"] == completion.finished
+        assert row["solution"] == engine.tokenizer.decode(completion.ids, skip_special_tokens=True)
+        assert (row["token_ends"][-1], len(row["token_ends"])) == (len(row["solution"]), len(row["ids"]))
+    alone, _ = asprm("sample", *options, "-n", "1", rows=problems[2:])  # other rows and numbers change nothing
+    assert alone == rows[4:5]
+
+    split, said = asprm("split", "--model", M, "--tau", "0.5", rows=rows)
+    assert "replaced" not in said
+    for row, sampled in zip(split, rows, strict=True):
+        assert {name: row[name] for name in ("ids", "token_ends", "sample")} == {
+            name: sampled[name] for name in ("ids", "token_ends", "sample")
+        }
+        np.testing.assert_allclose(row["confidences"], sampled["confidences"], atol=1e-4)
+
+
+def shown(*arguments, rows, status=0):
+    result = CliRunner().invoke(app, ["look", *arguments], input="".join(json.dumps(row) + "\n" for row in rows))
+    assert result.exit_code == status, result.output
+    return result.stdout, result.stderr
+
+
+def test_look_shows_the_lines_that_are_asked_for():
+    rows = [{"problem": f"p{i}", "solution": f"s{i}"} for i in (1, 2, 3)]
+    first = "line 1\nproblem: p1\n\n  s1\n"
+    assert shown(rows=rows) == (first, "")
+    assert shown("--line", "3", "--line", "1", rows=rows)[0] == f"{first}\n{first.replace('1', '3')}"
+    assert shown("--line", "1", "--line", "4", rows=rows, status=2)[1] == (
+        "asprm look: --line 4: there is no such row in standard input\n"
+    )
+    out, said = shown(rows=[{"problem": "p"}], status=1)
+    assert (out, said.splitlines()[-1]) == ("", "asprm look: 1 of 1 rows failed")
 
 
 def test_split_finds_the_tokens_with_low_confidence_when_sampled(samples, steps):
@@ -265,6 +320,7 @@ def test_rows_that_fail_do_not_stop_the_rest(samples, steps):
         (["grade", "--rename", "question"], "expected THEIRS=OURS"),
         (["train", "--base", M, "--prm", str(REPOSITORY)], "already exists; expected a new folder"),
         (["plan", "--profile", "tinny"], "did you mean 'tiny'"),
+        (["sample", "--model", M, "--temperature", "0"], "would be equal; add --solutions 1"),
         (["split", "--model", M, "--device", "gpu"], "--device gpu: this machine has no such device; expected cpu"),
     ],
 )

@@ -47,6 +47,7 @@ def test_steps_have_texts_ends_and_offsets():
     found = split_fields("ab cd", np.arange(5), np.arange(1, 6), confidences, 0.2)
     assert found["steps"] == ["ab", " cd"]  # 0.2 is not below 0.2
     assert (found["ends"].tolist(), found["char_ends"].tolist()) == ([2, 5], [2, 5])
+    assert found["token_ends"].tolist() == [1, 2, 3, 4, 5]
 
 
 def test_a_right_solutions_steps_are_right_and_a_wrong_ones_wrong(encoder):

@@ -27,6 +27,20 @@ def test_a_solution_is_spelled_by_its_ids_and_ends_with_the_end_of_text(text):
     assert np.array_equal(unfinished, ids[:-1])
 
 
+def test_a_row_keeps_its_own_ids_where_they_spell_its_solution():
+    encoder = Encoder(byte_level_tokenizer(), form=Form(template=TEMPLATE))
+    text, eos = "The answer is 12", encoder.tokenizer.eos_token_id
+    encoded, _ = encoder.solution({"problem": "p", "solution": text})
+    written = [i for c in text.replace(" ", "Ġ") for i in [encoder.tokenizer.convert_tokens_to_ids(c)]] + [eos]
+    assert len(written) > len(encoded)  # in other tokens than it is encoded in
+    row = {"problem": "p", "solution": text, "ids": written}
+    ids, char_ends = encoder.solution(row)
+    assert (ids.tolist(), char_ends[-1]) == (written, len(text))
+    assert encoder.solution(row | {"ids": written[:-1], "finished": False})[0].tolist() == written[:-1]
+    for other in (written[:-1], written[1:], [10**9], [], "a7", [True], None):  # not of this solution, or no ids at all
+        assert np.array_equal(encoder.solution(row | {"ids": other})[0], encoded)
+
+
 def test_a_prompt_is_made_by_the_rows_template_then_the_commands_then_the_tokenizers():
     tokenizer = byte_level_tokenizer()
     tokenizer.chat_template = "{{ messages[0]['content'] }}!"

@@ -1,4 +1,4 @@
-"""Commands of `asprm` that run no model: grade, export, plan, fetch. `asprm.cli` registers them."""
+"""Commands of `asprm` that run no model: look, grade, export, plan, fetch. `asprm.cli` registers them."""
 
 from __future__ import annotations
 
@@ -9,10 +9,41 @@ import typer
 
 from asprm.results.format import percent
 from asprm.rows import options as opt
-from asprm.rows.jsonl import each
+from asprm.rows.jsonl import PIPE, each
 from asprm.run.progress import log
 
 ROWS = 256  # rows that are graded together
+
+
+def look(rows: opt.Source = "-", line: opt.LineNumbers = None) -> None:
+    """Print a solution for people: its steps, and under each token the confidence in percent.
+
+    A confidence with a * is below the threshold tau, so that its step ends there. What the row lacks is left out: a
+    solution that was not labelled has no labels, one that was not split is one step.
+
+    \b
+    Reads:   problem, solution, and what other commands add: answer, correct, finished, token_ends, confidences, tau,
+             char_ends, labels, right, rollouts, scores, score
+    Writes:  text
+    \b
+    Example: asprm look labelled.jsonl --line 3
+    """
+    from asprm.rows.look import described
+
+    missing, shown = set(line or ()), 0
+    with opt.open_lines(rows, PIPE, strict=False) as lines:
+        for one in lines.read(None):
+            if not line or one.number in missing:
+                with lines.row(one.number):
+                    typer.echo(("\n" if shown else "") + described(one.row, one.number))
+                missing.discard(one.number)
+                shown += 1
+                if not missing:
+                    break
+        else:
+            if missing:
+                name = "standard input" if rows == PIPE else rows
+                raise ValueError(f"--line {min(missing)}: there is no such row in {name}")
 
 
 def grade(

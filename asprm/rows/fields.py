@@ -15,7 +15,7 @@ import pyarrow as pa
 
 from asprm.engines.guided import guided_decode
 from asprm.engines.local import LocalEngine
-from asprm.engines.protocol import Engine, Request, Sampling
+from asprm.engines.protocol import Engine, Request, Sampling, request_seed
 from asprm.engines.values import Guide
 from asprm.models.align import Speller
 from asprm.models.prompts import Form
@@ -32,19 +32,52 @@ from asprm.rows.values import finished_in, labels_in, steps_in, take_problem, te
 from asprm.split import adaptive, cut
 
 
-def split_fields(solution: str, ids: np.ndarray, char_ends: np.ndarray, confidences: np.ndarray, tau: float) -> dict:
+def sample_fields(
+    items: Sequence[tuple[Problem, np.ndarray]], engine: Engine, sampling: Sampling, *, solutions: int, seed: int
+) -> list[list[dict[str, Any]]]:
+    """The sampled solutions of each item, a dictionary of fields each. They do not depend on the other items.
+
+    items: problems with their prompt ids (L,).
+    engine: of the policy.
+    sampling: how it draws tokens.
+    solutions: how many each problem gets.
+    seed: of the solutions; with the problem's text it makes the seed of each.
+    """
+    spell = Speller(engine.tokenizer)
+    requests = [
+        Request(prompt, len(prompt), request_seed(seed, problem.prompt, number))
+        for problem, prompt in items
+        for number in range(solutions)
+    ]
+    fields = []
+    for place, completion in enumerate(engine.generate(requests, sampling)):
+        text, token_ends = spell(completion.ids)
+        fields.append(
+            {
+                "sample": place % solutions + 1,
+                "solution": text,
+                "finished": completion.finished,
+                "token_ends": token_ends,
+                "confidences": completion.confidences,
+                "ids": completion.ids,
+            }
+        )
+    return [fields[first : first + solutions] for first in range(0, len(fields), solutions)]
+
+
+def split_fields(solution: str, ids: np.ndarray, token_ends: np.ndarray, confidences: np.ndarray, tau: float) -> dict:
     """The steps of a solution by AdaptiveStep, and what they were made from.
 
     solution: its text.
     ids: (T,), the solution's tokens.
-    char_ends: (T,) characters up to the end of each token.
+    token_ends: (T,) characters up to the end of each token.
     confidences: (T,) of the tokens.
     tau: the threshold.
     """
     ends = adaptive(confidences, tau)  # (K,)
-    char_ends = char_ends[ends - 1]  # (K,)
-    steps = cut(solution, char_ends)
-    return {"steps": steps, "ends": ends, "char_ends": char_ends, "tau": tau, "confidences": confidences, "ids": ids}
+    char_ends = token_ends[ends - 1]  # (K,)
+    steps = {"steps": cut(solution, char_ends), "ends": ends, "char_ends": char_ends, "tau": tau}
+    return steps | {"token_ends": token_ends, "confidences": confidences, "ids": ids}
 
 
 @dataclass(frozen=True, eq=False)

@@ -12,7 +12,7 @@ import os
 import re
 import stat
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
@@ -26,6 +26,7 @@ PIPE = "-"
 _SPEAKING = (ValueError, ArithmeticError, RuntimeError)  # errors whose message needs no name before it
 
 Item = TypeVar("Item")
+Result = TypeVar("Result")
 
 
 class Failed(Exception):
@@ -81,12 +82,16 @@ class Lines:
             kept = "" if self.written or self.target == PIPE else f"; nothing was written to {self.target}"
             raise Failed(f"{self.failed} of {self.rows} rows failed{kept}")
 
-    def read(self, label: str) -> Iterator[Line]:
+    def read(self, label: str | None) -> Iterator[Line]:
         """The rows, with progress on standard error. Empty lines are skipped; other lines that are not rows fail.
 
+        label: of the progress; None: it is not shown.
         ValueError: the file has another encoding than UTF-8, or is one JSON text over several lines.
         """
-        for number, text in progress(self._numbered(), total=self._count(), label=label, unit="row"):
+        numbered = self._numbered()
+        if label is not None:
+            numbered = progress(numbered, total=self._count(), label=label, unit="row")
+        for number, text in numbered:
             if not text.strip():
                 continue
             self.rows += 1
@@ -115,12 +120,13 @@ class Lines:
         self.failed += 1
         print(message, file=sys.stderr, flush=True)
 
-    def put(self, line: Line, fields: Mapping[str, Any]) -> None:
+    def put(self, line: Line, fields: Mapping[str, Any], *, anew: Collection[str] = ()) -> None:
         """Write a row with fields added to it. A row that cannot be written fails, as in `row`.
 
         The fields that came are written as they came, also what is not finite. A computed number must be finite.
+        anew: fields that an earlier command may have added; where they are replaced, nothing is said.
         """
-        if replaced := (line.row.keys() & fields.keys()) - self._replaced:
+        if replaced := (line.row.keys() & fields.keys()) - self._replaced - {*anew}:
             self._replaced |= replaced
             log(f"line {line.number}: its own {', '.join(sorted(replaced))} is replaced, and so in later rows")
         with self.row(line.number):
@@ -223,10 +229,10 @@ def each(
     lines: Lines,
     rows: Iterable[Line],
     prepare: Callable[[dict[str, Any]], Item],
-    compute: Callable[[Sequence[Item]], Iterable[Mapping[str, Any] | Exception | None]],
+    compute: Callable[[Sequence[Item]], Iterable[Result | Exception | None]],
     *,
     size: int,
-) -> Iterator[tuple[Line, Mapping[str, Any]]]:
+) -> Iterator[tuple[Line, Result]]:
     """The rows with what was computed for them, in order and as soon as it is there. Rows that fail are left out.
 
     lines: reports the failures.

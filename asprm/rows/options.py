@@ -8,13 +8,16 @@ import os
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from asprm.engines.load import Kind
 from asprm.reward.aggregates import AGGREGATES, known_aggregate
 from asprm.rows.jsonl import PIPE, Failed, Lines
+
+if TYPE_CHECKING:
+    from asprm.models.prompts import Form
 
 # --- options of several commands --------------------------------------------------------------------------------------
 
@@ -69,7 +72,15 @@ Convention = Annotated[
     ),
 ]
 MaxNewTokens = Annotated[int, typer.Option(min=1, help="Most tokens of a text; a longer one is cut and not finished.")]
+Temperature = Annotated[float, typer.Option(min=0, help="Sampling temperature; 0: always the most probable token.")]
 Seed = Annotated[int, typer.Option(help="Random seed.")]
+
+# --- asprm sample, asprm look -----------------------------------------------------------------------------------------
+
+Solutions = Annotated[int, typer.Option("--solutions", "-n", min=1, help="Solutions of each problem.")]
+LineNumbers = Annotated[
+    list[int] | None, typer.Option("--line", min=1, help="Line to show, from 1. Repeatable. [default: the first row]")
+]
 
 # --- asprm split ------------------------------------------------------------------------------------------------------
 
@@ -92,7 +103,6 @@ Estimate = Annotated[
     ),
 ]
 Eta = Annotated[float, typer.Option(min=1e-6, help="Sharpness of the estimate 'entropy'.")]
-Temperature = Annotated[float, typer.Option(min=0, help="Sampling temperature of the continuations.")]
 
 # --- asprm train ------------------------------------------------------------------------------------------------------
 
@@ -215,6 +225,11 @@ def open_lines(source: str, output: str, strict: bool, rename: list[str] | None 
     if source != PIPE and not Path(source).exists():
         raise ValueError(f"{source}: no such file; expected a file of JSON Lines, or '-' for standard input")
     return Lines(source, output, strict=strict, rename=names)
+
+
+def own_template(form: Form, row: Mapping[str, Any]) -> dict[str, str]:
+    """The field `template` of a row that has none, if one was given to the command."""
+    return {"template": form.template} if form.template and "template" not in row else {}
 
 
 def _check_numbers(options: Mapping[str, Any]) -> None:

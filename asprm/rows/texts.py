@@ -60,14 +60,24 @@ class Encoder:
     def solution(self, row: Mapping[str, Any]) -> tuple[np.ndarray, np.ndarray]:
         """ids (T,) int32 of the solution, and the number of characters (T,) up to the end of each.
 
-        A solution ends with the model's end of text, unless the row says `"finished": false`.
+        A solution ends with the model's end of text, unless the row says `"finished": false`. The row's own ids are
+        kept if this tokenizer spells the solution so: a model may write a text in other tokens than it is encoded in.
         """
-        text = take(row, "solution", str, "the solution's text")
-        ids = plain_ids(self.tokenizer, text)
-        if finished_in(row) and self.eos is not None:
-            ids = [*ids, self.eos]
-        ids = np.asarray(ids, np.int32)
+        text, finished = take(row, "solution", str, "the solution's text"), finished_in(row)
+        ids = self._own_ids(row, text, finished)
+        if ids is None:
+            end = [self.eos] if finished and self.eos is not None else []
+            ids = np.asarray([*plain_ids(self.tokenizer, text), *end], np.int32)
         return ids, self._checked(row, text, ids)
+
+    def _own_ids(self, row: Mapping[str, Any], text: str, finished: bool) -> np.ndarray | None:
+        """The row's ids (T,) if they are this tokenizer's and of this solution, with its end of text; else None."""
+        given, known = row.get("ids"), range(len(self.spell.table))
+        if not isinstance(given, list) or not given or any(type(i) is not int or i not in known for i in given):
+            return None  # a field of the same name that may mean anything
+        if self.eos is not None and (given[-1] == self.eos) != finished:
+            return None
+        return np.asarray(given, np.int32) if self.spell(given)[0] == text else None
 
     def steps(self, row: Mapping[str, Any]) -> tuple[np.ndarray, np.ndarray]:
         """ids (T,) int32 of the solution, and the number of them (K,) up to the end of each step.
