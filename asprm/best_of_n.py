@@ -17,6 +17,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from asprm import statistics as s
+from asprm.intervals import share_interval
 from asprm.models.load import load_tokenizer
 from asprm.models.prompts import prompts_of
 from asprm.problems.sets import origins, problem_set, test_sets
@@ -198,7 +199,6 @@ def curves(
     name: str = "PRM",
     greedy: Mapping[str, bool] | None = None,
     clusters: Mapping[str, str] | None = None,
-    resamples: int = 10_000,
     seed: int = 0,
 ) -> pd.DataFrame:
     """Accuracy against n: a frame with columns method, n, value, low, high; shares in [0, 1].
@@ -209,44 +209,46 @@ def curves(
     how: aggregates of step scores.
     name: of the reward model, if `table` is a single one.
     greedy: by problem, whether the greedy solution is right.
-    clusters: by problem, what is resampled together, such as its template; None: each problem by itself.
+    clusters: by problem, what goes together, such as its template; None: each problem by itself.
+    seed: of the weighted votes.
 
     Methods: "<reward model>-<aggregate>" for each aggregate; those of `_without_rewards`, where the votes' weights are
-    the first aggregate of the first training; "pass@n", the ceiling; and, the same for every n, "mean" (a single
+    the first aggregate of the first reward model; "pass@n", the ceiling; and, the same for every n, "mean" (a single
     sample) and "greedy".
 
-    A value is the mean over problems of the mean over all subsets of n candidates. Its 95 % interval resamples problems
-    or clusters; all methods share the resamples.
+    A value is the mean over problems of the mean over all subsets of n candidates. Its 95 % interval is over problems
+    or clusters, and over trainings.
     """
     tables = table if isinstance(table, Mapping) else {name: [table]}
     by_model = {prm: [candidates(one) for one in trainings] for prm, trainings in tables.items()}
     c = next(iter(by_model.values()))[0]
     ns = [int(n) for n in ns]
 
-    # 1. Outcomes (P, L) by method.
+    # 1. Outcomes (R, P, L) by method: a row for each training, or a single one.
     outcomes: dict[str, NDArray] = {}
     for prm, trainings in by_model.items():
         for training in trainings:
             _check_same(prm, training, c)
         for h in how:
             each = [selection.best_of_n(training.scores(h), training.correct, ns) for training in trainings]
-            outcomes[f"{prm}-{h}"] = np.mean(each, axis=0)
-    outcomes |= _without_rewards(c, c.weights(how[0]), ns, seed)
-    outcomes["pass@n"] = selection.pass_at_k(c.correct, ns)
-    outcomes["mean"] = np.outer(c.correct.mean(1), np.ones(len(ns)))
+            outcomes[f"{prm}-{h}"] = np.stack(each)
+    outcomes |= _without_rewards(next(iter(by_model.values())), how[0], ns, seed)
+    outcomes["pass@n"] = selection.pass_at_k(c.correct, ns)[None]
+    outcomes["mean"] = np.outer(c.correct.mean(1), np.ones(len(ns)))[None]
     if greedy is not None:
-        outcomes["greedy"] = np.outer(_in_order(greedy, c.problems, "greedy solution"), np.ones(len(ns)))
+        outcomes["greedy"] = np.outer(_in_order(greedy, c.problems, "greedy solution"), np.ones(len(ns)))[None]
 
     # 2. Means over problems, with intervals.
     groups = _in_order(clusters, c.problems, "cluster") if clusters is not None else None
-    interval = s.bootstrap_mean(np.stack(list(outcomes.values()), axis=1), groups, resamples=resamples, seed=seed)
-    keys = pd.MultiIndex.from_product([list(outcomes), ns], names=["method", "n"])
-    columns = {end: np.ravel(values) for end, values in interval._asdict().items()}  # (methods, L), row after row
-    return pd.DataFrame(columns, keys).reset_index()
+    rows = []
+    for method, each in outcomes.items():
+        interval = share_interval(each.mean(0), clusters=groups, trainings=[each.mean(1)])
+        rows.append(pd.DataFrame({"method": method, "n": ns} | interval._asdict()))
+    return pd.concat(rows, ignore_index=True)
 
 
 def comparisons(
-    table: Table,
+    tables: Table | Sequence[Table],
     *,
     n: int | None = None,
     how: str = "min",
@@ -257,21 +259,24 @@ def comparisons(
 ) -> pd.DataFrame:
     """BoN@n against a single sample, the ways of `_without_rewards` and greedy decoding, paired by problem.
 
-    table: as for `candidates`.
+    tables: one as for `candidates` for each training of the reward model; BoN@n is the mean over them.
     n: number of candidates; None: all N.
     how: aggregate of step scores.
     greedy, clusters: as for `curves`.
 
     A frame with one row per rival: against, then the fields of `asprm.statistics.Comparison` (a is BoN@n).
     """
-    c = candidates(table)
+    single = isinstance(tables, pa.Table | pd.DataFrame)
+    trainings = [candidates(table) for table in ([tables] if single else tables)]
+    c = trainings[0]
+    for training in trainings:
+        _check_same("the reward model", training, c)
     size = n or int(c.correct.shape[1])
-    scores = c.scores(how)
-    rivals: dict[str, NDArray] = {"single sample": c.correct.mean(1)} | _without_rewards(c, c.weights(how), size, seed)
+    rivals: dict[str, NDArray] = {"single sample": c.correct.mean(1)} | _without_rewards(trainings, how, size, seed)
     if greedy is not None:
         rivals["greedy"] = _in_order(greedy, c.problems, "greedy solution").astype(float)
     groups = _in_order(clusters, c.problems, "cluster") if clusters is not None else None
-    best = selection.best_of_n(scores, c.correct, size)
+    best = np.stack([selection.best_of_n(training.scores(how), training.correct, size) for training in trainings])
     rows = [
         {"against": rival, **asdict(s.compare(best, values, groups, resamples=resamples, seed=seed))}
         for rival, values in rivals.items()
@@ -279,17 +284,21 @@ def comparisons(
     return pd.DataFrame(rows)
 
 
-def _without_rewards(c: Candidates, weights: NDArray, n: int | Sequence[int], seed: int) -> dict[str, NDArray]:
-    """Outcomes (P,) or (P, L) of other ways to choose among n candidates.
+def _without_rewards(
+    trainings: Sequence[Candidates], how: str, n: int | Sequence[int], seed: int
+) -> dict[str, NDArray]:
+    """Outcomes (R, P) or (R, P, L) of other ways to choose among n candidates.
 
-    "majority": the most frequent answer. "weighted vote": the answer with the greatest sum of `weights` (P, N). "fewest
-    steps": the candidate with the fewest steps; where steps end at decision tokens, the policy's own confidence
-    chooses, and no reward model.
+    "majority": the most frequent answer. "weighted vote": the answer with the greatest sum of the candidates' scores,
+    for each training. "fewest steps": the candidate with the fewest steps; where steps end at decision tokens, the
+    policy's own confidence chooses, and no reward model.
     """
+    c = trainings[0]
+    votes = [selection.weighted_vote(c.answers, c.correct, each.weights(how), n, seed=seed) for each in trainings]
     return {
-        "majority": selection.majority_vote(c.answers, c.correct, n),
-        "weighted vote": selection.weighted_vote(c.answers, c.correct, weights, n, seed=seed),
-        "fewest steps": selection.best_of_n(c.fewest, c.correct, n),
+        "majority": selection.majority_vote(c.answers, c.correct, n)[None],
+        "weighted vote": np.stack(votes),
+        "fewest steps": selection.best_of_n(c.fewest, c.correct, n)[None],
     }
 
 

@@ -7,41 +7,52 @@ Small models on synthetic problems cannot meet the levels of 7B models on real o
   within `margin` of the paper's number.
 - A direction is reproduced only if the estimate lies on the paper's side, Holm's adjusted p within its family (a table,
   the figures, the prose) is below `alpha`, and all trainings of a reward model agree in sign.
-- All else has one of the other verdicts: opposite, inconclusive, not comparable at this scale, not run.
+- To beat a reward model that chooses worse than a random candidate says little: "broken baseline", not reproduced.
+- All else has one of the other verdicts: opposite, inconclusive, not tested (where nothing could differ), not
+  comparable at this scale, not run.
 
 Estimates, intervals and tests come from `asprm.results.evidence`.
 """
 
 from __future__ import annotations
 
-import json
-import re
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import pandas as pd
 
-from asprm import REPOSITORY
 from asprm import statistics as s
 from asprm.results import costs
-from asprm.results.evidence import ALIKE, INCOMPARABLE, Evidence, arrow, contrast, level, papers_discordance, prose
+from asprm.results.cells import cell
+from asprm.results.evidence import (
+    ALIKE,
+    INCOMPARABLE,
+    UNTESTED,
+    Evidence,
+    arrow,
+    contrast,
+    level,
+    papers_discordance,
+    prose,
+)
 from asprm.results.format import number as number_text
 from asprm.results.format import p_value
 from asprm.results.measures import Measures, NotRun
-from asprm.results.paper import All, Claim, Number, Statement, load_claims, number, paper, table
+from asprm.results.paper import All, Claim, Number, Pool, Statement, load_claims, number, paper, table
 from asprm.run import names
-from asprm.run.artifacts import manifest_path
 from asprm.run.open import Run
 from asprm.run.store import MissingArtifact
 
+BROKEN = "broken baseline"  # a win over a reward model that chooses worse than a random candidate
 VERDICTS = {  # each with its symbol
     "reproduced": "✓",
     "opposite": "✗",
     "inconclusive": "≈",
+    BROKEN: "◇",
+    UNTESTED: "○",
     INCOMPARABLE: "∦",
     "not run": "∅",
 }
@@ -85,8 +96,9 @@ def ledger(run: Run) -> pd.DataFrame:
     """The ledger of a run, in the order of `data/paper/claims.yml`; every row has a verdict.
 
     Columns: id, aspect, source, where, says, paper, direction, here, low, high, unit, n, seeds, test, p, p_holm,
-    verdict, why, smallest, paper_could, artifact, cell. `paper_could` says whether the paper's own number of problems
-    could have shown its own difference (exact McNemar). `cell` is a link to where a page shows how the value was made.
+    verdict, why, smallest, paper_could, composite, artifact, cell. `paper_could` says whether the paper's own number of
+    problems could have shown its own difference (exact McNemar). `cell` is a link to where a page shows how the value
+    was made. `composite` marks statements that only put together other rows.
     """
     measures = Measures(run)
     alpha, margin = run.profile.claims.alpha, 100 * run.profile.claims.margin
@@ -109,16 +121,20 @@ def ledger(run: Run) -> pd.DataFrame:
 
 
 def tally(frame: pd.DataFrame) -> dict[str, Any]:
-    """How many rows of a ledger have which verdict, by aspect. Claims of the release or of this study count apart.
+    """How many rows of a ledger have which verdict, by aspect. Claims of the release or of this study count apart, and
+    so do statements that only put together rows which are counted themselves.
 
-    Keys: verdicts (counts by verdict and aspect), claims (the paper's rows), others (counts by verdict),
+    Keys: verdicts (counts by verdict and aspect), claims (the paper's rows without composites), composites and others
+    (counts by verdict),
     own_sample_too_small (arrows of the paper that its own number of problems could not have shown).
     """
-    of_paper, others = frame.loc[frame["source"] == "paper"], frame.loc[frame["source"] != "paper"]
+    papers, composite = frame["source"] == "paper", frame["composite"]
+    of_paper, others = frame.loc[papers & ~composite], frame.loc[~papers]
     counts = Counter(zip(of_paper["verdict"], of_paper["aspect"], strict=True))
     return {
         "verdicts": {v: {aspect: counts[v, aspect] for aspect in ASPECTS} for v in VERDICTS},
         "claims": len(of_paper),
+        "composites": dict(Counter(frame.loc[papers & composite, "verdict"]).most_common()),
         "others": dict(Counter(others["verdict"]).most_common()),
         "own_sample_too_small": int((of_paper["paper_could"] == "no").sum()),
     }
@@ -232,8 +248,7 @@ def _holm(rows: Sequence[Row]) -> list[float]:
     adjusted = np.full(len(rows), np.nan)
     families = np.array([row.family for row in rows])
     for family in set(families):
-        tested = np.flatnonzero((families == family) & ~np.isnan(p))
-        adjusted[tested] = s.holm(p[tested])
+        adjusted[families == family] = s.holm(p[families == family])
     return adjusted.tolist()
 
 
@@ -256,8 +271,11 @@ def _verdict(row: Row, p: float, alpha: float, margin: float) -> Verdict:
             return Verdict("inconclusive", f"may differ by more than {within}")
     if not p < alpha:
         return Verdict("inconclusive", evidence.why or "could be chance")
-    side = UP if evidence.value > row.over else DOWN
-    return Verdict("reproduced" if side == row.direction else "opposite", evidence.why)
+    if (UP if evidence.value > row.over else DOWN) != row.direction:
+        return Verdict("opposite", evidence.why)
+    if evidence.broken:
+        return Verdict(BROKEN, f"worse than a random candidate: {evidence.broken}")
+    return Verdict("reproduced", evidence.why)
 
 
 def _all(parts: Sequence[dict[str, Any]]) -> dict[str, Any]:
@@ -266,7 +284,7 @@ def _all(parts: Sequence[dict[str, Any]]) -> dict[str, Any]:
     Its verdict is the worst of theirs, in the order below.
     """
     said = [part["verdict"] for part in parts]
-    worst = ("opposite", "not run", "inconclusive", INCOMPARABLE)
+    worst = ("opposite", "not run", "inconclusive", UNTESTED, BROKEN, INCOMPARABLE)
     verdict = next((verdict for verdict in worst if verdict in said), "reproduced")
     p = [part["p_holm"] for part in parts]
     counts = ", ".join(f"{said.count(v)} {v}" for v in VERDICTS if v in said)
@@ -303,9 +321,16 @@ def _line(row: Row, verdict: Verdict, p_holm: float, run: Run) -> dict[str, Any]
         "why": verdict.why,
         "smallest": evidence.smallest,
         "paper_could": _paper_could(row),
+        "composite": _is_composite(claim),
         "artifact": evidence.artifact,
         "cell": cell(run, evidence.artifact) if evidence.artifact else "",
     }
+
+
+def _is_composite(claim: Claim) -> bool:
+    """Whether a claim only puts together other rows, by the same measure."""
+    compare = claim.compare if isinstance(claim, Statement) else None
+    return isinstance(compare, All) or (isinstance(compare, Pool) and bool(compare.of) and not compare.over)
 
 
 _WORDS = {UP: "above", DOWN: "below", SAME: "equal to"}
@@ -352,39 +377,3 @@ def _paper_could(row: Row) -> str:
         return "unknown: the other number is not printed"
     most = papers_discordance(claim)
     return f"if they differ on at most {100 * most / claim.n:.0f} % of its problems" if most else "no"
-
-
-# --- where a value was made -------------------------------------------------------------------------------------------
-
-
-def cell(run: Run, artifact: str) -> str:
-    """Link to the part of a chapter that wrote an artifact, such as `08_tvd.html#decode`.
-
-    The artifact's manifest names the stage and so the notebook. The part is that of the cell which runs the stage.
-    """
-    stage, policy = artifact.partition("/")[0], run.policy
-    for folder in (run.folder, run.base):
-        manifest = manifest_path(folder / artifact)
-        if manifest.is_file():
-            facts = json.loads(manifest.read_text())
-            stage, policy = facts["stage"], facts["policy"]
-            break
-    for notebook in sorted((REPOSITORY / "notebooks").glob(f"??_{stage}.ipynb")):
-        # Of the first policy's copy the site makes the chapter, of the others' its sections.
-        section = f"{notebook.stem}-{policy}"
-        is_section = policy != next(iter(run.profile.policies)) and run.has(f"notebooks/{section}.ipynb")
-        return f"{section if is_section else notebook.stem}.html{_anchor(notebook, stage)}"
-    return ""
-
-
-def _anchor(notebook: Path, stage: str) -> str:
-    """The last heading above the cell that calls `run_<stage>`, as a link within its page; "" if there is none."""
-    heading = ""
-    for part in json.loads(notebook.read_text(encoding="utf-8"))["cells"]:
-        source = "".join(part["source"])
-        if part["cell_type"] == "markdown":
-            heading = [heading, *re.findall(r"^##+ (.+)$", source, re.MULTILINE)][-1]
-        elif f"run_{stage}(" in source:
-            slug = re.sub(r"[^a-z0-9]+", "-", heading.lower()).strip("-")
-            return f"#{slug}" if slug else ""
-    return ""

@@ -14,6 +14,7 @@ import pandas as pd
 
 from asprm import statistics as s
 from asprm.best_of_n import chosen
+from asprm.intervals import Interval, difference_interval, share_interval
 from asprm.problems.load import domain_of
 from asprm.problems.sets import templates, test_sets
 from asprm.results import outcomes
@@ -35,8 +36,8 @@ def results(run: Run) -> pd.DataFrame:
     """Every reward model on every policy's test sets, at every rating position: one row each.
 
     Columns: prm, policy, set, position (own steps, confidence, line break or random), problems, trainings; bon with low
-    and high (95 %, over problems) and with the worst and best training; greedy; where the reward model also guided
-    decoding: tvd, tvd_low, tvd_high, trigger. Shares, not percent.
+    and high (95 %, over problems and trainings) and with the worst and best training; greedy; where the reward model
+    also guided decoding: tvd, tvd_low, tvd_high, trigger. Shares, not percent.
     """
     rows = []
     for policy, source in run.profile.policies.items():
@@ -75,20 +76,25 @@ def _result(run: Run, prm: str, policy: str, name: str, position: str) -> dict[s
 # --- intervals and differences ----------------------------------------------------------------------------------------
 
 
-def solved(run: Run, outcome: Outcomes, name: str) -> s.Interval:
-    """The share of problems of the set `name` that are solved, with its interval."""
+def solved(run: Run, outcome: Outcomes, name: str) -> Interval:
+    """The share of problems of the set `name` that are solved, with its interval over problems and trainings."""
     clusters = outcomes.clusters(templates(run.profile, name) or {}, outcome.problems)
-    return s.bootstrap_mean(outcome.mean.to_numpy(), clusters, **_resampling(run))
+    return share_interval(outcome.mean, clusters=clusters, trainings=[outcome.values.mean(1)])
 
 
 def paired(run: Run, a: Outcomes, b: Outcomes, name: str) -> s.Comparison:
-    """Two ways to solve the problems of the set `name`, paired. ValueError: they are of different problems."""
+    """Two ways to solve the problems of the set `name`, paired; not tested where both are greedy decoding.
+
+    ValueError: they are of different problems.
+    """
     if set(a.problems) != set(b.problems):
         raise ValueError(
             f"generalize: {a.artifact} and {b.artifact} are of different problems of {name}; make them anew"
         )
+    if a.greedy and b.greedy:
+        return s.untested(a.values)
     clusters = outcomes.clusters(templates(run.profile, name) or {}, a.problems)
-    return s.compare(a.mean, b.mean.loc[list(a.problems)], clusters, **_resampling(run))
+    return s.compare(a.values, b.ordered(a.problems), clusters, **_resampling(run))
 
 
 def _resampling(run: Run) -> dict[str, int]:
@@ -251,7 +257,7 @@ def chosen_candidates(run: Run) -> pd.DataFrame:
             if prm in swept:
                 continue
             best = chosen(run.read(names.scores(prm, policy, name)), lengths, profile.best_of_n.aggregate)
-            gain = s.bootstrap_mean(best["right"] - best["all_right"], **_resampling(run))
+            gain = difference_interval(best["right"] - best["all_right"])
             like = best[["shorter", "all_shorter", "longer", "all_longer"]].mean().to_dict()
             gained = {"gain over a random candidate": gain.value, "low": gain.low, "high": gain.high}
             rows.append({"policy": policy, "reward model": prm} | gained | like)

@@ -1,7 +1,7 @@
-"""Statistics: estimators, intervals and paired tests.
+"""Statistics: paired tests, resampling and calibration. Intervals of shares and differences: `asprm.intervals`.
 
-Pure functions on arrays: no model, no file, no plot. Axes: P problems, K steps. Intervals resample problems, or
-clusters of them, and comparisons pair problems.
+Pure functions on arrays: no model, no file, no plot. Axes: P problems, R trainings of a reward model, K steps.
+Resampling draws problems, or clusters of them, and comparisons pair problems.
 """
 
 from __future__ import annotations
@@ -12,23 +12,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from statistics import NormalDist
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-Floats = NDArray[np.float64]
+from asprm.intervals import Floats, Interval, difference_interval
 
-
-class Interval(NamedTuple):
-    """A value and its interval: three floats, or three arrays of one shape."""
-
-    value: Any
-    low: Any
-    high: Any
-
-
-# --- intervals --------------------------------------------------------------------------------------------------------
+# --- resampling -------------------------------------------------------------------------------------------------------
 
 
 def bootstrap_ratio(
@@ -41,6 +32,8 @@ def bootstrap_ratio(
     level: float = 0.95,
 ) -> Interval:
     """Σ numerator / Σ denominator with a percentile interval that resamples problems, or whole clusters of them.
+
+    For amounts over hundreds of problems, such as tokens. Of shares and differences, `asprm.intervals` knows better.
 
     numerator: (P, ...).
     denominator: (P, ...) or (P,).
@@ -140,7 +133,7 @@ def wilson(successes: ArrayLike, total: ArrayLike, *, level: float = 0.95) -> In
 
 @dataclass(frozen=True)
 class Comparison:
-    """a − b over the same problems, in shares: 0.01 is one point."""
+    """a − b over the same problems, in shares: 0.01 is one point. p, not the interval, says if it could be chance."""
 
     a: float  # mean of a
     b: float
@@ -149,8 +142,8 @@ class Comparison:
     high: float
     only_a: int | None  # problems that only a has right; None where a value is not 0 or 1 (an average)
     only_b: int | None
-    p: float
-    test: str  # the name of the test, as in `PairedTest`
+    p: float  # NaN: not tested
+    test: str  # the name of the test, as in `PairedTest`, or NOT_TESTED
 
 
 class PairedTest(NamedTuple):
@@ -163,6 +156,7 @@ class PairedTest(NamedTuple):
 
 
 EXACT = "exact McNemar"
+NOT_TESTED = "not tested: both are greedy decoding"
 
 
 def paired_test(
@@ -209,16 +203,24 @@ def compare(
     seed: int = 0,
     level: float = 0.95,
 ) -> Comparison:
-    """a (P,) against b (P,), paired by problem: difference, bootstrap interval, and the test of `paired_test`.
+    """a against b, paired by problem: difference, its interval, and the test of `paired_test`.
 
-    a, b: outcomes in [0, 1], in one order of problems. clusters: (P,) labels of problems that go together.
-    resamples, seed: of the interval and of random signs. level: of the interval.
-    ValueError: a and b have different shapes.
+    a, b: (P,) outcomes in [0, 1], in one order of problems; or (R, P), a row for each training of a reward model. Then
+        a problem's outcome is the mean over the trainings, and their spread is in the interval. The test is over
+        problems alone.
+    clusters: (P,) labels of problems that go together.
+    resamples, seed: of random signs.
+    level: of the interval.
+
+    ValueError: a and b are of different numbers of problems.
     """
-    a, b = np.asarray(a, np.float64), np.asarray(b, np.float64)
-    if a.shape != b.shape or a.ndim != 1:
-        raise ValueError(f"a has shape {a.shape}, b {b.shape}; both must be (P,), in the same order of problems")
-    difference, low, high = bootstrap_mean(a - b, clusters, resamples=resamples, seed=seed, level=level)
+    sides = [np.atleast_2d(np.asarray(side, np.float64)) for side in (a, b)]
+    if sides[0].shape[-1] != sides[1].shape[-1] or max(side.ndim for side in sides) > 2:
+        shapes = f"a has shape {np.shape(a)}, b {np.shape(b)}"
+        raise ValueError(f"{shapes}; both must be (P,) or (R, P), in the same order of problems")
+    trainings = [side.mean(1) for side in sides]
+    a, b = (side.mean(0) for side in sides)
+    difference, low, high = difference_interval(a - b, clusters, trainings=trainings, level=level)
     binary = bool(np.isin(a, (0, 1)).all() and np.isin(b, (0, 1)).all())
     test = paired_test(a - b, clusters, binary=binary, resamples=resamples, seed=seed)
     return Comparison(
@@ -232,6 +234,12 @@ def compare(
         p=test.p,
         test=test.name,
     )
+
+
+def untested(a: ArrayLike) -> Comparison:
+    """Outcomes (P,) or (R, P) against the same again: by construction nothing can differ, so nothing is tested."""
+    value, nothing = float(np.mean(a)), math.nan
+    return Comparison(value, value, 0.0, nothing, nothing, 0, 0, nothing, NOT_TESTED)
 
 
 def sign_flip_p(
@@ -278,13 +286,17 @@ def difference_of_shares(a: Interval, b: Interval, *, level: float = 0.95) -> tu
 
 
 def holm(p: ArrayLike) -> Floats:
-    """Holm's adjusted p values, in the same order, of one family of tests: below alpha is significant."""
+    """Holm's adjusted p values, in the same order, of one family of tests: below alpha is significant.
+
+    NaN: not tested; it stays, and does not count as a member of the family.
+    """
     p = np.asarray(p, np.float64)
-    if p.ndim != 1 or not ((p >= 0) & (p <= 1)).all():
-        raise ValueError("p must be (tests,) of values between 0 and 1; leave out what was not tested")
-    order = np.argsort(p, kind="stable")
-    adjusted = np.empty_like(p)
-    adjusted[order] = np.minimum(1, np.maximum.accumulate(p[order] * np.arange(len(p), 0, -1)))
+    tested = np.flatnonzero(~np.isnan(p))
+    if p.ndim != 1 or not ((p[tested] >= 0) & (p[tested] <= 1)).all():
+        raise ValueError("p must be (tests,) of values between 0 and 1, or NaN where nothing was tested")
+    order = tested[np.argsort(p[tested], kind="stable")]
+    adjusted = np.full(len(p), np.nan)
+    adjusted[order] = np.minimum(1, np.maximum.accumulate(p[order] * np.arange(len(order), 0, -1)))
     return adjusted
 
 

@@ -60,12 +60,12 @@ def run_tokens(run: Run) -> list[str]:
     counted = read_solutions(run).counted()
     if run.domain == "code":
         tables = {
-            names.token_types(run.policy): code.token_table(*counted, seed=run.seed),
-            names.token_places(run.policy): code.token_table(*counted, by="place", seed=run.seed),
+            names.token_types(run.policy): code.token_table(*counted),
+            names.token_places(run.policy): code.token_table(*counted, by="place"),
         }
     else:
         tagger = mathematics.load_tagger(run.profile.tokens.tagger)
-        types = mathematics.token_table(*counted, tagger=tagger, seed=run.seed)
+        types = mathematics.token_table(*counted, tagger=tagger)
         tables = {names.token_types(run.policy): types}
     for name, table in tables.items():
         run.write(name, table)
@@ -83,7 +83,7 @@ def role_table(run: Run, solutions: Solutions) -> pd.DataFrame:
     """The tokens by what they do: by their role in the arithmetic, or for programs by place, as the stage wrote it."""
     if run.domain == "code":
         return run.read(names.token_places(run.policy)).to_pandas()
-    return mathematics.token_table(*solutions.counted(), by="role", seed=run.seed)
+    return mathematics.token_table(*solutions.counted(), by="role")
 
 
 def examples(run: Run, solutions: Solutions) -> pd.DataFrame:

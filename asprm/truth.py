@@ -20,13 +20,14 @@ from numpy.typing import NDArray
 
 from asprm import split
 from asprm import statistics as s
+from asprm.intervals import share_interval
 from asprm.models.align import Speller
 from asprm.models.load import load_tokenizer
 from asprm.problems.departure import INTERVENTIONS, departure, intervention
 from asprm.problems.families import FAMILIES
 from asprm.problems.load import load
 from asprm.problems.problem import Problem
-from asprm.results.first_errors import RESAMPLES, first_errors, sums_by_problem
+from asprm.results.first_errors import first_errors, sums_by_problem
 from asprm.run import names
 from asprm.run.names import CONFIDENCE
 from asprm.run.open import Run
@@ -49,13 +50,13 @@ def run_truth(run: Run) -> list[str]:
     """
     known = Known(run)
     tested = [solution for name in known.sets for solution in known.solutions[name]]
-    disagree = [disagreement(known.labels[m], seed=run.seed).assign(split=m) for m in label_methods(run)]
+    disagree = [disagreement(known.labels[m]).assign(split=m) for m in label_methods(run)]
     trigger = run.read_json(names.trigger(run.prm, run.policy))["trigger"]
     steps_in = [interventions(run, run.prm, name, trigger, known.problems[name]) for name in known.sets]
     tables = {
         "entry": entry_points(tested, known.tau, seed=run.seed),
         "labels": pd.concat(disagree),
-        "first-error": first_errors(known.scored["validation"], known.scored[known.sets[0]], seed=run.seed),
+        "first-error": first_errors(known.scored["validation"], known.scored[known.sets[0]]),
         "interventions": intervention_table(pd.concat(steps_in)),
     }
     for table in names.TRUTH:
@@ -226,7 +227,7 @@ def entry_points(solutions: Sequence[Solution], tau: float, *, seed: int = 0) ->
         tokens, ends, hits, departs, *within = sums_by_problem(each, problems).T
         shares = {"precision": (hits, ends), "recall": (hits, departs)}
         shares |= {f"within_{k}": (near, departs) for k, near in zip(WITHIN, within, strict=True)}
-        row = {"method": method, "rate": ends.sum() / tokens.sum()} | _ratios(shares, seed)
+        row = {"method": method, "rate": ends.sum() / tokens.sum()} | _ratios(shares)
         rows.append(row | {"f1": float(s.harmonic(np.nan_to_num(row["precision"]), row["recall"]))})
     return pd.DataFrame(rows)
 
@@ -248,11 +249,11 @@ def _counts(solution: Solution, places: NDArray) -> list[float]:
     return [solution.departs + 1, before, int(solution.departs in places), 1, *near]
 
 
-def _ratios(shares: Mapping[str, tuple[Any, Any]], seed: int) -> dict[str, Any]:
+def _ratios(shares: Mapping[str, tuple[Any, Any]]) -> dict[str, Any]:
     """By name Σ top / Σ bottom of two arrays (P,), with …_low and …_high."""
     row = {}
     for name, (top, bottom) in shares.items():
-        value, low, high = s.bootstrap_ratio(top, bottom, resamples=RESAMPLES, seed=seed)
+        value, low, high = share_interval(top, bottom)
         row |= {name: value, f"{name}_low": low, f"{name}_high": high}
     return row
 
@@ -286,7 +287,7 @@ def label_truth(run: Run, method: str, problems: Mapping[str, Problem]) -> pd.Da
     return pd.concat(rows, ignore_index=True).reindex(columns=columns)
 
 
-def disagreement(labels: pd.DataFrame, by: Sequence[str] = ("J",), most: int = 8, *, seed: int = 0) -> pd.DataFrame:
+def disagreement(labels: pd.DataFrame, by: Sequence[str] = ("J",), most: int = 8) -> pd.DataFrame:
     """How often hard labels disagree with the truth.
 
     labels: from `label_truth`.
@@ -310,7 +311,7 @@ def disagreement(labels: pd.DataFrame, by: Sequence[str] = ("J",), most: int = 8
             "wrong": (sums["either"], sums["all"]),
         }
         key = {name: group[name].iloc[0] for name in by}
-        rows.append(key | {"steps": len(group)} | _ratios(shares, seed))
+        rows.append(key | {"steps": len(group)} | _ratios(shares))
     return pd.DataFrame(rows)
 
 

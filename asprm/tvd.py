@@ -21,6 +21,7 @@ from asprm.engines.local import LocalEngine
 from asprm.engines.protocol import Request
 from asprm.engines.values import Guide
 from asprm.grading.grade import grade
+from asprm.intervals import Interval, share_interval
 from asprm.models.align import Speller
 from asprm.models.prompts import encode_prompts
 from asprm.problems.problem import Problem
@@ -31,7 +32,7 @@ from asprm.run import names
 from asprm.run.chunks import map_chunks
 from asprm.run.open import Run
 from asprm.sample import greedy_verdicts
-from asprm.statistics import Interval, bootstrap_mean, bootstrap_ratio, compare
+from asprm.statistics import compare, untested
 
 SCHEMA = pa.schema(
     {
@@ -211,25 +212,25 @@ def _decode_chunk(items: Sequence[_Item], guides: Guides, *, candidates: int, ma
 # --- against greedy decoding ------------------------------------------------------------------------------------------
 
 
-def by_trigger(frame: pd.DataFrame, seed: int, clusters: Mapping[str, str] | None = None) -> pd.DataFrame:
+def by_trigger(frame: pd.DataFrame, clusters: Mapping[str, str] | None = None) -> pd.DataFrame:
     """One row per trigger: accuracy (value, low, high) and the share of tokens that are decisions (share, share_low,
     share_high).
 
     frame: columns of `SCHEMA`.
-    clusters: by problem, what is resampled together (`asprm.problems.sets.templates`); None: each problem by itself.
+    clusters: by problem, what goes together (`asprm.problems.sets.templates`); None: each problem by itself.
     """
     rows = []
     for trigger, part in frame.groupby("trigger"):
         groups = _groups(part["problem"], clusters)
-        accuracy = bootstrap_mean(part["correct"].to_numpy(float), groups, seed=seed)
-        share = bootstrap_ratio(part["decisions"].to_numpy(float), part["tokens"].to_numpy(float), groups, seed=seed)
+        accuracy = share_interval(part["correct"], clusters=groups)
+        share = share_interval(part["decisions"], part["tokens"], groups)
         rows.append((trigger, *accuracy, *share))
     return pd.DataFrame(rows, columns=["trigger", "value", "low", "high", "share", "share_low", "share_high"])
 
 
-def solved(verdicts: Mapping[str, bool], seed: int, clusters: Mapping[str, str] | None = None) -> Interval:
+def solved(verdicts: Mapping[str, bool], clusters: Mapping[str, str] | None = None) -> Interval:
     """The share of problems that are right, with its interval. clusters: as in `by_trigger`."""
-    return bootstrap_mean(list(verdicts.values()), _groups(verdicts, clusters), seed=seed)
+    return share_interval(list(verdicts.values()), clusters=_groups(verdicts, clusters))
 
 
 def _groups(problems: Iterable[str], clusters: Mapping[str, str] | None) -> list[str] | None:
@@ -243,7 +244,8 @@ def against_greedy(
     seed: int,
     clusters: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
-    """TVD at one trigger against greedy decoding, paired by problem: a row of the chapter's table.
+    """TVD at one trigger against greedy decoding, paired by problem: a row of the chapter's table. low, high and p are
+    NaN if it never steps in: then nothing can differ.
 
     frame: columns of `SCHEMA`.
     greedy: by problem, whether greedy decoding is right.
@@ -251,8 +253,9 @@ def against_greedy(
     clusters: as in `by_trigger`.
     """
     part = at_trigger(frame, trigger)
-    base = [float(greedy[problem]) for problem in part["problem"]]
-    paired = compare(part["correct"].to_numpy(float), base, _groups(part["problem"], clusters), seed=seed)
+    right, base = part["correct"].to_numpy(float), [float(greedy[problem]) for problem in part["problem"]]
+    groups = _groups(part["problem"], clusters)
+    paired = compare(right, base, groups, seed=seed) if part["decisions"].any() else untested(right)
     return {
         "trigger": trigger,
         "problems": len(part),

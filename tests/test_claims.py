@@ -61,10 +61,11 @@ class Tables:
     def greedy(self, right, policy="M", of="minigsm", problems=PROBLEMS):
         self.write(f"sample/{policy}/{of}-greedy", {"problem": problems, "correct": outcomes(right, len(problems))})
 
-    def tvd(self, right, prm="ASPRM-L", policy="M", of="minigsm", problems=PROBLEMS):
+    def tvd(self, right, prm="ASPRM-L", policy="M", of="minigsm", problems=PROBLEMS, decisions=1):
         correct = outcomes(right, len(problems))
         frame = {"problem": problems * 2, "trigger": [0.5] * len(problems) + [0.9] * len(problems)}
-        self.write(f"tvd/{prm}/{policy}-{of}", frame | {"correct": [*correct, *~correct]})
+        frame |= {"correct": [*correct, *~correct], "decisions": decisions}
+        self.write(f"tvd/{prm}/{policy}-{of}", frame)
         path = self.run.base / f"tvd/{prm}/{policy}.json"
         path.write_text(json.dumps({"trigger": 0.5}))
 
@@ -245,14 +246,41 @@ def test_an_arrow_down_asks_for_less(tables):
 
 def test_the_estimate_is_the_mean_over_seeds_and_seeds_must_agree_in_sign(tables):
     tables.bon(30)
-    for training, right in (("L-to-M", 0), ("L-to-M@1", 2), ("L-to-M@2", 10)):
+    for training, right in (("L-to-M", 20), ("L-to-M@1", 22), ("L-to-M@2", 21)):
         tables.bon(right, prm=training)
+    tables.bon(40)
     one = row(tables, "t2-M-gsm8k-bo64")
-    assert (one["seeds"], one["here"], one["verdict"]) == (3, pytest.approx(-65), "reproduced")
+    assert (one["seeds"], one["here"], one["verdict"]) == (3, pytest.approx(-47.5), "reproduced")
     assert one["test"] == "random signs by problem"
+    tables.bon(30)
     tables.bon(31, prm="L-to-M@2")
     one = row(tables, "t2-M-gsm8k-bo64")
     assert (one["verdict"], one["why"]) == ("inconclusive", "seeds disagree in sign")
+
+
+def test_a_win_over_what_chooses_worse_than_chance_is_marked_and_not_counted(tables):
+    tables.bon(36)
+    tables.bon(19, prm="MS-M")  # a random candidate is right for 20 of 40
+    frame = ledger(tables.run)
+    one = row(tables, "fig4-b-asprm-M", "prose", frame)
+    assert (one["here"], one["verdict"]) == (pytest.approx(42.5), "broken baseline")
+    assert one["why"] == "worse than a random candidate: best_of_n/MS-M/M-minigsm"
+    assert tally(frame)["verdicts"]["reproduced"]["prose"] == 0
+    tables.bon(21, prm="MS-M")
+    assert row(tables, "fig4-b-asprm-M", "prose")["verdict"] == "reproduced"
+    tables.bon(10)
+    tables.bon(30, prm="MS-M")
+    assert row(tables, "fig4-b-asprm-M", "prose")["verdict"] == "opposite"  # to lose is to lose
+
+
+def test_guided_decoding_that_never_stepped_in_is_not_tested(tables):
+    tables.greedy(20)
+    tables.tvd(20, decisions=0)
+    one = row(tables, "t1-gsm8k-M-asprm-L")
+    assert (one["verdict"], one["here"]) == ("not tested", 0)
+    assert np.isnan([one["p"], one["low"], one["high"]]).all()
+    tables.tvd(20)
+    assert row(tables, "t1-gsm8k-M-asprm-L")["verdict"] == "inconclusive"  # it stepped in, and changed no verdict
 
 
 def test_all_trainings_of_the_profile_are_needed(tables):
@@ -298,9 +326,9 @@ def test_p_values_are_adjusted_within_their_table(tables):
 def test_an_arrow_to_a_figure_is_held_against_this_runs_own_curve(tables):
     tables.bon(36)
     for training in ("L-to-M", "L-to-M@1", "L-to-M@2"):
-        tables.bon(10, prm=training)
+        tables.bon(20, prm=training)
     one = row(tables, "t2-M-gsm8k-bo64")
-    assert (one["verdict"], one["here"], one["direction"]) == ("reproduced", pytest.approx(-65), "down")
+    assert (one["verdict"], one["here"], one["direction"]) == ("reproduced", pytest.approx(-40), "down")
     assert one["paper_could"].startswith("unknown")
 
 
@@ -482,6 +510,9 @@ def test_over_thirty_percent_cheaper(tables, steps, verdict):
     one = row(tables, "prose-cost-ms", "prose")
     assert one["here"] == pytest.approx(100 * (1 - (steps - 1) / 9))
     assert one["verdict"] == verdict
+    tokens = row(tables, "study-cost-ms-as-run", "prose")  # here each rollout has as many tokens
+    assert tokens["here"] == pytest.approx(one["here"], abs=1)  # but for one step that took all of them
+    assert tokens["source"] == "study"  # the paper's tally counts its own unit
     both = row(tables, "prose-cost", "prose")
     assert both["verdict"] == ("opposite" if verdict == "opposite" else "not run")
 
@@ -534,8 +565,12 @@ def test_the_tally_adds_up(tables):
     assert (
         sum(sum(by.values()) for by in counts["verdicts"].values())
         == counts["claims"]
-        == (frame["source"] == "paper").sum()
+        == ((frame["source"] == "paper") & ~frame["composite"]).sum()
     )
+    composite = set(frame.loc[frame["composite"], "id"])
+    assert {"prose-tvd-beats-greedy", "prose-bon-best", "prose-cost"} <= composite
+    assert "prose-positions-generalise" not in composite  # it has a bound of its own
+    assert sum(counts["composites"].values()) == len(composite)
     assert counts["verdicts"]["reproduced"] == {"arrow": 1, "contrast": 0, "prose": 0, "level": 0}
     assert counts["own_sample_too_small"] >= 3
 

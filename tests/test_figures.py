@@ -36,7 +36,7 @@ def bon_frame():
         for i, (score, right) in enumerate(zip(RNG.random(4), RNG.random(4) < 0.6, strict=True))
     ]
     table = pd.DataFrame(rows, columns=["problem", "solution", "scores", "correct", "answer"]).assign(finished=True)
-    return curves(table, [1, 2, 4], greedy={f"p{p}": p % 2 == 0 for p in range(12)}, resamples=50)
+    return curves(table, [1, 2, 4], greedy={f"p{p}": p % 2 == 0 for p in range(12)})
 
 
 def tvd_frame():
@@ -52,7 +52,7 @@ def token_frame(by):
     ends = [m.end() for m in re.finditer(r" ?\w+| ?[^\w\s]|\n", text)]
     doubts = np.where(np.arange(len(ends)) == 3, 0.1, 0.9)
     nouns = Tagger("nouns", lambda words: [TYPES.index("Noun")] * len(words))
-    return token_table([text] * 5, [ends] * 5, [doubts] * 5, range(5), 0.5, by=by, tagger=nouns, resamples=50)
+    return token_table([text] * 5, [ends] * 5, [doubts] * 5, range(5), 0.5, by=by, tagger=nouns)
 
 
 FIGURES = {

@@ -16,7 +16,7 @@ from asprm.run.parameters import COMMON, assigned_names
 from asprm.run.profile import Profile
 
 STAGES = "policy sample threshold split rollout prm best_of_n tvd generalize tokens truth claims".split()
-MODULES = {"__init__", "__main__", "cli", "statistics"}
+MODULES = {"__init__", "__main__", "cli", "intervals", "statistics"}
 FOLDERS = set(
     "run models engines reward problems grading results figures site rows plan workflow profiles token_types".split()
 )

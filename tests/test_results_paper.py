@@ -129,7 +129,7 @@ def test_no_number_or_arrow_of_the_tables_escapes_the_reader(document):
 def test_counts():
     assert Counter(c.unit for c in numbers()) == {"percent": 128, "count": 15}
     assert Counter(c.arrow for c in numbers() if c.arrow) == {"up": 30, "down": 13, "same": 3}
-    assert len(statements()) == 30
+    assert len(statements()) == 34
 
 
 def test_every_arrow_points_where_the_numbers_say():

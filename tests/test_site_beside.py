@@ -52,7 +52,12 @@ def run(tmp_path, monkeypatch):
     for prm, right in (("ASPRM-Q", 8), ("MS-Q", 4)):
         scores = [[0.9 - 0.5 * (j == (i < right))] for i in range(8) for j in (0, 1)]
         write(run, f"best_of_n/{prm}/Q-minigsm", samples.assign(scores=scores))
-    guided = {"problem": PROBLEMS * 2, "trigger": [0.5] * 8 + [0.9] * 8, "correct": [True] * 8 + [False] * 8}
+    guided = {
+        "problem": PROBLEMS * 2,
+        "trigger": [0.5] * 8 + [0.9] * 8,
+        "correct": [True] * 8 + [False] * 8,
+        "decisions": 1,
+    }
     write(run, "tvd/ASPRM-Q/Q-minigsm", guided)
     (run.base / "tvd/ASPRM-Q/Q.json").write_text(json.dumps({"trigger": 0.5}))
     return run

@@ -113,7 +113,9 @@ def test_the_tally_shows_every_verdict_by_symbol_and_word_and_says_when_there_is
     assert "have not been compared with this run" in tally(run)
     by = dict.fromkeys(ASPECTS, 0)
     verdicts = {verdict: by | {"arrow": number} for number, verdict in enumerate(VERDICTS)}
-    run.write_json(TALLY, {"verdicts": verdicts, "claims": 10, "others": {}, "own_sample_too_small": 3})
+    run.write_json(
+        TALLY, {"verdicts": verdicts, "claims": 10, "composites": {}, "others": {}, "own_sample_too_small": 3}
+    )
     page = tally(run)
     for number, (verdict, symbol) in enumerate(VERDICTS.items()):
         assert f"| {symbol} {verdict} | {number} | 0 | 0 | 0 |" in page

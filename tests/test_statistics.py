@@ -151,7 +151,7 @@ def test_subset_estimator_varies_less_than_one_prefix():
         (lambda: s.bootstrap_mean([1.0, 2.0], ["a"]), "1 cluster labels for 2"),
         (lambda: s.compare([0, 1], [1]), "same order"),
         (lambda: s.wilson(3, 2), "between 0 and total"),
-        (lambda: s.holm([0.1, math.nan]), "between 0 and 1"),
+        (lambda: s.holm([0.1, 1.5]), "between 0 and 1"),
         (lambda: s.sign_flip_p([0.1, math.nan]), "finite"),
         (lambda: s.sign_flip_p([0.1, 1.0], ["a"]), "1 cluster labels for 2"),
         (lambda: s.most_discordance(5, 6), "6 problems of 5"),
@@ -261,6 +261,20 @@ def test_a_comparison_is_tested_by_what_its_outcomes_are():
     assert grouped.p == s.sign_flip_p([1, 0, 1, 0], ["x", "y", "x", "y"], resamples=300) > binary.p
     tests = [binary.test, average.test, grouped.test]
     assert tests == [s.EXACT, "random signs by problem", "random signs by template"]
+
+
+def test_what_was_not_tested_stays_so_and_corrects_nothing():
+    np.testing.assert_allclose(s.holm([0.04, math.nan, 0.01]), [0.04, math.nan, 0.02])
+    same = s.untested([[1, 0], [1, 1]])
+    assert (same.a, same.b, same.difference, same.test) == (0.75, 0.75, 0, s.NOT_TESTED)
+    assert np.isnan([same.low, same.high, same.p]).all()
+
+
+def test_trainings_are_averaged_and_widen_the_interval():
+    a, b = np.array([[1, 1, 1, 1, 0, 0, 1, 1], [1, 0, 0, 0, 0, 0, 1, 0]]), [1, 0, 0, 1, 0, 0, 1, 0]
+    both, mean = s.compare(a, b), s.compare(a.mean(0), b)
+    assert (both.a, both.difference, both.p) == (mean.a, mean.difference, mean.p)
+    assert both.high - both.low > mean.high - mean.low
 
 
 def test_pairing_narrows_the_interval():

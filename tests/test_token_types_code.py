@@ -270,7 +270,7 @@ def counted(by, **changes):
     doubt = np.ones(len(ends))
     doubt[ends.index(text.index("Add") + 3)] = doubt[ends.index(text.index(" = x") + 2)] = 0.1
     arguments = {"texts": iter([text] * 2), "char_ends": [ends] * 2, "confidences": [doubt, np.ones(len(ends))]}
-    return token_table(**arguments | {"problem": ["a", "b"], "tau": 0.5} | changes, by=by, resamples=100)
+    return token_table(**arguments | {"problem": ["a", "b"], "tau": 0.5} | changes, by=by)
 
 
 def test_table_of_types_is_of_code_and_has_the_columns_of_mathematics():
@@ -282,7 +282,7 @@ def test_table_of_types_is_of_code_and_has_the_columns_of_mathematics():
     assert frame["decision_tokens"].sum() == frame.loc["Assignment", "decision_tokens"] == 1
     assert frame.loc["Assignment", ["decision_share", "rate"]].tolist() == [1, 0.25]
     assert frame["share"].sum() == pytest.approx(1)
-    maths = tokens.token_table(["a"], [[1]], [[1.0]], ["p"], 0.5, by="role", resamples=10)
+    maths = tokens.token_table(["a"], [[1]], [[1.0]], ["p"], 0.5, by="role")
     assert list(frame.columns) == list(maths.columns)[1:]
 
 

@@ -227,7 +227,7 @@ def table(by, **changes):
         "problem": ["a", "a", "b", "c"],
         "tau": 0.5,
     }
-    return token_table(**arguments | changes, by=by, resamples=200)
+    return token_table(**arguments | changes, by=by)
 
 
 def test_table_counts_all_and_decision_tokens():
@@ -237,8 +237,8 @@ def test_table_counts_all_and_decision_tokens():
     assert frame.loc[["operation", "operand", "result"], "decision_tokens"].tolist() == [2, 0, 1]
     assert frame.loc["operation", ["share", "decision_share", "rate"]].tolist() == pytest.approx([1 / 8, 2 / 3, 1 / 2])
     assert (frame["decision_share_low"] <= frame["decision_share"]).all()
-    assert frame.loc["operation", "decision_share_low"] == 0  # a resample may miss problem a
-    assert frame.loc["operation", "decision_share_high"] == 1
+    assert frame.loc["operation", "decision_share_low"] < 0.01  # the decisions are of two problems
+    assert frame.loc["operation", "decision_share_high"] > 0.99
 
 
 def test_table_by_type_has_the_papers_rows():

@@ -27,7 +27,7 @@ def frame(correct, decisions, trigger=0.5):
 
 def test_by_trigger_by_hand():
     decoded = pd.concat([frame([True, False], [1, 2]), frame([True, True], [4, 6], 0.9)])
-    curve = by_trigger(decoded, seed=0)
+    curve = by_trigger(decoded)
     assert curve["trigger"].tolist() == [0.5, 0.9]
     assert curve["value"].tolist() == [0.5, 1.0]
     assert curve["share"].tolist() == pytest.approx([0.15, 0.5])

@@ -25,8 +25,9 @@ from asprm.figures.base import (
     percent_axis,
     styled,
 )
+from asprm.intervals import Floats, share_interval
 from asprm.results.format import percent
-from asprm.statistics import Floats, Reliability, bootstrap_ratio
+from asprm.statistics import Reliability
 
 
 @dataclass(frozen=True)
@@ -52,7 +53,7 @@ class _Groups:
         )
 
 
-def _grouped(group: ArrayLike, value: ArrayLike, problem: ArrayLike, most: int, seed: int = 0) -> _Groups:
+def _grouped(group: ArrayLike, value: ArrayLike, problem: ArrayLike, most: int) -> _Groups:
     """Values in [0, 1] by the number of their group; all (rows,)."""
     group = np.minimum(np.asarray(group, int), most)
     codes = np.unique(np.asarray(problem), return_inverse=True)[1].ravel()
@@ -60,7 +61,7 @@ def _grouped(group: ArrayLike, value: ArrayLike, problem: ArrayLike, most: int, 
     np.add.at(top, (codes, group), np.asarray(value, float))
     np.add.at(bottom, (codes, group), 1)
     present = np.flatnonzero(bottom.sum(0))
-    interval = bootstrap_ratio(top[:, present], bottom[:, present], resamples=2000, seed=seed)
+    interval = share_interval(top[:, present], bottom[:, present])
     share, low, high = (np.asarray(bound) for bound in interval)
     return _Groups(present, share, low, high, bottom.sum(0)[present].astype(np.int64), most)
 

@@ -1,9 +1,9 @@
 """Evidence: this run's estimate for a claim of the paper, with its interval and its test.
 
 One function for each aspect of a number (its level, its arrow, its contrast), one for each kind of statement. The
-estimate is the mean over trainings, problem by problem; intervals and tests resample problems, not trainings. All raise
-MissingArtifact where a table is missing, and NotRun where the run has no value for another reason. `asprm.claims` turns
-evidence into a verdict.
+estimate is the mean over trainings, problem by problem; intervals are over problems and trainings, tests over problems.
+All raise MissingArtifact where a table is missing, and NotRun where the run has no value for another reason.
+`asprm.claims` turns evidence into a verdict.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from scipy.stats import norm, spearmanr
 
 from asprm import statistics as s
+from asprm.intervals import difference_interval, share_interval
 from asprm.results import costs
 from asprm.results.measures import Measures, NotRun
 from asprm.results.outcomes import Outcomes
@@ -41,9 +42,9 @@ from asprm.results.paper import (
 from asprm.run import names
 from asprm.statistics import Floats
 
-INCOMPARABLE = "not comparable at this scale"  # a verdict without a test
+INCOMPARABLE, UNTESTED = "not comparable at this scale", "not tested"  # verdicts without a test
+IDLE = "guided decoding never stepped in: both sides are greedy decoding"
 ALIKE = "both sides are alike on every problem"
-_RESAMPLES = 4000
 _BY_PROBLEM = "interval over problems"  # a test against a bound, from the interval alone
 _FEWEST = 6  # discordant problems, all one way, that exact McNemar can call significant
 Pairs = Sequence[tuple[Outcomes, Outcomes]]
@@ -65,6 +66,7 @@ class Evidence:
     artifact: str = ""
     verdict: str | None = None  # where no test decides
     why: str = ""
+    broken: str = ""  # the table of a losing reward model that chooses worse than a random candidate
 
 
 def percentages(interval: s.Interval) -> tuple[float, float, float]:
@@ -88,7 +90,7 @@ def level(printed: Number, measures: Measures) -> Evidence:
         return Evidence(value, low, high, artifact=name, verdict=INCOMPARABLE, why="of this run's own samples")
     outcomes = measures.outcomes(measure)
     values, clusters = _units(outcomes.mean, measures)
-    mean = s.bootstrap_mean(values, clusters, resamples=_RESAMPLES)
+    mean = share_interval(values, clusters=clusters, trainings=[outcomes.values.mean(1)])
     p, other = np.nan, measures.other_level(printed)
     if not other:
         _, p = s.difference_of_shares(mean, _exactly(printed.value))
@@ -99,7 +101,7 @@ def level(printed: Number, measures: Measures) -> Evidence:
         high,
         n=len(outcomes.problems),
         seeds=len(outcomes.values),
-        test="bootstrap",
+        test="interval over problems and trainings",
         p=p,
         artifact=outcomes.artifact,
         verdict=INCOMPARABLE if other else None,
@@ -143,6 +145,11 @@ def gain(pairs: Pairs, measures: Measures, over: float = 0.0) -> Evidence:
 
     over: in points; the test asks whether the gain is above it.
     """
+    # 0. Nothing can differ where both sides are greedy decoding.
+    idle = sum(a.greedy and b.greedy for a, b in pairs)
+    if idle == len(pairs):
+        return Evidence(0.0, n=len(pairs[0][0].problems), artifact=pairs[0][0].artifact, verdict=UNTESTED, why=IDLE)
+
     # 1. Differences by problem. A problem in several pairs counts once, with its mean: its outcomes go together.
     parts = [_differences(a, b) for a, b in pairs]
     frame = pd.DataFrame(
@@ -153,7 +160,7 @@ def gain(pairs: Pairs, measures: Measures, over: float = 0.0) -> Evidence:
     )
     by_problem = pd.Series(frame.groupby("problem", sort=False)["difference"].mean())
     values, clusters = _units(by_problem, measures)
-    interval = s.bootstrap_mean(values, clusters, resamples=_RESAMPLES)
+    interval = difference_interval(values, clusters, trainings=_trainings(pairs))
     value, low, high = percentages(interval)
 
     # 2. The test. Each difference is of two right or wrong outcomes only in a single pair without further trainings.
@@ -179,8 +186,24 @@ def gain(pairs: Pairs, measures: Measures, over: float = 0.0) -> Evidence:
         smallest=smallest,
         agree=agree,
         artifact=pairs[0][0].artifact,
-        why="" if values.any() else ALIKE,
+        why=f"in {idle} of {len(pairs)} comparisons {IDLE}" if idle else "" if values.any() else ALIKE,
+        broken=", ".join(dict.fromkeys(loser.artifact for loser in map(_loser, pairs) if loser.broken)),
     )
+
+
+def _loser(pair: tuple[Outcomes, Outcomes]) -> Outcomes:
+    """The side that is right less often."""
+    return min(pair, key=lambda side: float(side.values.mean()))
+
+
+def _trainings(pairs: Pairs) -> list[Floats]:
+    """Of each side, the mean of each training (R,) over the pairs. A pair with fewer trainings repeats them."""
+    means = []
+    for side in range(2):
+        count = max(len(pair[side].values) for pair in pairs)
+        by_pair = [pair[side].values.mean(1)[np.arange(count) % len(pair[side].values)] for pair in pairs]
+        means.append(np.mean(by_pair, axis=0))
+    return means
 
 
 def _differences(a: Outcomes, b: Outcomes) -> Floats:
@@ -253,7 +276,7 @@ def prose(statement: Statement, measures: Measures) -> Evidence:
             return _against_bound(share, compare.over, name)
         case Saving():
             a, b = (measures.run.profile.plays(name) for name in (compare.a, compare.b))
-            share = costs.saving(measures.run, a, b)
+            share = costs.saving(measures.run, a, b, compare.count)
             table = costs.labels_of(measures.run, a)[0]
             return _against_bound(share, compare.over, names.labels(table.policy, table.method))
         case OfPolicy(kind="confidence"):
@@ -303,7 +326,7 @@ def _confidence(policy: str, measures: Measures) -> Evidence:
         count += lines.sum(), len(lines), every.sum() - lines.sum(), len(every) - len(lines)
     lines, n_lines, others, n_others = np.array([count for count in sums.values() if count[1] and count[3]]).T
     values = lines / n_lines - others / n_others
-    interval = s.bootstrap_mean(values, resamples=_RESAMPLES)
+    interval = difference_interval(values)
     value, low, high = percentages(interval)
     test = s.paired_test(values, binary=False)
     smallest = 50 * float(interval.high - interval.low)

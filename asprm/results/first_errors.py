@@ -16,30 +16,40 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from asprm import statistics as s
+from asprm.intervals import Interval, difference_interval, score_interval, share_interval
 
 CUTS = np.linspace(0.02, 0.98, 49)
-RESAMPLES = 2000
 POLICY = "the policy's confidence"  # beside the names of reward models
 
 
-def first_errors(
-    validated: Mapping[str, pd.DataFrame], scored: Mapping[str, pd.DataFrame], *, seed: int = 0
-) -> pd.DataFrame:
+def first_errors(validated: Mapping[str, pd.DataFrame], scored: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
     """How well each reward model, and the policy's own confidence, find the first error; the best first.
 
     validated, scored: by reward model, the validation solutions, on which its cut is chosen, and the test solutions.
-    Columns: by, cut, then the keys of `find_errors`. ValueError: there are no reward models.
+    Columns: by, cut, then the keys of `find_errors`; gain, gain_low, gain_high: by how much its F1 is above that of the
+    policy's confidence, paired by problem (NaN for the confidence itself). ValueError: there are no reward models.
     """
     if not scored:
         raise ValueError("truth: no reward model rated the policy's validation and test candidates at decision tokens")
     first = next(iter(scored))
     ways = [(prm, prm, "scores") for prm in scored]
     ways.insert(1, (POLICY, first, "confidences"))  # which are the same in every frame
-    rows = []
+    rows, claims = [], {}
     for label, prm, column in ways:
         cut = best_cut(validated[prm], column)
-        rows.append({"by": label, "cut": cut} | find_errors(scored[prm], cut, column, seed=seed))
+        claims[label] = _claims(scored[prm], column, cut)
+        rows.append({"by": label, "cut": cut} | find_errors(scored[prm], cut, column))
+    for row in rows:
+        gain = [np.nan] * 3 if row["by"] == POLICY else f1_gain(claims[row["by"]], claims[POLICY])
+        row |= dict(zip(("gain", "gain_low", "gain_high"), gain, strict=True))
     return pd.DataFrame(rows).sort_values("f1", ascending=False)
+
+
+def f1_gain(sums: NDArray, others: NDArray) -> Interval:
+    """By how much the F1 of one way is above another's, both (P, 4) of `_claims` for the same problems, paired."""
+    gain = float(_f1(sums.sum(0))[2] - _f1(others.sum(0))[2])
+    parts = _contributions(sums) - _contributions(others)
+    return difference_interval(gain + len(parts) * parts)
 
 
 def first_below(scores: Sequence[NDArray], cut: float) -> NDArray[np.int64]:
@@ -57,14 +67,13 @@ def best_cut(frame: pd.DataFrame, column: str = "scores") -> float:
     return float(max(CUTS, key=lambda cut: _f1(_claims(frame, column, cut).sum(0))[2]))
 
 
-def find_errors(frame: pd.DataFrame, cut: float, column: str = "scores", *, seed: int = 0) -> dict[str, float]:
+def find_errors(frame: pd.DataFrame, cut: float, column: str = "scores") -> dict[str, float]:
     """ProcessBench's F1, the harmonic mean of two accuracies: of solutions that depart (the very step must be found),
     and of those that do not (none may be claimed). Keys: found, unclaimed, f1, f1_low, f1_high.
     """
     sums = _claims(frame, column, cut)
     found, unclaimed, f1 = _f1(sums.sum(0))
-    drawn = np.concatenate([_f1(w @ sums)[2] for w in s.resampling_weights(len(sums), RESAMPLES, seed)])
-    low, high = s.percentiles(drawn)
+    _, low, high = score_interval(float(f1), _contributions(sums))
     values = {"found": found, "unclaimed": unclaimed, "f1": f1, "f1_low": low, "f1_high": high}
     return {name: float(value) for name, value in values.items()}
 
@@ -84,7 +93,17 @@ def _f1(sums: NDArray) -> tuple[Any, Any, Any]:
     return found, unclaimed, s.harmonic(found, unclaimed)
 
 
-def calibration(frame: pd.DataFrame, bins: int = 10, *, seed: int = 0) -> tuple[s.Reliability, dict[str, float]]:
+def _contributions(sums: NDArray) -> NDArray[np.float64]:
+    """(P,) the derivative of the F1 of summed counts (P, 4) by the weight of each problem."""
+    found, unclaimed, _ = _f1(sums.sum(0))
+    if found + unclaimed == 0:
+        return np.zeros(len(sums))
+    hit, departs, quiet, others = sums.T
+    parts = [(hit - found * departs) / max(departs.sum(), 1), (quiet - unclaimed * others) / max(others.sum(), 1)]
+    return 2 * (unclaimed**2 * parts[0] + found**2 * parts[1]) / (found + unclaimed) ** 2
+
+
+def calibration(frame: pd.DataFrame, bins: int = 10) -> tuple[s.Reliability, dict[str, float]]:
     """Step scores as probabilities that nothing has departed so far.
 
     Returns the reliability curve, and ece, brier, brier_low, brier_high and brier_base: the Brier score of always
@@ -98,7 +117,7 @@ def calibration(frame: pd.DataFrame, bins: int = 10, *, seed: int = 0) -> tuple[
     curve = s.reliability(scores, true, bins)
     problem = np.repeat(frame["problem"].to_numpy(), steps)
     squares = sums_by_problem(np.stack([s.brier(scores, true), np.ones_like(true)], 1), problem)
-    brier = s.bootstrap_ratio(squares[:, 0], squares[:, 1], resamples=RESAMPLES, seed=seed)
+    brier = share_interval(squares[:, 0], squares[:, 1])
     base = float(true.mean())
     values = {
         "ece": curve.error,

@@ -11,17 +11,23 @@ def percent(share: float, digits: int = 1) -> str:
 
 
 def points(difference: float) -> str:
-    """A difference of shares as "+3.1", in percentage points, with a true minus sign."""
+    """A difference of shares as "+3.1", in percentage points, with a true minus sign; NaN as "–"."""
+    if difference != difference:
+        return "–"
     return f"{100 * difference:+.1f}".replace("-", "\N{MINUS SIGN}")
 
 
 def interval(low: float, high: float) -> str:
-    """The interval of a difference of shares as "+0.4 to +5.9", in percentage points."""
+    """The interval of a difference of shares as "+0.4 to +5.9", in percentage points; NaN as "–"."""
+    if low != low:
+        return "–"
     return f"{points(low)} to {points(high)}"
 
 
 def p_value(p: float) -> str:
-    """A p-value as "< .001", with a space that no line breaks at, or ".042"."""
+    """A p-value as "< .001", with a space that no line breaks at, or ".042"; NaN as "not tested"."""
+    if p != p:
+        return "not\N{NO-BREAK SPACE}tested"
     return "<\N{NO-BREAK SPACE}.001" if p < 0.001 else f"{p:.3f}".removeprefix("0")
 
 

@@ -121,7 +121,7 @@ class Measures:
         return self.token_share(number.measure, next(label for label in reversed(number.row) if label))
 
     def clusters(self, problems: Iterable[str]) -> list[str] | None:
-        """(P,) what is resampled together (`asprm.results.outcomes.clusters`); None: problems are independent."""
+        """(P,) what goes together (`asprm.results.outcomes.clusters`); None: problems are independent."""
         return outcomes.clusters(self._templates, problems)
 
     @cached_property

@@ -8,7 +8,7 @@ model (one row where there is no reward model), P problems.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
@@ -33,18 +33,25 @@ class Outcomes:
     problems: tuple[str, ...]  # (P,)
     values: Floats  # (R, P)
     artifact: str  # the table that they come from, the first if there are several
+    greedy: bool = False  # whether the texts are those of greedy decoding: also of guided decoding that never steps in
+    broken: bool = False  # whether a reward model chose, and was right less often than a random candidate
 
     @property
     def mean(self) -> pd.Series:
         """(P,) by problem, over the trainings."""
         return pd.Series(self.values.mean(0), list(self.problems))
 
+    def ordered(self, problems: Sequence[str]) -> Floats:
+        """(R, P) the values in this order of the same problems."""
+        place = {problem: i for i, problem in enumerate(self.problems)}
+        return self.values[:, [place[problem] for problem in problems]]
+
 
 def greedy(run: Run, policy: str, problems: str) -> Outcomes:
     """Which problems of the set `problems` greedy decoding solves."""
     name = names.greedy_samples(policy, problems)
     frame = run.read(name, ["problem", "correct"]).to_pandas()
-    return _stacked([frame.set_index("problem")["correct"].astype(float)], name)
+    return replace(_stacked([frame.set_index("problem")["correct"].astype(float)], name), greedy=True)
 
 
 def single_sample(run: Run, policy: str, problems: str) -> Outcomes:
@@ -63,19 +70,22 @@ def best_of_n(run: Run, prm: str, policy: str, problems: str, position: str = OW
     suffixes = [names.random_position(k) for k in draws] if position == RANDOM else [POSITIONS[position]]
     # The profile may not know the reward model. Reading its table then says that the run lacks it.
     trainings = run.profile.trainings(prm, policy) if prm in run.profile.reward_models else [prm]
-    rows = []
+    rows, random = [], 0.0
     for training in trainings:
         chosen = [_best(run, names.scores(training, policy, problems, suffix)) for suffix in suffixes]
-        rows.append(pd.concat(chosen, axis=1).mean(axis=1))
-    return _stacked(rows, names.scores(prm, policy, problems, suffixes[0]))
+        rows.append(pd.concat([best for best, _ in chosen], axis=1).mean(axis=1))
+        random = chosen[0][1]
+    stacked = _stacked(rows, names.scores(prm, policy, problems, suffixes[0]))
+    return replace(stacked, broken=float(stacked.values.mean()) < random)
 
 
 def guided(run: Run, prm: str, policy: str, problems: str) -> Outcomes:
     """Which problems guided decoding solves at the chosen trigger. Only the first training of `prm` guides: one row."""
     name = names.guided(prm, policy, problems)
-    frame = run.read(name, ["problem", "trigger", "correct"]).to_pandas()
+    frame = run.read(name, ["problem", "trigger", "correct", "decisions"]).to_pandas()
     rows = frame[frame["trigger"] == chosen_trigger(run, prm, policy)]
-    return _stacked([rows.set_index("problem")["correct"].astype(float)], name)
+    stacked = _stacked([rows.set_index("problem")["correct"].astype(float)], name)
+    return replace(stacked, greedy=not rows["decisions"].any())
 
 
 def chosen_trigger(run: Run, prm: str, policy: str) -> float:
@@ -84,7 +94,7 @@ def chosen_trigger(run: Run, prm: str, policy: str) -> float:
 
 
 def clusters(templates: Mapping[str, str], problems: Iterable[str]) -> list[str] | None:
-    """(P,) what is resampled together: the template of each problem, or the problem where it has none.
+    """(P,) what goes together: the template of each problem, or the problem where it has none.
 
     templates: by problem. None: no problem has a template, so that problems are independent.
     """
@@ -94,11 +104,12 @@ def clusters(templates: Mapping[str, str], problems: Iterable[str]) -> list[str]
     return [templates.get(problem, problem) for problem in problems]
 
 
-def _best(run: Run, name: str) -> pd.Series:
-    """(P,) how often the best-scored of all candidates in a table is right, by problem."""
+def _best(run: Run, name: str) -> tuple[pd.Series, float]:
+    """(P,) how often the best-scored of all candidates in a table is right, by problem; and how often all are."""
     rated = candidates(run.read(name))
     scores = rated.scores(run.profile.best_of_n.aggregate)
-    return pd.Series(selection.best_of_n(scores, rated.correct, rated.correct.shape[1]), rated.problems)
+    best = selection.best_of_n(scores, rated.correct, rated.correct.shape[1])
+    return pd.Series(best, rated.problems), float(rated.correct.mean())
 
 
 def _stacked(rows: Sequence[pd.Series], artifact: str) -> Outcomes:

@@ -108,6 +108,8 @@ class Saving(_Compare):
     kind: Literal["saving"]
     a: str
     b: str
+    count: Literal["paper_rollouts", "paper_tokens", "rollouts", "tokens"] = "paper_rollouts"
+    """what is counted, as `asprm.results.costs.COUNTS` says"""
 
 
 class OfPolicy(_Compare):

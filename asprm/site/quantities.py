@@ -15,6 +15,7 @@ import pandas as pd
 
 from asprm import statistics as s
 from asprm.generalize import paired, solved
+from asprm.intervals import Interval, share_interval
 from asprm.models.load import load_tokenizer
 from asprm.problems.load import PAPERS
 from asprm.problems.sets import test_sets
@@ -25,7 +26,6 @@ from asprm.results.outcomes import Outcomes
 from asprm.run import names
 from asprm.run.open import Run
 from asprm.split import split_table
-from asprm.statistics import Interval
 
 SHARE, POINTS, PLAIN = "share", "points", "plain"
 """Units: a share in [0, 1], a difference of shares, and any other number."""
@@ -51,7 +51,7 @@ class Quantity(NamedTuple):
 def quantities(run: Run, stage: str, policy: str) -> pd.DataFrame:
     """What the chapter of a stage reports of a policy, one row each: policy, then the fields of `Quantity`.
 
-    stage: a key of STAGES. An interval covers 95 %, over problems; NaN where there is none.
+    stage: a key of STAGES. An interval covers 95 %, over problems and trainings; NaN where there is none.
     """
     parts = {name: part for part, name in run.profile.cast.items()}
     families = {published: family for family, published in PAPERS.items()}
@@ -80,7 +80,7 @@ def _sample(run: Run, policy: str) -> Iterator[Quantity]:
     train = run.read(names.samples(policy, "train"), ["problem", "ids", "finished", "count"]).to_pandas()
     each = {"problems": train["problem"], "weights": train["count"]}
     yield Quantity("tokens per solution", PLAIN, *_mean_of(train["ids"].map(len), **each))
-    yield Quantity("cut at the length limit", SHARE, *_mean_of(~train["finished"], **each))
+    yield Quantity("cut at the length limit", SHARE, *_share_of(~train["finished"], **each))
 
 
 def _without_rewards(run: Run, policy: str, name: str) -> dict[str, Outcomes]:
@@ -117,7 +117,7 @@ def _threshold(run: Run, policy: str) -> Iterator[Quantity]:
             frame = pd.DataFrame(rows, columns=["problem", "confidence"])
             yield Quantity(f"mean confidence {what}", PLAIN, *_mean_of(frame["confidence"], frame["problem"]))
             below = frame["confidence"] < fitted["tau"]
-            yield Quantity(f"below τ {what}", SHARE, *_mean_of(below, frame["problem"]))
+            yield Quantity(f"below τ {what}", SHARE, *_share_of(below, frame["problem"]))
 
 
 def _methods(run: Run, policy: str) -> list[str]:
@@ -231,8 +231,15 @@ STAGES: dict[str, Callable[[Run, str], Iterator[Quantity]]] = {
 # --- means over problems ----------------------------------------------------------------------------------------------
 
 
+def _share_of(values: Any, problems: Any, weights: Any = None) -> Interval:
+    """The share of values that are true; arguments as in `_mean_of`."""
+    values = np.asarray(values, float)
+    counts = np.ones(len(values)) if weights is None else np.asarray(weights, float)
+    return Interval(*map(float, share_interval(*_sums(problems, values * counts, counts))))
+
+
 def _mean_of(values: Any, problems: Any, weights: Any = None) -> Interval:
-    """The mean of values, with an interval that resamples problems: a ratio of sums over problems.
+    """The mean of amounts, with an interval that resamples problems: a ratio of sums over problems.
 
     weights: how many equal ones each value stands for; None: one.
     """

@@ -21,7 +21,7 @@ import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
 from asprm.grading.fences import python_blocks
-from asprm.statistics import bootstrap_ratio
+from asprm.intervals import share_interval
 from asprm.token_types.python import LAYOUT, Lexeme, Names, lexemes, names_in
 from asprm.token_types.tables import first_characters, tabulate
 
@@ -263,12 +263,10 @@ def token_table(
     *,
     by: str = "type",
     only: Sequence[str] | None = None,
-    resamples: int = 2000,
-    seed: int = 0,
 ) -> pd.DataFrame:
     """Which tokens are decision tokens (confidence < tau): the table of `mathematics.token_table`, for programs.
 
-    texts, char_ends, confidences, problem, tau, resamples, seed: as there.
+    texts, char_ends, confidences, problem, tau: as there.
     by: "type" (Table 9), "place" (Table 10; with columns lines and line_share and its interval), or "comment".
     only: the rows; shares are of their tokens. None for those that the paper counts: types of code without comments and
         prose, code and comments, the two kinds of comment. Pass TYPES, PLACES or COMMENTS for all rows.
@@ -283,13 +281,13 @@ def token_table(
         raise ValueError(f"no row is called {', '.join(sorted(unknown))}; by {by} there are {', '.join(names)}")
     problem, texts = list(problem), list(texts)
     classes = (classify(text, ends) for text, ends in zip(texts, char_ends, strict=True))
-    frame = tabulate(by, names, classes, confidences, problem, tau, only=only, resamples=resamples, seed=seed)
+    frame = tabulate(by, names, classes, confidences, problem, tau, only=only)
     if by == "place":
         lines_SK = np.array([line_counts(text) for text in texts])[:, [names.index(name) for name in only]]
         of_problem, known = pd.factorize(np.array(problem, object))
         lines = np.zeros((len(known), len(only)), np.int64)
         np.add.at(lines, of_problem, lines_SK)
-        share = bootstrap_ratio(lines, lines.sum(1), resamples=resamples, seed=seed)
+        share = share_interval(lines, lines.sum(1))
         frame["lines"] = lines.sum(0)
         frame[["line_share", "line_share_low", "line_share_high"]] = np.stack(share, axis=1)
     return frame

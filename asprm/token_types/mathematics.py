@@ -352,8 +352,6 @@ def token_table(
     *,
     by: str = "type",
     tagger: Tagger | None = None,
-    resamples: int = 2000,
-    seed: int = 0,
 ) -> pd.DataFrame:
     """Which tokens are decision tokens (confidence < tau): one row per type or role.
 
@@ -364,7 +362,6 @@ def token_table(
     tau: the threshold.
     by: "type" or "role".
     tagger: of types; None for `load_tagger`'s own choice.
-    resamples, seed: of the intervals.
 
     Columns: the type or role; tokens and decision_tokens (counts); share and decision_share (of all tokens and of all
     decision tokens); rate (decision tokens among the tokens of the row). The last three come with 95 % intervals
@@ -378,4 +375,4 @@ def token_table(
         token_types(text, ends, tagger) if by == "type" else token_roles(text, ends)
         for text, ends in zip(texts, char_ends, strict=True)
     )
-    return tabulate(by, names, classes, confidences, problem, tau, resamples=resamples, seed=seed)
+    return tabulate(by, names, classes, confidences, problem, tau)

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
-from asprm.statistics import bootstrap_ratio
+from asprm.intervals import share_interval
 
 
 def first_characters(text: str, char_ends: ArrayLike) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
@@ -75,15 +75,13 @@ def tabulate(
     tau: float,
     *,
     only: Sequence[str] | None = None,
-    resamples: int = 2000,
-    seed: int = 0,
 ) -> pd.DataFrame:
     """The table of `mathematics.token_table` from classes of tokens.
 
     by: name of the first column.
     names: of the classes.
     classes: of each solution's tokens (T,), indices in `names`.
-    confidences, problem, tau, resamples, seed: as there.
+    confidences, problem, tau: as there.
     only: the names that have a row; shares are of their tokens. None for all.
     """
     counts: dict[Hashable, NDArray[np.int64]] = {}
@@ -105,6 +103,6 @@ def tabulate(
         "rate": (decisions, every),
     }
     for column, (top, bottom) in shares.items():
-        value, low, high = bootstrap_ratio(top, bottom, resamples=resamples, seed=seed)
+        value, low, high = share_interval(top, bottom)
         columns |= {column: value, f"{column}_low": low, f"{column}_high": high}
     return pd.DataFrame(columns)

@@ -10,6 +10,7 @@ from pathlib import Path
 from asprm.run.open import Run
 from asprm.site.includes import (
     changes,
+    coverage,
     performance,
     problems,
     provenance,
@@ -40,6 +41,7 @@ INCLUDES: dict[str, Callable[[Run], str]] = {
     "notebooks": provenance.notebooks,
     "changes": changes.changes,
     "artifacts": provenance.artifacts,
+    "coverage": coverage.coverage,
     "promises": performance.promises,
     "gpu": performance.gpu,
     "stage_seconds": performance.stage_seconds,

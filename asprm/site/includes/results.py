@@ -3,9 +3,12 @@
 from collections.abc import Mapping
 from typing import Any
 
-from asprm.best_of_n import comparisons
+import numpy as np
+import pandas as pd
+
+from asprm.best_of_n import comparisons, rated
 from asprm.claims import VERDICTS
-from asprm.generalize import against_greedy
+from asprm.generalize import against_greedy, corrected, paired
 from asprm.problems.load import title
 from asprm.problems.sets import templates, test_sets
 from asprm.results import outcomes
@@ -13,11 +16,11 @@ from asprm.results.format import interval, p_value, percent, points
 from asprm.run import names
 from asprm.run.manifests import manifests
 from asprm.run.open import Run
+from asprm.sample import greedy_verdicts
 from asprm.site.includes.provenance import commits
 from asprm.site.includes.tables import table
 from asprm.site.picture import figure
 from asprm.site.story import story
-from asprm.statistics import compare
 
 RIVALS = {  # of `asprm.best_of_n.comparisons`, with their names on the page
     "single sample": "a single sample",
@@ -28,86 +31,116 @@ RIVALS = {  # of `asprm.best_of_n.comparisons`, with their names on the page
 
 def headline(run: Run) -> str:
     """The gains of Best-of-N and guided decoding on the first test set, with intervals and tests."""
-    policy, n = run.policy, run.profile.sample.candidates
-    first = test_sets(run.profile, run.domain)[0]
-    scored = run.read(names.scores(run.prm, policy, first))
-    greedy = {row["problem"]: row["correct"] for row in run.read(names.greedy_samples(policy, first)).to_pylist()}
-    how = run.profile.best_of_n.aggregate
-    gains = comparisons(scored, how=how, greedy=greedy, seed=run.seed).set_index("against").to_dict("index")
+    n, name = run.profile.sample.candidates, test_sets(run.profile, run.domain)[0]
+    how, verdicts = run.profile.best_of_n.aggregate, greedy_verdicts(run, name)
+    frames = rated(run, run.prm, name)
+    options = {"how": how, "greedy": verdicts, "clusters": templates(run.profile, name), "seed": run.seed}
+    gains = comparisons(frames, **options).set_index("against").to_dict("index")
     rows = []
     for rival, shown in RIVALS.items():
         gain = gains[rival]
-        interval_of_gain = interval(gain["low"], gain["high"])
-        rows.append((shown, percent(gain["b"]), points(gain["difference"]), interval_of_gain))
+        spread = interval(gain["low"], gain["high"])
+        rows.append((shown, percent(gain["b"]), points(gain["difference"]), spread, p_value(gain["p"])))
     accuracy = percent(next(iter(gains.values()))["a"])
     lines = [
-        f"On {len(greedy)} test problems of {title(first)}, Best-of-{n} (the reward model chooses among {n} samples, "
-        f"by the {how} over the steps) is right for **{accuracy}** of the problems.\n",
-        table([f"Best-of-{n} against", "accuracy", "gain in points", "95 % interval"], rows, numbers=(1, 2, 3)),
-        trainings(run, first),
-        guided(run, first),
-        f"Profile `{run.profile.name}`, seed {run.seed}, commit {commits(manifests(run.base))}. A gain whose interval "
-        "excludes 0 is unlikely to be chance. {doc}`../notebooks/07_best_of_n` and {doc}`../notebooks/08_tvd` show the "
-        "details, and the other test sets.\n",
+        f"On {len(verdicts)} test problems of {title(name)}, Best-of-{n} (the reward model chooses among {n} samples, "
+        f"by the {how} over the steps) is right for **{accuracy}** of the problems{trainings(run, name)}.\n",
+        table([f"Best-of-{n} against", "accuracy", "gain in points", "95 % interval", "p"], rows, numbers=(1, 2, 3, 4)),
+        guided(run, name),
+        f"Profile `{run.profile.name}`, seed {run.seed}, commit {commits(manifests(run.base))}. p, of a paired test, "
+        "says whether a gain could be chance. Here it is not corrected for other tests; "
+        "{doc}`../notebooks/07_best_of_n` and {doc}`../notebooks/08_tvd` correct it for all of theirs, and show the "
+        "other test sets.\n",
     ]
     return "\n".join(lines)
 
 
 def trainings(run: Run, name: str) -> str:
-    """One sentence on the other trainings of the reward model, if there are any."""
+    """The end of a sentence that gives a mean over trainings: each of them, if there are several."""
     accuracy = outcomes.best_of_n(run, run.prm, run.policy, name).values.mean(1)  # (R,)
     if len(accuracy) == 1:
-        return ""
-    return (
-        f"This is the first of {len(accuracy)} trainings, which differ only in their seed. Their accuracy is "
-        f"{percent(accuracy.min())} to {percent(accuracy.max())}, with a mean of {percent(accuracy.mean())}.\n"
-    )
+        return ", by its only training"
+    each = ", ".join(percent(value) for value in accuracy)
+    return f": the mean of {len(accuracy)} trainings of the reward model, which differ only in their seed ({each})"
 
 
 def guided(run: Run, name: str) -> str:
     """Sentences on guided decoding of the test set, with the trigger that was chosen on validation problems."""
     policy, prm = run.policy, run.prm
     trigger = outcomes.chosen_trigger(run, prm, policy)
-    decoded, greedy = outcomes.guided(run, prm, policy, name), outcomes.greedy(run, policy, name)
-    clusters = outcomes.clusters(templates(run.profile, name) or {}, decoded.problems)
-    against = compare(decoded.mean, greedy.mean.loc[list(decoded.problems)], clusters, seed=run.seed)
+    against = paired(run, outcomes.guided(run, prm, policy, name), outcomes.greedy(run, policy, name), name)
+    start = (
+        f"Guided decoding, with a trigger of {trigger:g} chosen on validation problems, is right for "
+        f"**{percent(against.a)}** of them"
+    )
+    if np.isnan(against.p):
+        return f"{start}, as greedy decoding is: the reward model never stepped in, so nothing was tested.\n"
     counts = run.read(names.guided(prm, policy, name), ["trigger", "decisions", "tokens"]).to_pandas()
     counts = counts[counts["trigger"] == trigger].sum()
     p = p_value(against.p)
     return (
-        f"Guided decoding, with a trigger of {trigger:g} chosen on validation problems, is right for "
-        f"**{percent(against.a)}** of them, greedy decoding for {percent(against.b)}: a difference of "
+        f"{start}, greedy decoding for {percent(against.b)}: a difference of "
         f"{points(against.difference)} points, 95 % interval {interval(against.low, against.high)}. It solves "
         f"{against.only_a} problems that greedy decoding does not, and fails on {against.only_b} that greedy decoding "
-        f"solves ({against.test}, p {p if p.startswith('<') else f'= {p}'}, not corrected for other tests). The reward "
-        f"model decided {percent(counts['decisions'] / counts['tokens'])} of the tokens.\n"
+        f"solves ({against.test}, p {p if p.startswith('<') else f'= {p}'}). The reward model decided "
+        f"{percent(counts['decisions'] / counts['tokens'])} of the tokens. Only its first training guides.\n"
     )
+
+
+WAYS = {"Best-of-N": "Best-of-N", "TVD": "guided decoding"}  # of `asprm.generalize.against_greedy`, in words
 
 
 def overview(run: Run) -> str:
     """Every policy on its test sets: greedy decoding, Best-of-N and guided decoding by its own reward model."""
-    results = run.read(names.RESULTS).to_pandas()
+    gains = _gains_over_greedy(run)
     rows = []
-    for policy, source in run.profile.policies.items():
-        tests = test_sets(run.profile, source.domain)
-        gains = against_greedy(run, results, run.profile.prm_of(policy), tests).to_dict("records")
-        for name in tests:
-            by_way = {row["way"]: row for row in gains if (row["policy"], row["set"]) == (policy, name)}
-            if by_way:
-                greedy = percent(next(iter(by_way.values()))["other"])
-                shown = [_gain(by_way[way]) if way in by_way else "–" for way in ("Best-of-N", "TVD")]
-                rows.append((f"{policy}: {title(name)}", greedy, *shown))
-    n = run.profile.sample.candidates
+    for (policy, name), each in gains.groupby(["policy", "set"], sort=False):
+        by_way = {row["way"]: row for row in each.to_dict("records")}
+        greedy = percent(next(iter(by_way.values()))["other"])
+        shown = [_gain(by_way[way]) if way in by_way else "–" for way in WAYS]
+        rows.append((f"{policy}: {title(name)}", greedy, *shown))
+    n, alpha = run.profile.sample.candidates, run.profile.claims.alpha
     return table(["policy: problems", "greedy", f"Best-of-{n}", "guided"], rows, numbers=(1, 2, 3)) + (
         "\nBelow each share stands its gain over greedy decoding in points, with the 95 % interval. The policy's own "
-        "reward model chooses and guides; Best-of-N is the mean over its trainings. A gain of exactly 0 by guided "
-        "decoding means that the best trigger on validation problems is so low that the reward model seldom or never "
-        "decides.\n"
+        "reward model chooses and guides; Best-of-N is the mean over its trainings. *Not tested*: the trigger that was "
+        "best on validation problems is so low that the reward model never decides. "
+        f"{' '.join(_whole(gains, way, alpha) for way in WAYS)}\n"
     )
+
+
+def _gains_over_greedy(run: Run) -> pd.DataFrame:
+    """`asprm.generalize.against_greedy` of every policy's own reward model, corrected as one table."""
+    results = run.read(names.RESULTS).to_pandas()
+    parts = []
+    for policy, source in run.profile.policies.items():
+        rows = against_greedy(run, results, run.profile.prm_of(policy), test_sets(run.profile, source.domain))
+        parts.append(rows.loc[rows["policy"] == policy] if len(rows) else rows)
+    return corrected(pd.concat(parts, ignore_index=True))
+
+
+def _whole(gains: pd.DataFrame, way: str, alpha: float) -> str:
+    """One sentence for all policies and sets: where one way is better than greedy decoding, by the test."""
+    rows = gains.loc[gains["way"] == way]
+    shown, better = rows["p (Holm)"] < alpha, rows["difference"] > 0
+    groups = {
+        "is better than greedy decoding for": shown & better,
+        "is worse for": shown & ~better,
+        "cannot be told from it for": ~shown & rows["p"].notna(),
+        "is not tested for": rows["p"].isna(),
+    }
+    said = [
+        f"{verb} {', '.join(f'{p} on {title(name)}' for p, name in rows.loc[which, ['policy', 'set']].to_numpy())}"
+        for verb, which in groups.items()
+        if which.any()
+    ]
+    by = f"By the paired test (Holm over the {gains['p'].notna().sum()} of this table, α = {alpha:g})"
+    return f"{by}, {WAYS[way]} {'; '.join(said)}." if said else ""
 
 
 def _gain(row: Mapping[Any, Any]) -> str:
     """A share, and on a line of its own its difference to the other one, with the interval."""
+    if np.isnan(row["p"]):
+        return f"{percent(row['this'])}\nnot\N{NO-BREAK SPACE}tested"
     gain = f"{points(row['difference'])} ({interval(row['low'], row['high'])})".replace(" ", "\N{NO-BREAK SPACE}")
     return f"{percent(row['this'])}\n{gain}"
 
@@ -136,9 +169,11 @@ def tally(run: Run) -> str:
     ]
     return (
         table(["verdict", *ASPECTS.values()], rows, numbers=range(1, 5))
-        + f"\nOf {counts['claims']} claims of the paper. A level is a number by itself, such as an accuracy, which "
+        + f"\nOf {counts['claims']} claims of the paper, without {sum(counts['composites'].values())} statements that "
+        "only put together others of them. A level is a number by itself, such as an accuracy, which "
         "cannot be compared between the paper's models and small models on synthetic problems. *Inconclusive* means "
-        "that the difference could be chance. "
+        "that the difference could be chance, *broken baseline* that the win is over a reward model that chooses worse "
+        "than a random candidate. "
         f"{counts['own_sample_too_small']} of the paper's arrows stand for differences of so few problems that no "
         "paired test on the paper's own sample could have shown them. {doc}`../notebooks/12_claims` lists all claims.\n"
     )
