@@ -18,7 +18,7 @@ from asprm.rows import options as opt
 from asprm.rows.commands import export, fetch, grade, look, plan
 from asprm.rows.jsonl import each
 from asprm.run.progress import log
-from asprm.site.commands import diff, runs
+from asprm.site.commands import diff, runs, view
 
 app = typer.Typer(
     name="asprm",
@@ -392,7 +392,7 @@ def decode(
             lines.put(line, fields)
 
 
-for command in (look, grade, export, plan, fetch, runs, diff):
+for command in (look, grade, export, plan, fetch, runs, diff, view):
     app.command()(opt.one_line_errors(command))
 
 

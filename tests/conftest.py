@@ -1,6 +1,7 @@
 """What several test modules share: the smoke study, run once; the devices to test on."""
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -13,6 +14,14 @@ pytest.register_assert_rewrite("plots")  # so that a figure that fails shows its
 REPOSITORY = Path(__file__).resolve().parent.parent
 COSTLY = {"study": "study", "browser": "browser", "finished": "slow", "server": "slow"}
 """Fixtures that take long to set up, and the marker of the tests that need them."""
+BROWSER_ARGUMENTS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
 DEVICES = ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
 
 
@@ -47,3 +56,16 @@ def study(tmp_path_factory) -> Path:
     if done.returncode:
         pytest.fail(f"the smoke study failed:\n{done.stdout[-6000:]}", pytrace=False)
     return home
+
+
+@pytest.fixture(scope="session")
+def browser():
+    """Chromium. Each test opens pages of its own."""
+    chromium = shutil.which("chromium")
+    if chromium is None:
+        pytest.skip("no chromium on this machine: apt-get install chromium")
+    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    with playwright.sync_playwright() as driver:
+        browser = driver.chromium.launch(executable_path=chromium, args=BROWSER_ARGUMENTS)
+        yield browser
+        browser.close()

@@ -15,7 +15,7 @@ from asprm.engines.vllm import installed
 from asprm.problems.load import load
 
 M = str(REPOSITORY / "data" / "policies" / "M")
-COMMANDS = "sample look split label train score decode grade export plan runs diff".split()
+COMMANDS = "sample look split label train score decode grade export plan runs diff view".split()
 SMALL = ["--max-new-tokens", "120"]
 
 
@@ -135,6 +135,7 @@ def test_split_finds_the_tokens_with_low_confidence_when_sampled(samples, steps)
         np.testing.assert_allclose(row["confidences"], sampled.confidences, atol=1e-4)
         assert "".join(row["steps"]) == row["solution"]
         assert np.cumsum([len(step) for step in row["steps"]]).tolist() == row["char_ends"]
+        assert [row["token_ends"][end - 1] for end in row["ends"]] == row["char_ends"]
         inner = np.flatnonzero(np.float32(row["confidences"]) < np.float32(tau)) + 1
         assert row["ends"] == sorted({*inner.tolist(), len(row["ids"])})
         below, total = below + len(inner), total + len(row["ids"])
@@ -295,6 +296,24 @@ def test_exports(labelled):
 
 
 @pytest.mark.slow
+def test_a_view_is_a_page_of_what_split_wrote(steps, tmp_path):
+    source, target = tmp_path / "steps.jsonl", tmp_path / "steps.html"
+    rows = [row | {"correct": number % 2 == 0} for number, row in enumerate(steps[0])]
+    source.write_text("".join(json.dumps(row) + "\n" for row in [*rows, {"problem": "?"}]))
+    _, said = asprm("view", source, "-o", target, "--title", "My <solutions>", status=1)
+    assert f"line {len(rows) + 1}: no field 'token_ends'" in said
+    html = target.read_text(encoding="utf-8")
+    assert "<h1>My &lt;solutions&gt;</h1>" in html
+    data = json.loads(re.search(r'<script type="application/json">(.*?)</script>', html)[1])
+    assert (data["tau"], data["rollouts"], data["single"]) == (rows[0]["tau"], 8, False)
+    for row, shown in zip(rows, data["solutions"], strict=True):
+        assert "".join(shown["tokens"]) == row["solution"]
+        assert shown["confidences"] == row["confidences"]
+        assert shown["correct"] == row["correct"]
+    _, said = asprm("view", source, "-o", source, status=2)
+    assert "is the file that is read" in said
+
+
 def test_rows_that_fail_do_not_stop_the_rest(samples, steps):
     rows = [samples[0][0], {"problem": "no solution"}, {"problem": "x", "solution": "1 " * 1200}, samples[0][1]]
     found, said = asprm("split", "--model", M, "--tau", steps[0][0]["tau"], rows=rows, status=1)

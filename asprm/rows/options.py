@@ -177,6 +177,14 @@ SecondRun = Annotated[
 ]
 JsonRows = Annotated[bool, typer.Option("--json", help="Rows as JSON Lines. [default: text]")]
 
+# --- asprm view -------------------------------------------------------------------------------------------------------
+
+ViewTau = Annotated[
+    float | None, typer.Option(min=0, max=1, help="The threshold at the beginning. [default: tau of the first row]")
+]
+Title = Annotated[str, typer.Option(help="Title of the page.")]
+Html = Annotated[str, typer.Option("--output", "-o", help="Output file (HTML); '-': standard output.")]
+
 # --- how a command runs -----------------------------------------------------------------------------------------------
 
 
@@ -230,6 +238,22 @@ def open_lines(source: str, output: str, strict: bool, rename: list[str] | None 
 def own_template(form: Form, row: Mapping[str, Any]) -> dict[str, str]:
     """The field `template` of a row that has none, if one was given to the command."""
     return {"template": form.template} if form.template and "template" not in row else {}
+
+
+def check_other_file(source: str, output: str) -> None:
+    """ValueError: `output` is the file `source`, by whatever name."""
+    exist = PIPE not in (source, output) and Path(source).exists() and Path(output).exists()
+    if exist and os.path.samefile(source, output):
+        raise ValueError(f"{output} is the file that is read; write to another file")
+
+
+def write_text(output: str, text: str) -> None:
+    """Write a text to a file or to standard output, in UTF-8."""
+    if output == PIPE:
+        sys.stdout.buffer.write(text.encode())
+        sys.stdout.buffer.flush()
+    else:
+        Path(output).write_text(text, encoding="utf-8")
 
 
 def _check_numbers(options: Mapping[str, Any]) -> None:

@@ -1,4 +1,4 @@
-"""Commands of `asprm` that look at runs: runs, diff. `asprm.cli` registers them."""
+"""Commands of `asprm` that look at runs and rows: runs, diff, view. `asprm.cli` registers them."""
 
 from __future__ import annotations
 
@@ -60,3 +60,40 @@ def diff(first: opt.FirstRun, second: opt.SecondRun = None, as_json: opt.JsonRow
             typer.echo(json.dumps(row, ensure_ascii=False))
     else:
         typer.echo(as_text(difference))
+
+
+def view(
+    steps: opt.Source = "-",
+    tau: opt.ViewTau = None,
+    rollouts: opt.Rollouts = 8,
+    title: opt.Title = "Solutions, token by token",
+    output: opt.Html = "-",
+    strict: opt.Strict = False,
+    rename: opt.Rename = None,
+) -> None:
+    """Write a web page on which solutions can be read token by token, with a threshold to move.
+
+    The page is one file that needs no server and no network. It shows how steps, the share of decision tokens and the
+    number of rollouts follow the threshold, and labels and scores at the ends of the steps that have them.
+
+    \b
+    Reads:   what `asprm split` writes: problem, solution, confidences, token_ends, tau; and, where they are,
+             labels, scores   of the K steps that end at ends
+             correct          whether the solution is right
+    Writes:  HTML
+    \b
+    Example: asprm split --model MODEL solutions.jsonl | asprm view -o solutions.html
+    """
+    from asprm.rows.jsonl import PIPE
+    from asprm.site.view_rows import solution_of, tokens_of
+    from asprm.site.viewer import page
+
+    opt.check_other_file(steps, output)
+    with opt.open_lines(steps, PIPE, strict, rename) as lines:
+        rows, solutions = [], []
+        for line in lines.read("view"):
+            with lines.row(line.number):
+                solutions.append(solution_of(line.row, line.number))
+                rows.append(line.row)
+        if rows:
+            opt.write_text(output, page(tokens_of(rows, solutions, tau=tau, rollouts=rollouts), title))
