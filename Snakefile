@@ -382,6 +382,7 @@ rule site:
     input: notebooks=CHAPTERS,
            pages=source("_config.yml", "_toc.yml", "CONTRIBUTING.md",
                         *(p for p in sorted((SOURCE / "book").rglob("*")) if p.is_file()),
+                        *sorted((SOURCE / "asprm" / "site" / "assets").glob("*")),
                         *sorted((SOURCE / "data" / "paper").glob("*.yml")),
                         *sorted((SOURCE / "data" / "reference").glob("*.json")),
                         *sorted((SOURCE / "benchmarks" / "results").glob("*.json"))),

@@ -3,6 +3,7 @@
 - Figures leave the page and become files, each with a link to itself and to its numbers.
 - Code folds: each cell's code is closed until it is asked for, and one switch opens all (`book/_static/page.js`).
 - Wide tables scroll in a box of their own that a keyboard reaches, and their heads say what they are heads of.
+- Pages with something to work with (`asprm.site.viewer`) load its script.
 - Scripts that a page has no use for are not loaded: the icons' (their font is enough), and MathJax without mathematics.
 """
 
@@ -15,6 +16,7 @@ import re
 from html import unescape
 from pathlib import Path
 
+from asprm.site import viewer
 from asprm.site.tabs import ARTICLE
 
 _FIGURE = re.compile(
@@ -39,6 +41,7 @@ _FORMULA = re.compile(r'class="[^"]*\bmath\b|\\\(|\\\[')
 
 def polish(site: Path) -> None:
     """Polish all pages of a built site, in place."""
+    viewer.into_site(site)
     for file in sorted(site.rglob("*.html")):
         if "_static" not in file.relative_to(site).parts:
             page = _ICONS.sub("", _FONTS.sub("", file.read_text(encoding="utf-8")))
@@ -48,6 +51,7 @@ def polish(site: Path) -> None:
                 page = page[: article.start()] + shown + page[article.end() :]
                 if not _FORMULA.search(shown):
                     page = _MATHJAX.sub("", page)
+                page = viewer.with_assets(page, Path(os.path.relpath(site / "_static", file.parent)).as_posix())
             file.write_text(page, encoding="utf-8")
 
 
