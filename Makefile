@@ -9,7 +9,7 @@ PYTHON ?= $(or $(wildcard .venv/bin/python),python3)
 BIN := .venv/bin
 VERSION := $(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])')
 INSTALLED := .venv/installed-$(VERSION)
-VLLM_TESTS := tests/test_engines_vllm.py
+VLLM_TESTS := tests/test_engines_vllm.py tests/test_engines_guided_vllm.py
 SITE = $(abspath $(or $(ASPRM_HOME),.))/data/runs/$(basename $(notdir $(PROFILE)))/site/index.html
 
 study: $(INSTALLED)  ## run the study and build its site

@@ -50,6 +50,7 @@ def sample(
     rename: opt.Rename = None,
     seed: opt.Seed = 0,
     device: opt.Device = None,
+    engine: opt.Engine = "auto",
 ) -> None:
     """Sample solutions of problems. Each problem becomes as many rows as it gets solutions.
 
@@ -67,7 +68,7 @@ def sample(
     """
     if temperature == 0 and solutions > 1:
         raise ValueError(f"--temperature 0: the {solutions} solutions of a problem would be equal; add --solutions 1")
-    from asprm.engines.local import LocalEngine
+    from asprm.engines.load import load_engine
     from asprm.engines.protocol import Sampling
     from asprm.models.load import quiet
     from asprm.rows.fields import asked_of, sample_fields
@@ -76,11 +77,11 @@ def sample(
     form = read_form(template, instruction, system)
     sampling = Sampling(temperature=temperature, max_new_tokens=max_new_tokens)
     with quiet():
-        engine = LocalEngine.load(model, device=device)
-    encoder = Encoder(engine.tokenizer, form=form, positions=engine.executor.positions)
+        policy = load_engine(model, kind=engine, device=device)
+    encoder = Encoder(policy.tokenizer, form=form, positions=policy.positions)
     with opt.open_lines(problems, output, strict, rename) as lines:
         prepare = functools.partial(asked_of, encoder=encoder)
-        compute = functools.partial(sample_fields, engine=engine, sampling=sampling, solutions=solutions, seed=seed)
+        compute = functools.partial(sample_fields, engine=policy, sampling=sampling, solutions=solutions, seed=seed)
         for line, sampled in each(lines, lines.read("sample"), prepare, compute, size=ROWS):
             for fields in sampled:
                 lines.put(line, opt.own_template(form, line.row) | fields)
@@ -353,6 +354,7 @@ def decode(
     strict: opt.Strict = False,
     rename: opt.Rename = None,
     device: opt.Device = None,
+    engine: opt.Engine = "auto",
 ) -> None:
     """Solve problems by token-level value-guided decoding (TVD).
 
@@ -371,7 +373,7 @@ def decode(
     \b
     Example: asprm decode --model MODEL --prm prm/ --trigger 0.55 problems.jsonl | asprm grade > solved.jsonl
     """
-    from asprm.engines.local import LocalEngine
+    from asprm.engines.load import load_engine
     from asprm.models.load import quiet
     from asprm.reward.guides import guide_for
     from asprm.reward.published import load_reward_model
@@ -380,13 +382,14 @@ def decode(
 
     form = read_form(template, instruction, system)
     with quiet():
-        engine, rater = LocalEngine.load(model, device=device), load_reward_model(prm, convention, device=device)
-    encoder = Encoder(engine.tokenizer, form=form, positions=engine.executor.positions)
+        policy = load_engine(model, kind=engine, device=device, guided=True)
+        rater = load_reward_model(prm, convention, device=device)
+    encoder = Encoder(policy.tokenizer, form=form, positions=policy.positions)
     options: dict[str, Any] = {"trigger": trigger, "candidates": candidates, "max_new_tokens": max_new_tokens}
     with opt.open_lines(problems, output, strict, rename) as lines:
         prepare = functools.partial(asked_of, encoder=encoder)
         compute = functools.partial(
-            decode_fields, engine=engine, guide=guide_for(rater, engine, form.template), **options
+            decode_fields, engine=policy, guide=guide_for(rater, policy, form.template), **options
         )
         for line, fields in each(lines, lines.read("decode"), prepare, compute, size=ROWS):
             lines.put(line, fields)

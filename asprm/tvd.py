@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from asprm.engines.guided import Walk, decode_together, guided_decode
-from asprm.engines.local import LocalEngine
+from asprm.engines.load import load_engine
 from asprm.engines.protocol import Request
 from asprm.engines.values import Guide
 from asprm.grading.grade import grade
@@ -66,7 +66,7 @@ def run_tvd(run: Run) -> list[str]:
     tests = test_sets(profile, run.domain)
     with run.noting() as inputs:
         models = {training: run.reward_model(training) for training in trainings}
-        setup = partial(Guides, run.policy_path(), models, run.domain)
+        setup = partial(Guides, run.policy_path(), run.engine(guided=True), models, run.domain)
         run.inputs.update(origins(profile, run.domain))
     decoded = partial(_decoded, run, setup, inputs)
     written: list[str] = []
@@ -136,7 +136,7 @@ def _decoded(
             "walks": [[walk.guide, walk.trigger] for walk in walks],
         },
         setup=setup,
-        workers=run.workers,
+        workers=run.decoders,
         label=f"tvd {policy}, {label}",
         kept=run.kept,
     )
@@ -152,13 +152,13 @@ def _decoded(
 class Guides:
     """The policy's engine, and the reward models that guide it; each is loaded when it is first asked for.
 
-    policy: folder or hub name.
+    policy: folder or hub name. kind: of the engine, see `load_engine`.
     models: by training, what `load_reward_model` takes.
     domain: of the problems, "math" or "code".
     """
 
-    def __init__(self, policy: str, models: Mapping[str, tuple[str, str | None]], domain: str) -> None:
-        self.engine = LocalEngine.load(policy)  # the one kind of engine that can be guided
+    def __init__(self, policy: str, kind: str, models: Mapping[str, tuple[str, str | None]], domain: str) -> None:
+        self.engine = load_engine(policy, kind=kind, guided=True)
         self.tokenizer: Any = self.engine.tokenizer
         self.models, self.domain = models, domain
         self.ready: dict[str, Guide] = {}
@@ -335,7 +335,7 @@ def telling_decision(run: Run, name: str, trigger: float) -> Decision | None:
 
 def _decision(run: Run, name: str, problem: Problem, trigger: float, greedy: bool) -> Decision:
     # 1. Decode the problem once more.
-    guides = Guides(run.policy_path(), {run.prm: run.reward_model(run.prm)}, run.domain)
+    guides = Guides(run.policy_path(), run.engine(guided=True), {run.prm: run.reward_model(run.prm)}, run.domain)
     tokenizer = guides.tokenizer
     [prompt] = encode_prompts(tokenizer, [problem.prompt])
     [(_, guided)] = guided_decode(

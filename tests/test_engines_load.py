@@ -16,6 +16,8 @@ def test_a_name_means_itself_and_auto_means_vllm_where_it_is_installed_and_a_gpu
     assert engine_kind("vllm", "cpu") == "vllm"
     assert engine_kind("auto", "cuda:1") == "vllm"
     assert engine_kind("auto", "cpu") == "local"
+    assert engine_kind("auto", "cuda", guided=True) == "local"
+    assert engine_kind("vllm", "cuda", guided=True) == "vllm"
     monkeypatch.setattr(vllm, "installed", lambda: False)
     assert engine_kind("auto", "cuda") == "local"
     with pytest.raises(ValueError, match="kind is 'remote', expected 'auto', 'local' or 'vllm'"):

@@ -90,7 +90,7 @@ def test_workers_are_the_profiles_or_the_jobs_cores(monkeypatch, given, workers)
 def test_vllm_decodes_in_one_process_and_is_noted_as_an_input(monkeypatch):
     opened = run(workers=5)
     assert (opened.engine(), opened.decoders, opened.inputs) == ("local", 5, {})
-    monkeypatch.setattr("asprm.run.open.engine_kind", lambda kind: {"local": "vllm"}[kind])
+    monkeypatch.setattr("asprm.run.open.engine_kind", lambda kind, guided=False: {"local": "vllm"}[kind])
     monkeypatch.setattr("asprm.engines.vllm.version", lambda: "0.32.0")
     assert (opened.engine(), opened.decoders, opened.inputs) == ("vllm", 1, {"engine": "vllm 0.32.0"})
 

@@ -185,7 +185,7 @@ def test_walks_taken_together_are_those_taken_alone(tmp_path, policy, family, fo
     models = {f"{source}{seed}": (reward_model(tmp_path, source, seed), None) for source, seed in
               ((policy, 0), (policy, 1), (policy, 2), (foreign, 0))}  # fmt: skip
     path = REPOSITORY / "data" / "policies" / policy
-    guides = Guides(str(path), models, domain_of(family))
+    guides = Guides(str(path), "local", models, domain_of(family))
     of = {name: guides.of(name) for name in models}
     assert [isinstance(guide, TokenGuide) for guide in of.values()] == [False, False, False, True]
     problems = load(family, "validation", 12 if policy == "M" else 6)

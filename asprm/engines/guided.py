@@ -13,7 +13,7 @@ choose different tokens. `decode_together` makes them one row until then.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from itertools import islice
@@ -22,56 +22,18 @@ import numpy as np
 import torch
 
 from asprm.engines.batch import NEW, Batch, Fork
+from asprm.engines.decisions import Decision, Guided, Made, Walk, Where, best_of, guided_of
+from asprm.engines.guided_vllm import decode_in_vllm
 from asprm.engines.local import LocalEngine
-from asprm.engines.protocol import Completion, Request
+from asprm.engines.protocol import Completion, Engine, Request
 from asprm.engines.values import Guide, Question, Values, values_of
+from asprm.engines.vllm import VllmEngine
 
 _SHARE = 16  # the PRM is asked when more than one in this many rows waits
 
-Where = Callable[[np.ndarray], bool]
-"""Whether the PRM may choose the next token, from the solution's ids so far (T,)."""
-
-
-@dataclass(frozen=True, eq=False)
-class Guided:
-    """One prompt's guided decoding: T tokens, D decisions, M candidates each.
-
-    ids: (T,) int32, with the end-of-text token where there is one (`finished`).
-    confidences: (T,) float32, the policy's top-1 probability at each position, whichever token was emitted.
-    decisions: (D,) int32, the positions in `ids` where it was below the trigger.
-    candidates: (D, M) int32, the most probable tokens there, the most probable first.
-    probabilities: (D, M) float32, the policy's.
-    scores: (D, M) float32 in [0, 1], the PRM's.
-    """
-
-    ids: np.ndarray
-    confidences: np.ndarray
-    finished: bool
-    decisions: np.ndarray
-    candidates: np.ndarray
-    probabilities: np.ndarray
-    scores: np.ndarray
-
-    @property
-    def changed(self) -> np.ndarray:
-        """The decisions at which a token other than the most probable one was emitted."""
-        return self.decisions[self.ids[self.decisions] != self.candidates[:, 0]]
-
-
-@dataclass(frozen=True)
-class Walk:
-    """A decoding by one guide at one trigger. ValueError: a trigger out of range."""
-
-    guide: str
-    trigger: float
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.trigger <= 1:
-            raise ValueError(f"tvd: trigger is {self.trigger}, expected a probability in [0, 1]")
-
 
 def guided_decode(
-    engine: LocalEngine,
+    engine: Engine,
     prm: Guide,
     requests: Iterable[Request],
     *,
@@ -82,7 +44,7 @@ def guided_decode(
 ) -> Iterator[tuple[Request, Guided]]:
     """Decode the requests, in the order in which they end; they are pulled only when there is room for them.
 
-    engine: decodes by the policy.
+    engine: decodes by the policy; one of vLLM must have been loaded for it (`load_engine(…, guided=True)`).
     prm: a token classification model with one label over the policy's own vocabulary, whose sigmoid at a token is the
         score of the text up to there; or its executor (`load_executor`), to be made once for many calls; or a
         `Translator` or `Rater` for a reward model that reads other tokens.
@@ -107,7 +69,7 @@ def guided_decode(
 
 
 def decode_together(
-    engine: LocalEngine,
+    engine: Engine,
     guides: Mapping[str, Guide],
     requests: Iterable[tuple[Request, Sequence[Walk]]],
     *,
@@ -128,30 +90,18 @@ def decode_together(
     """
     if candidates < 1:
         raise ValueError(f"tvd: candidates is {candidates}, expected at least 1")
-    vocabulary = engine.executor.config.vocab_size
+    vocabulary = engine.vocabulary
+    width = min(candidates, vocabulary)
     values = {name: values_of(guide, vocabulary) for name, guide in guides.items()}
+    if isinstance(engine, VllmEngine):
+        asked = ((request, _known(walks, values)) for request, walks in requests)
+        return decode_in_vllm(engine, values, asked, width, max_new_tokens, where)
+    assert isinstance(engine, LocalEngine)
     queue = (replace(request, key=_start(request, walks, values)) for request, walks in requests)
-    return _decode(engine, values, queue, min(candidates, vocabulary), max_new_tokens, where)
+    return _decode(engine, values, queue, width, max_new_tokens, where)
 
 
-@dataclass(frozen=True, eq=False)
-class _Decision:
-    """A position below the trigger. candidates: (M,) int32, the most probable first. probabilities: (M,) float32."""
-
-    position: int
-    candidates: np.ndarray
-    probabilities: np.ndarray
-
-
-@dataclass(frozen=True, eq=False)
-class _Made:
-    """A decision that was made, with the candidates' scores (M,)."""
-
-    decision: _Decision
-    scores: np.ndarray
-
-
-_Walks = dict[Walk, list[_Made]]
+_Walks = dict[Walk, list[Made]]
 """Walks, each with the decisions that it has made so far."""
 
 
@@ -168,7 +118,7 @@ class _Text:
 
     def keep(self, walks: _Walks) -> None:
         """Continue with only `walks`; the row waits no more."""
-        self.waits: _Decision | None = None
+        self.waits: Decision | None = None
         self.walks, self.trigger = walks, max((walk.trigger for walk in walks), default=0.0)
 
     @property
@@ -176,29 +126,19 @@ class _Text:
         return {walk.guide for walk in self.walks}
 
     def guided(self, completion: Completion, width: int) -> dict[Walk, Guided]:
-        return {walk: _guided(completion, made, width) for walk, made in self.walks.items()}
-
-
-def _guided(completion: Completion, made: list[_Made], width: int) -> Guided:
-    def table(rows: list[np.ndarray], dtype: type) -> np.ndarray:
-        return np.array(rows, dtype).reshape(-1, width)
-
-    return Guided(
-        ids=completion.ids,
-        confidences=completion.confidences,
-        finished=completion.finished,
-        decisions=np.array([x.decision.position for x in made], np.int32),
-        candidates=table([x.decision.candidates for x in made], np.int32),
-        probabilities=table([x.decision.probabilities for x in made], np.float32),
-        scores=table([x.scores for x in made], np.float32),
-    )
+        return {walk: guided_of(completion, made, width) for walk, made in self.walks.items()}
 
 
 def _start(request: Request, walks: Sequence[Walk], values: Mapping[str, Values]) -> _Text:
     """The text of a request that comes in. ValueError: a walk by an unknown guide."""
+    return _Text(request, {walk: [] for walk in _known(walks, values)})
+
+
+def _known(walks: Sequence[Walk], values: Mapping[str, Values]) -> Sequence[Walk]:
+    """The walks. ValueError: one of them is by an unknown guide."""
     if unknown := {walk.guide for walk in walks} - values.keys():
         raise ValueError(f"tvd: walks by {sorted(unknown)}, but the guides are {sorted(values)}")
-    return _Text(request, {walk: [] for walk in walks})
+    return walks
 
 
 def _decode(
@@ -249,20 +189,10 @@ def _step(batch: Batch, texts: Sequence[_Text], width: int, where: Where | None)
     if where is not None:
         unsure = [row for row in unsure if where(batch.ids[row, : batch.state[NEW, row]])]
     if unsure:
-        best, ids = (x.cpu().numpy() for x in _best(probabilities[unsure], width))  # (U, M) each
+        best, ids = (x.cpu().numpy() for x in best_of(probabilities[unsure], width))  # (U, M) each
         for row, own, candidates in zip(unsure, best, ids.astype(np.int32), strict=True):
-            texts[row].waits = _Decision(int(batch.state[NEW, row]), candidates, own)
+            texts[row].waits = Decision(int(batch.state[NEW, row]), candidates, own)
     return tokens, confidences
-
-
-def _best(probabilities: torch.Tensor, width: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """The `width` greatest of each row of (B, V) float32, and their indices; the first of equals, as argmax does."""
-    # topk takes any of equals. So they are made unequal: the bits of a positive float, read as an integer, keep its
-    # order, and the index goes behind them.
-    places = torch.arange(probabilities.shape[-1], device=probabilities.device)
-    order = (probabilities.view(torch.int32).long() << 32) - places
-    best = order.topk(width).indices
-    return probabilities.gather(-1, best), best
 
 
 @dataclass(frozen=True, eq=False)
@@ -270,7 +200,7 @@ class _Waiting:
     """A text that stands still, its decision, and the same as a guide is asked about it."""
 
     text: _Text
-    decision: _Decision
+    decision: Decision
     question: Question
 
     def asking(self, guide: str) -> list[Walk]:
@@ -336,7 +266,7 @@ def _choose(waiting: Sequence[_Waiting], values: Mapping[str, Values]) -> list[d
         for i, scores in zip(asking, scored, strict=True):
             own = waiting[i]
             for walk in own.asking(name):
-                own.text.walks[walk].append(_Made(own.decision, scores.values))
+                own.text.walks[walk].append(Made(own.decision, scores.values))
                 chosen[i][walk] = int(own.decision.candidates[scores.best])
     # 2. By token.
     parts: list[dict[int, _Walks]] = [{} for _ in waiting]

@@ -14,10 +14,14 @@ Kind = Literal["auto", "local", "vllm"]
 """auto: vllm where it is installed and a GPU is there, else local."""
 
 
-def engine_kind(kind: str, device: str | torch.device | None = None) -> Literal["local", "vllm"]:
+def engine_kind(
+    kind: str, device: str | torch.device | None = None, *, guided: bool = False
+) -> Literal["local", "vllm"]:
     """Which engine `kind` means here. Nothing is imported to find out where no vllm is installed.
 
-    device: None for the accelerator if there is one. ValueError: an unknown kind.
+    device: None for the accelerator if there is one.
+    guided: for guided decoding. There "auto" is the local engine, since vLLM's part of it has not run on a GPU.
+    ValueError: an unknown kind.
     """
     if kind not in get_args(Kind):
         raise ValueError(f"engine: kind is {kind!r}, expected 'auto', 'local' or 'vllm'")
@@ -25,7 +29,7 @@ def engine_kind(kind: str, device: str | torch.device | None = None) -> Literal[
         return kind  # pyright: ignore[reportReturnType]
     from asprm.engines.vllm import installed
 
-    if not installed():
+    if guided or not installed():
         return "local"
     from asprm.models.device import this_device
 
@@ -39,18 +43,21 @@ def load_engine(
     device: str | torch.device | None = None,
     dtype: str | torch.dtype | None = None,
     rows: int | None = None,
+    guided: bool = False,
 ) -> Engine:
     """An engine over the Hugging Face folder or hub name `path` (a causal language model and its tokenizer).
 
     kind: see `Kind`.
     device, dtype: None for the defaults of `asprm.models.device.placement`.
     rows: how many sequences are decoded side by side; None for the engine's default.
+    guided: for guided decoding (`asprm.engines.guided`).
     ValueError: an unknown kind; vllm is asked for and is missing or does not fit.
     """
-    if engine_kind(kind, device) == "vllm":
-        from asprm.engines import vllm
+    if engine_kind(kind, device, guided=guided) == "vllm":
+        from asprm.engines import guided_vllm, vllm
 
-        return vllm.load(path, device=device, dtype=dtype, rows=rows)
+        processors = guided_vllm.processors if guided else None
+        return vllm.load(path, device=device, dtype=dtype, rows=rows, processors=processors)
     from asprm.engines.local import LocalEngine
 
     return LocalEngine.load(path, device=device, dtype=dtype, rows=rows)

@@ -14,7 +14,7 @@ from __future__ import annotations
 import importlib
 import os
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import metadata
 from importlib.util import find_spec
@@ -31,7 +31,9 @@ from asprm.models.load import load_config, load_tokenizer, located
 VERSION = "0.32"
 INSTALL = "pip install 'asprm[vllm]'"
 MEMORY = "ASPRM_VLLM_MEMORY"
-"""Environment variable: the share of a GPU's memory that vLLM takes for weights and cache, 0.85 by default."""
+"""Environment variable: the share of a GPU's memory that vLLM takes for weights and cache."""
+
+_MEMORY, _MEMORY_GUIDED = 0.85, 0.45  # without the variable; the second leaves room for a reward model and its cache
 
 _SETTINGS: Mapping[str, str] = MappingProxyType(
     {  # environment variables of vLLM; one that is set already stays
@@ -97,8 +99,7 @@ class VllmEngine:
     path: Hugging Face folder or hub name. device: None for the one that the installed vLLM was built for.
     dtype: None for bfloat16 on a GPU, float32 on the CPU.
     rows: requests decoded side by side; None: 512, on a CPU 64.
-    memory: share of a GPU's memory; None: as `MEMORY` says.
-    processors: classes of logits processors, for guided decoding.
+    processors: by device, the classes of logits processors; guided decoding has one (`asprm.engines.guided_vllm`).
     ValueError: vLLM does not fit (`import_vllm`), does not run on the device, or cannot load the model.
     """
 
@@ -111,18 +112,17 @@ class VllmEngine:
         device: Any = None,
         dtype: Any = None,
         rows: int | None = None,
-        memory: float | None = None,
-        processors: Sequence[type] = (),
+        processors: Callable[[str], list[type]] | None = None,
     ) -> None:
         if rows is not None and rows < 1:
             raise ValueError(f"engine: rows is {rows}, expected at least 1")
         vllm = import_vllm()
-        self.device = _device(device)
+        self.device, self.guided = _device(device), processors is not None
         self.rows = rows or _ROWS.get(self.device, _ROWS_ELSEWHERE)
         self.tokenizer: Any = load_tokenizer(path)
         self.ends = _ends(path, self.tokenizer)
         name, revision = located(path)
-        share = memory or float(os.environ.get(MEMORY, 0.85))
+        share = float(os.environ.get(MEMORY) or (_MEMORY_GUIDED if self.guided else _MEMORY))
         try:
             llm = vllm.LLM(
                 model=name,
@@ -134,7 +134,7 @@ class VllmEngine:
                 enable_prefix_caching=True,
                 async_scheduling=False,  # a logits processor sees a request's tokens as soon as they are drawn
                 generation_config="vllm",  # nothing of the model's own: `Sampling` says it all
-                logits_processors=list(processors) or None,
+                logits_processors=processors(self.device) if processors else None,
                 use_tqdm_on_load=False,
                 **({} if self.device == "cpu" else {"gpu_memory_utilization": share}),
             )
@@ -167,12 +167,12 @@ class VllmEngine:
         follow: Follow | None = None,
         *,
         confidences: bool = True,
-        extra: Mapping[str, Any] | None = None,
+        extra: Callable[[Request], dict[str, Any]] | None = None,
     ) -> Iterator[tuple[Request, Completion]]:
         """Completions in the order in which they end; requests are pulled only when there is room for them.
 
         confidences: False leaves them out. To ask vLLM for them costs a third of its speed at many requests at once.
-        extra: handed to the logits processors, with the request's number under "number".
+        extra: plain values of a request that its logits processors are handed.
         ValueError: a prefix that is empty, longer than its context, or leaves no position for a new token.
         """
         queue: deque[Request] = deque()  # before the rest of the requests: followers
@@ -207,9 +207,7 @@ class VllmEngine:
         finally:
             self._core.abort_request(list(live))  # of a caller that stops reading
 
-    def _add(
-        self, number: str, request: Request, sampling: Sampling, confidences: bool, extra: Mapping[str, Any] | None
-    ) -> None:
+    def _add(self, number: str, request: Request, sampling: Sampling, confidences: bool, extra: Any) -> None:
         prefix = checked(request, self.positions)[: request.start].tolist()
         parameters = self._sampling(
             temperature=sampling.temperature,
@@ -221,7 +219,7 @@ class VllmEngine:
             logprobs=0 if confidences else None,  # 0: of the drawn token alone, before temperature, top-p and top-k
             detokenize=False,
             output_kind=self._kind.DELTA if self.ends.stops else self._kind.FINAL_ONLY,
-            extra_args={**extra, "number": number} if extra is not None else None,
+            extra_args=extra(request) if extra else None,
         )
         self._core.add_request(number, self._prompt(prompt_token_ids=prefix), parameters)
 

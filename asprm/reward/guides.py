@@ -9,13 +9,13 @@ from typing import Any
 import numpy as np
 
 from asprm.engines.executors import load_executor
-from asprm.engines.local import LocalEngine
+from asprm.engines.protocol import Engine
 from asprm.engines.values import Guide, Question
 from asprm.reward.published import Scorer, StepTagPRM, Text, TokenScorer, scorer_for
 from asprm.reward.score import PRM, Item, check, limits
 
 
-def guide_for(prm: PRM | StepTagPRM, engine: LocalEngine, template: str | None = None) -> Guide:
+def guide_for(prm: PRM | StepTagPRM, engine: Engine, template: str | None = None) -> Guide:
     """A reward model of either kind, as `guided_decode` takes it.
 
     A PRM that is scored at a solution's last token goes on from what it has in its cache, also if it reads other tokens
@@ -27,7 +27,7 @@ def guide_for(prm: PRM | StepTagPRM, engine: LocalEngine, template: str | None =
     """
     scorer = scorer_for(prm, engine.tokenizer, template)
     if isinstance(scorer, PRM):
-        if scorer.model.config.vocab_size == engine.executor.config.vocab_size:
+        if scorer.model.config.vocab_size == engine.vocabulary:
             return load_executor(scorer.model)
         scorer = TokenScorer(scorer, template)  # it lacks weights of tokens that the policy may consider
     if isinstance(scorer, TokenScorer):

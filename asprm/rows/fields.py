@@ -14,7 +14,6 @@ import numpy as np
 import pyarrow as pa
 
 from asprm.engines.guided import guided_decode
-from asprm.engines.local import LocalEngine
 from asprm.engines.protocol import Engine, Request, Sampling, request_seed
 from asprm.engines.values import Guide
 from asprm.models.align import Speller
@@ -206,7 +205,7 @@ def asked_of(row: Mapping[str, Any], encoder: Encoder) -> tuple[Problem, np.ndar
 
 def decode_fields(
     items: Sequence[tuple[Problem, np.ndarray]],
-    engine: LocalEngine,
+    engine: Engine,
     guide: Guide,
     *,
     trigger: float,

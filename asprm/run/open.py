@@ -88,9 +88,9 @@ class Run(Store):
         cores = os.environ.get("OMP_NUM_THREADS", "")
         return (int(cores) if cores.isdecimal() else None) or os.cpu_count() or 1
 
-    def engine(self) -> Literal["local", "vllm"]:
+    def engine(self, guided: bool = False) -> Literal["local", "vllm"]:
         """What decodes in this run, here (`asprm.engines.load`). vLLM is noted as an input: its tokens are its own."""
-        kind = engine_kind(self.profile.engine)
+        kind = engine_kind(self.profile.engine, guided=guided)
         if kind == "vllm":
             self.inputs["engine"] = f"vllm {vllm.version()}"
         return kind

@@ -54,7 +54,7 @@ READS: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "rollout": ("engine", "policies", "models", "problems", "data", "sample", "split", "reward_models", "rollout"),
         "prm": ("policies", "models", "problems", "data", "reward_models", "prm"),
         "best_of_n": ("policies", "models", "problems", "data", "sample", "split", "reward_models", "best_of_n"),
-        "tvd": ("policies", "models", "problems", "data", "sample", "reward_models", "tvd"),
+        "tvd": ("engine", "policies", "models", "problems", "data", "sample", "reward_models", "tvd"),
         "generalize": ("policies", "problems", "data", "threshold", "reward_models", "best_of_n", "tvd", "generalize"),
         "tokens": ("policies", "models", "tokens"),
         "truth": ("policies", "problems", "sample", "split", "reward_models", "rollout", "best_of_n", "tvd", "truth"),
