@@ -54,6 +54,11 @@ def copy(tmp_path_factory):
     insert(root / "asprm/problems/hub.py", "SOURCES = {", row)
     [row] = blocks("An aggregate", "python")
     insert(root / "asprm/reward/aggregates.py", "AGGREGATES: dict[str, Aggregate] = {", row)
+    [exercise] = blocks("An exercise", "yaml")
+    append(root / "asprm/exercises/07_best_of_n.yml", exercise)
+    function, row = blocks("An exercise", "python")
+    using = root / "asprm/exercises/using.py"
+    using.write_text(using.read_text().replace("\nRIGHT = {\n", f"\n{function}\n\nRIGHT = {{\n{row}"))
     return root
 
 
@@ -116,6 +121,19 @@ from asprm.run.profile import load_profile
 print(aggregate([0.2, 0.25, 1.0], load_profile("mine.yml").best_of_n.aggregate))
 """
     assert said(copy, script) == "0.25"
+
+
+@pytest.mark.slow
+def test_an_exercise(copy):
+    script = """
+from asprm.exercises.exercise import exercises
+from asprm.exercises.using import RIGHT
+from asprm.exercises.write import main
+main()
+print(exercises("07_best_of_n")[-1].number, RIGHT["7.4"].__name__)
+"""
+    assert said(copy, script) == "07_best_of_n: 4 exercises\n7.4 finished_candidates"
+    assert 'check(\\"7.4\\", finished)' in (copy / "notebooks/07_best_of_n.ipynb").read_text()
 
 
 def test_a_reward_model(written):

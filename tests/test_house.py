@@ -18,9 +18,10 @@ from asprm.run.profile import Profile
 STAGES = "policy sample threshold split rollout prm best_of_n tvd generalize tokens truth claims".split()
 MODULES = {"__init__", "__main__", "cli", "intervals", "statistics"}
 FOLDERS = set(
-    "run models engines reward problems grading results figures site rows plan workflow profiles token_types".split()
+    "run models engines reward problems grading results figures site rows plan workflow profiles token_types "
+    "exercises".split()
 )
-USE_STAGES = {"figures", "site", "rows", "cli", *STAGES}  # the other folders hold what stages are made of
+USE_STAGES = {"figures", "site", "rows", "cli", "exercises", *STAGES}  # the other folders hold what stages are made of
 
 LONGEST_MODULE, LONGEST_FUNCTION = 420, 60
 LONG_MODULES = {  # tables of words, which a reader looks things up in

@@ -174,8 +174,8 @@ def test_another_policys_copy_is_a_section_with_labels_of_its_own():
         },
         {"cell_type": "code", "metadata": figure, "source": "x", "outputs": []},
         {"cell_type": "markdown", "metadata": {}, "source": "In {numref}`fig-x` and {numref}`that <fig-x>`."},
-        {"cell_type": "markdown", "metadata": {}, "source": ":::{exercise}\n:label: ex-x\nDo.\n:::"},
-        {"cell_type": "markdown", "metadata": {}, "source": ":::{solution} ex-x\nDone.\n:::"},
+        {"cell_type": "markdown", "metadata": {"tags": ["exercise"]}, "source": "Do."},
+        {"cell_type": "code", "metadata": {"tags": ["exercise"]}, "source": "check()", "outputs": []},
     ]
     first, code, last = site.as_section({"cells": cells, "nbformat": 4}, "L", "policy L")["cells"]
     assert first["source"] == "(ch-x-L)=\n# Why? (policy L)\n\nSee {ref}`ch-x-L`, {ref}`ch-y`."

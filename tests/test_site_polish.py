@@ -65,12 +65,6 @@ def test_scripts_that_a_page_does_not_need_are_not_loaded(polished):
     assert "mathjax" in polished('<span class="math notranslate">x</span>')
 
 
-def test_every_id_is_there_once(polished):
-    exercise = '<div class="exercise"><section id="exercise-content"><p>Do.</p></section></div>'
-    page = polished(exercise + exercise + '<section id="a"></section>')
-    assert re.findall(r'<section id="([^"]+)"', page) == ["a"]
-
-
 CODE = '<div class="cell_input docutils container">\n<div class="highlight"><pre>x = 1</pre></div>\n</div>\n'
 
 

@@ -20,6 +20,7 @@ from pathlib import Path
 import yaml
 
 from asprm import REPOSITORY
+from asprm.exercises.write import TAG
 from asprm.problems.sets import knows_truth
 from asprm.run.artifacts import DiskFull, atomic
 from asprm.run.open import Run, open_run
@@ -175,11 +176,11 @@ def _notebook_of(page: str) -> tuple[str, str]:
 def as_section(notebook: dict, suffix: str, of: str) -> dict:
     """The copy of a chapter's notebook that ran for another policy or in another run, as a section of that chapter.
 
-    Its title says what it is of, `of`. Its labels end with `suffix`, so that none occurs twice. Exercises and their
-    solutions are in the chapter and are left out.
+    Its title says what it is of, `of`. Its labels end with `suffix`, so that none occurs twice. Exercises are
+    in the chapter and are left out.
     """
     # 1. What stays, and its labels.
-    cells = [c for c in notebook["cells"] if not _text(c).lstrip().startswith((":::{exercise}", ":::{solution}"))]
+    cells = [c for c in notebook["cells"] if TAG not in c["metadata"].get("tags", [])]
     figures = [c["metadata"]["mystnb"]["figure"] for c in cells if "figure" in c["metadata"].get("mystnb", {})]
     labels = {match["target"] for c in cells for match in _LABELS.finditer(_text(c))} | {f["name"] for f in figures}
     # 2. Labels with the suffix, where they are defined and where they are referred to.

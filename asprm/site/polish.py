@@ -16,6 +16,7 @@ import re
 from html import unescape
 from pathlib import Path
 
+from asprm.exercises.write import TAG
 from asprm.site import viewer
 from asprm.site.tabs import ARTICLE
 
@@ -28,7 +29,6 @@ _NUMBERS = re.compile(r' data-numbers="([^"]*)"')
 _HIDDEN = re.compile(
     r'<details class="admonition hide above-input">\s*<summary.*?</summary>\s*(.*?)</details>', re.DOTALL
 )
-_REPEATED = re.compile(r'(?<=<section) id="(?:exercise|solution)-content"')  # the same for each exercise of a page
 _TABLE = re.compile(r"<table\b.*?</table>", re.DOTALL)
 _HEAD = re.compile(r"<th(?![^>]*\bscope=)(?=[ >])")
 _ICONS = re.compile(r'\s*<script src="[^"]*fontawesome/[^"]*"></script>')
@@ -47,7 +47,7 @@ def polish(site: Path) -> None:
             page = _ICONS.sub("", _FONTS.sub("", file.read_text(encoding="utf-8")))
             if article := ARTICLE.search(page):
                 images = Path(os.path.relpath(site / "_images", file.parent)).as_posix()
-                shown = tables(folded(_files(_REPEATED.sub("", article[0]), site / "_images", images)))
+                shown = tables(folded(_files(article[0], site / "_images", images)))
                 page = page[: article.start()] + shown + page[article.end() :]
                 if not _FORMULA.search(shown):
                     page = _MATHJAX.sub("", page)
@@ -80,14 +80,16 @@ def _files(article: str, folder: Path, path: str) -> str:
 
 
 def folded(article: str) -> str:
-    """The article with the code of each cell in a <details>, also of those that hide it already."""
+    """The article with the code of each cell in a <details>, also of those that hide it already; not of exercises."""
     article = _HIDDEN.sub(r"\1", article)
     parts = article.split('<div class="cell_input docutils container">')
     shown = parts[0]
     for part in parts[1:]:
         end = _end_of_div(part)
-        shown += f'<details class="code"><summary>Code</summary><div class="cell_input docutils container">{part[:end]}'
-        shown += f"</details>{part[end:]}"
+        code = f'<div class="cell_input docutils container">{part[:end]}'
+        if f" tag_{TAG} " not in shown.rpartition("<div ")[2]:
+            code = f'<details class="code"><summary>Code</summary>{code}</details>'
+        shown += code + part[end:]
     return shown
 
 
