@@ -183,6 +183,14 @@ def test_another_policys_copy_is_a_section_with_labels_of_its_own():
     assert last["source"] == "In {numref}`fig-x-L` and {numref}`that <fig-x-L>`."
 
 
+def test_a_chapter_says_how_to_open_it():
+    cells = [{"cell_type": "markdown", "metadata": {}, "source": text} for text in ("# Why?", "| paper |", "First.")]
+    shown = site.with_launch_line({"cells": cells, "nbformat": 4}, "notebooks/07_best_of_n")["cells"]
+    [*top, launch, first] = (cell["source"] for cell in shown)
+    assert (top, first) == (["# Why?", "| paper |"], "First.")
+    assert "```console\n$ .venv/bin/jupyter lab notebooks/07_best_of_n.ipynb\n```" in launch
+
+
 def test_the_copies_of_a_reference_run_are_sections_of_their_chapters(tmp_path):
     folder = tmp_path / "real"
     (folder / "notebooks").mkdir(parents=True)

@@ -101,6 +101,8 @@ def stage(run: Run, source: Path, staging: Path) -> None:
                 policy = _notebook_of(page)[1]
                 if policy in run.profile.policies:
                     notebook = as_section(notebook, policy, f"policy {policy}")
+                else:
+                    notebook = with_launch_line(notebook, page)
             (staging / f"{page}.ipynb").write_text(json.dumps(notebook, ensure_ascii=False), encoding="utf-8")
     write_includes(run, staging / "book" / "generated")
 
@@ -195,6 +197,14 @@ def as_section(notebook: dict, suffix: str, of: str) -> dict:
                 text = re.sub(r"^# (.+)$", rf"# \1 ({of})", text, count=1, flags=re.MULTILINE)
             cell["source"] = text
     return notebook | {"cells": cells}
+
+
+def with_launch_line(notebook: dict, page: str) -> dict:
+    """A chapter's notebook with the command that opens it in JupyterLab, below its title and its table of inputs."""
+    command = f"Open this chapter in JupyterLab:\n\n```console\n$ .venv/bin/jupyter lab {page}.ipynb\n```"
+    cells = notebook["cells"]
+    line = {"cell_type": "markdown", "id": "launch", "metadata": {}, "source": command}
+    return notebook | {"cells": [*cells[:2], line, *cells[2:]]}
 
 
 def _text(cell: dict) -> str:
