@@ -10,7 +10,7 @@ import numpy as np
 
 from asprm.grading.math import one_spelling
 from asprm.problems.sets import test_sets
-from asprm.results.outcomes import OWN
+from asprm.results.outcomes import LINE_BREAK, OWN
 from asprm.run import names
 from asprm.run.open import Run
 
@@ -72,13 +72,10 @@ def fewest_wins(_: Run) -> int:
 
 
 def rated_at_line_breaks(run: Run) -> float:
-    """Best-of-N on the first test set, rated at line breaks, from the scores of each training."""
-    trainings = run.profile.trainings(run.prm, run.policy)
-    accuracies = []
-    for training in trainings:
-        table = names.scores(training, run.policy, _first(run), names.LINE)
-        accuracies.append(np.mean([_best_of(rows, len(rows)) for rows in _rows_by_problem(run, table).values()]))
-    return float(np.mean(accuracies))
+    """Best-of-N of the run's reward model on the first test set, rated at line breaks."""
+    wanted = {"prm": run.prm, "policy": run.policy, "set": _first(run), "position": LINE_BREAK}
+    [accuracy] = [row["bon"] for row in run.read(names.RESULTS).to_pylist() if wanted.items() <= row.items()]
+    return accuracy
 
 
 def spread_of_trainings(run: Run) -> float:
@@ -166,12 +163,8 @@ def _first(run: Run) -> str:
 
 def _candidates(run: Run) -> dict[str, list[dict[str, Any]]]:
     """Rows of scored candidates of the first test set, by problem."""
-    return _rows_by_problem(run, names.scores(run.prm, run.policy, _first(run)))
-
-
-def _rows_by_problem(run: Run, table: str) -> dict[str, list[dict[str, Any]]]:
     rows = defaultdict(list)
-    for row in run.read(table).to_pylist():
+    for row in run.read(names.scores(run.prm, run.policy, _first(run))).to_pylist():
         rows[row["problem"]].append(row)
     return rows
 
