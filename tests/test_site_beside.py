@@ -11,11 +11,12 @@ from asprm.results.paper import paper
 from asprm.run import names
 from asprm.run.artifacts import to_json, write_parquet
 from asprm.run.open import open_run
+from asprm.run.shipped import FOLDER, manifests_of, tables_of
 from asprm.site import beside as module
 from asprm.site.beside import PAPER, beside, ledgers
 from asprm.site.keep import keep, main
 from asprm.site.quantities import BEST, GREEDY, GUIDED, MAJORITY, POINTS, SHARE, SINGLE, STAGES, quantities
-from asprm.site.reference import ABOUT, FOLDER, QUANTITIES, Reference, references
+from asprm.site.reference import ABOUT, QUANTITIES, Reference, references
 
 PROFILE = """
 extends: tiny
@@ -198,6 +199,21 @@ def test_what_is_kept_of_a_run_is_what_pages_show(study, tmp_path, monkeypatch):
     shown = beside(open_run("smoke", stage="best_of_n", quiet=True))
     assert (shown["this run: smoke, M"] == shown["smoke, M"]).all()
     assert len(shown) >= 4
+
+
+def test_tables_of_chapters_are_kept_in_place_of_notebooks(study, tmp_path, monkeypatch):
+    monkeypatch.setenv("ASPRM_HOME", str(study))
+    smoke = open_run("smoke", stage="claims", quiet=True)
+    kept = keep(smoke, tmp_path / "data/reference/smoke", tables=True)
+    assert {path.suffix for path in kept.rglob("*") if path.is_file()} == {".json", ".jsonl", ".parquet"}
+    assert not list(kept.glob("best_of_n/*/*@*"))
+    for stage in ("sample", "threshold", "split", "rollout", "best_of_n", "tvd", "tokens", "truth"):
+        for policy in ("M", "L"):
+            assert tables_of(kept, stage, policy), (stage, policy)
+    scored = "best_of_n/ASPRM-M@1/M-minigsm.parquet"
+    assert (kept / scored).read_bytes() == (smoke.base / scored).read_bytes()
+    assert manifests_of(kept)["prm/ASPRM-M"] == smoke.manifest("prm/ASPRM-M")
+    assert not (kept / "prm/ASPRM-M").exists()
 
 
 def test_an_unfinished_run_is_not_kept(run, capsys):

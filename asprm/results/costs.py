@@ -21,7 +21,6 @@ from asprm import statistics as s
 from asprm.results.measures import NotRun
 from asprm.reward.adapters import base_of
 from asprm.run import names
-from asprm.run.artifacts import manifest_path
 from asprm.run.names import LabelTable
 from asprm.run.open import Run
 from asprm.run.store import MissingArtifact
@@ -152,7 +151,7 @@ def _costs_of(run: Run, prm: str) -> dict[str, Any]:
 
 def training_seconds(run: Run, prms: Sequence[str]) -> list[float]:
     """How long each reward model trained, by its manifest. Not in `cost_ledger`: it is never the same twice."""
-    manifests = [json.loads(manifest_path(run.find(names.reward_model(prm))).read_text()) for prm in prms]
+    manifests = [run.manifest(names.reward_model(prm)) for prm in prms]
     return [manifest["facts"].get("seconds", manifest["seconds"]) for manifest in manifests]
 
 

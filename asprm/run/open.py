@@ -8,6 +8,7 @@ stage carries the experiment on.
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import time
@@ -22,13 +23,14 @@ from asprm.engines.load import engine_kind
 from asprm.models.load import in_place_of, located, pinned
 from asprm.models.prepare import fingerprint, prepared
 from asprm.run import names
-from asprm.run.artifacts import digest_once, digest_path
+from asprm.run.artifacts import digest_once, digest_path, manifest_path, stem
 from asprm.run.names import Training
 from asprm.run.parameters import COMMON, given
 from asprm.run.profile import READS, Profile, load_profile
 from asprm.run.provenance import Kept, device, made_with, peak_memory, provenance_table
 from asprm.run.root import study_root
 from asprm.run.sections import ProfileError, Section, nearest, validated
+from asprm.run.shipped import manifests_of, shipped_run, tables_of
 from asprm.run.store import MissingArtifact, Store
 
 if TYPE_CHECKING:
@@ -105,6 +107,20 @@ class Run(Store):
         """Whether this is a student's trial beside the study, which concerns one reward model only."""
         return self.folder != self.base
 
+    @property
+    def shipped_tables(self) -> list[str]:
+        """The names of this stage's tables, where they come with the project and no setting is changed; else none.
+
+        A notebook reads them in place of running the stage.
+        """
+        return tables_of(self.shipped, self.stage, self.policy) if self.shipped and not self.experiment else []
+
+    def manifest(self, name: str) -> dict[str, Any]:
+        """What made the artifact `name`, which has its suffix. MissingArtifact: there is no such artifact."""
+        if self.shipped and not self.has(name) and name in manifests_of(self.shipped):
+            return manifests_of(self.shipped)[name]
+        return json.loads(manifest_path(self.find(name)).read_text(encoding="utf-8"))
+
     # Models
 
     def policy_path(self, name: str | None = None) -> str:
@@ -175,6 +191,8 @@ class Run(Store):
     def _sources(self) -> str:
         """Where inputs come from: an experiment's own stages first."""
         base, folder = self.shown(self.base), self.folder
+        if self.shipped:
+            base = f"{self.shown(self.shipped)} (it comes with the project; nothing was run here by make study)"
         if not self.experiment or not folder.is_dir():
             return base
         own = sorted(path.name for path in folder.iterdir() if path.is_dir() and path.name in READS)
@@ -188,6 +206,11 @@ class Run(Store):
                 f"no reward model asks for method '{self.method}'; the notebook of `{stage}` makes it, "
                 f'with policy = "{self.policy}", method = "{self.method}"'
             )
+        if self.shipped and stem(name) != name:
+            return "it does not come with the project; make it, and all else, with:  make study"
+        if self.shipped:
+            [chapter] = (REPOSITORY / "notebooks").glob(f"??_{stage}.ipynb")
+            return f"it does not come with the project; run notebooks/{chapter.name} first, or everything:  make study"
         path = self.base / name
         target = self.shown(path if path.name.endswith((".parquet", ".json")) else digest_path(path))  # of a folder
         profile, config = (f"PROFILE={self.source} ", f" --config profile={self.source}")
@@ -259,6 +282,7 @@ def open_run(profile: str, stage: str, parameters: Mapping[str, Any] | None = No
         overrides=overrides,
         policy=policy,
         named_prm=values.get("prm"),
+        shipped=shipped_run(own),
     )
     if "prm" in values and not run.experiment:
         _check_used(run)

@@ -58,6 +58,8 @@ class Store:
 
     root: the folder that holds `data/`. base: the folder of the profile's run. folder: where this stage writes, `base`
     or an experiment's folder beside it. inputs, outputs: digests by name of all that was read and written so far.
+    shipped: the folder of a run that comes with the project (`asprm.run.shipped`), which is read where the others lack
+    something; None: it is not read.
     """
 
     root: Path
@@ -66,6 +68,7 @@ class Store:
     folder: Path
     inputs: dict[str, str] = field(default_factory=dict, kw_only=True)
     outputs: dict[str, str] = field(default_factory=dict, kw_only=True)
+    shipped: Path | None = field(default=None, kw_only=True)
 
     def facts(self) -> dict[str, Any]:
         """What every manifest says beside the artifact's own digest."""
@@ -84,9 +87,9 @@ class Store:
         return path is not None
 
     def find(self, name: str) -> Path:
-        """Path of an existing artifact, `name` with its suffix: this run's own, else the study's.
+        """Path of an existing artifact, `name` with its suffix: this run's own, else the study's, else the shipped one.
 
-        MissingArtifact: neither has it. BrokenArtifact: it is not what its manifest says. Its digest is noted as an
+        MissingArtifact: none has it. BrokenArtifact: it is not what its manifest says. Its digest is noted as an
         input of all that is written from now on.
         """
         path = self._existing(name)
@@ -101,8 +104,13 @@ class Store:
         return path
 
     def _existing(self, *names: str) -> Path | None:
-        paths = (folder / name for folder in dict.fromkeys((self.folder, self.base)) for name in names)
+        paths = (folder / name for folder in self._folders for name in names)
         return next((path for path in paths if path.exists()), None)
+
+    @property
+    def _folders(self) -> list[Path]:
+        """Where artifacts are looked for, in this order."""
+        return [folder for folder in dict.fromkeys((self.folder, self.base, self.shipped)) if folder]
 
     def _checked_digest(self, path: Path) -> str:
         """The digest of a file or folder. BrokenArtifact: its manifest names another one, or is damaged itself."""
@@ -215,7 +223,7 @@ class Store:
 
     def _broken(self, path: Path, fault: str) -> BrokenArtifact:
         shown, remove = self.shown(path), "rm -r" if path.is_dir() else "rm"
-        name = path.relative_to(self.base if path.is_relative_to(self.base) else self.folder).as_posix()
+        [name, *_] = (path.relative_to(one).as_posix() for one in self._folders if path.is_relative_to(one))
         return BrokenArtifact(
             f"{self.stage}: cannot use {shown}: {fault}\n  delete it and make it anew:  {remove} {shown}\n"
             f"  {self.how_to_make(name)}"

@@ -1,6 +1,7 @@
 """Keep: take the small results of a finished run into the project, as a reference run (`asprm.site.reference`).
 
 python -m asprm.site.keep --profile real
+python -m asprm.site.keep --profile tiny --tables
 """
 
 from __future__ import annotations
@@ -19,17 +20,29 @@ from asprm.run.manifests import manifests, seconds_of
 from asprm.run.open import Run, open_run
 from asprm.run.root import study_root
 from asprm.run.sections import ProfileError
+from asprm.run.shipped import FOLDER
 from asprm.run.store import BrokenArtifact, MissingArtifact
 from asprm.site.quantities import all_quantities
 from asprm.site.records import write_manifests
-from asprm.site.reference import ABOUT, FOLDER, NOTEBOOKS, QUANTITIES
+from asprm.site.reference import ABOUT, NOTEBOOKS, QUANTITIES
 
 _LARGEST = 20_000_000  # bytes of one reference run
 _COPIED = ("threshold/*.json", "tokens/*.parquet", "truth/*.parquet", "tvd/*/*.json", "generalize/*.parquet")
+_OF_CHAPTERS = (  # but not the scores at other rating positions, which are ten times as large
+    "sample/*/*.parquet",
+    "split/*/*.parquet",
+    "rollout/*/*.parquet",
+    "prm/*.parquet",
+    "best_of_n/*/*.parquet",
+    "tvd/*/*.parquet",
+    "claims/*.json",
+)
 
 
-def keep(run: Run, folder: Path) -> Path:
+def keep(run: Run, folder: Path, *, tables: bool = False) -> Path:
     """Take the small results of a finished run into `folder`, in place of what is there. Returns it.
+
+    tables: also take the tables that chapters read, in place of the executed notebooks.
 
     The quantities, the ledger and the costs are computed anew from the run's tables, by the code as it is now.
     MissingArtifact: the run has not finished. ValueError: the results are too large to come with the project.
@@ -39,18 +52,28 @@ def keep(run: Run, folder: Path) -> Path:
         write_parquet(temporary / f"{QUANTITIES}.parquet", all_quantities(run))
         write_parquet(temporary / f"{names.LEDGER}.parquet", ledger(run))
         write_parquet(temporary / f"{names.COSTS}.parquet", costs.cost_ledger(run))
-        for pattern in (*_COPIED, f"{NOTEBOOKS}/*.ipynb"):
+        for pattern in (*_COPIED, *(_OF_CHAPTERS if tables else [f"{NOTEBOOKS}/*.ipynb"])):
             for file in sorted(run.base.glob(pattern)):
-                if not file.name.endswith(".manifest.json"):
+                if not file.name.endswith(".manifest.json") and not _at_other_positions(file):
                     target = temporary / file.relative_to(run.base)
                     target.parent.mkdir(parents=True, exist_ok=True)
                     shutil.copyfile(file, target)
         made = manifests(run.base)
-        write_manifests(temporary, made)
+        write_manifests(temporary, [m for m in made if not tables or _comes_along(temporary, m["artifact"])])
         (temporary / ABOUT).write_text(to_json(about(run, made)), encoding="utf-8")
         if (total := size(temporary)) > _LARGEST:
             raise ValueError(f"{folder}: {total:,} bytes, expected at most {_LARGEST:,}: too large to come along")
     return folder
+
+
+def _at_other_positions(file: Path) -> bool:
+    """Whether a table holds scores at other rating positions than the reward model's own, such as `…@line`."""
+    return file.parts[-3] == "best_of_n" and "@" in file.stem
+
+
+def _comes_along(folder: Path, artifact: str) -> bool:
+    """Whether the artifact was taken, or is a reward model, whose cost is shown though its weights are not taken."""
+    return (folder / artifact).is_file() or not artifact.endswith((".parquet", ".json"))
 
 
 def about(run: Run, made: list[dict[str, Any]]) -> dict[str, Any]:
@@ -81,10 +104,13 @@ def main(arguments: list[str] | None = None) -> int:
         prog="python -m asprm.site.keep", description="Keep a finished run as a reference."
     )
     parser.add_argument("--profile", required=True, help="a profile's name or file")
+    parser.add_argument(
+        "--tables", action="store_true", help="take the tables that chapters read, in place of the executed notebooks"
+    )
     options = parser.parse_args(arguments)
     try:
         run = open_run(options.profile, stage="claims", quiet=True)
-        kept = keep(run, study_root() / FOLDER / run.profile.name)
+        kept = keep(run, study_root() / FOLDER / run.profile.name, tables=options.tables)
     except (ProfileError, MissingArtifact, BrokenArtifact, ValueError) as error:
         print(error, file=sys.stderr)
         return 1

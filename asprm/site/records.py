@@ -22,9 +22,10 @@ from asprm.run.artifacts import atomic, write_parquet
 from asprm.run.manifests import Made, by_notebook, manifests, written
 from asprm.run.open import Run, open_run
 from asprm.run.root import study_root
+from asprm.run.shipped import FOLDER, MANIFESTS
 from asprm.run.store import MissingArtifact
 from asprm.site.quantities import STAGES, Quantity, quantities
-from asprm.site.reference import FOLDER, MANIFESTS, QUANTITIES
+from asprm.site.reference import QUANTITIES
 
 HISTORY = ".history"
 PREVIOUS = "@previous"

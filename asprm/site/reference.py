@@ -2,7 +2,8 @@
 
 `data/reference/<name>/` holds what `asprm.site.keep` took from the run <name>: about.json, quantities.parquet, the
 ledger, the costs, the tables of token types, thresholds, decisions, all manifests, and the executed notebooks with
-their figures. Neither weights nor tables of solutions are among them.
+their figures. Neither weights nor tables of solutions are among them. With `--tables` the tables that chapters read
+come in place of the notebooks (`asprm.run.shipped`): samples, steps, labels, scores, guided solutions.
 """
 
 from __future__ import annotations
@@ -18,9 +19,9 @@ import pandas as pd
 from asprm import REPOSITORY
 from asprm.run.open import Run
 from asprm.run.root import study_root
+from asprm.run.shipped import FOLDER
 
-FOLDER = Path("data/reference")
-ABOUT, MANIFESTS, QUANTITIES, NOTEBOOKS = "about.json", "manifests.jsonl", "quantities", "notebooks"
+ABOUT, QUANTITIES, NOTEBOOKS = "about.json", "quantities", "notebooks"
 
 
 @dataclass(frozen=True)
