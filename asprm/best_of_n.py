@@ -23,6 +23,7 @@ from asprm.models.prompts import prompts_of
 from asprm.problems.sets import origins, problem_set, test_sets
 from asprm.results import selection
 from asprm.results.candidates import Candidates, Table, candidates
+from asprm.reward.adapters import base_of
 from asprm.reward.aggregates import AGGREGATES, aggregates
 from asprm.reward.published import load_reward_model, scorer_for
 from asprm.reward.rating import rate_positions
@@ -59,6 +60,8 @@ def run_best_of_n(run: Run) -> list[str]:
     tasks = [(training, name) for name in sets for training in trainings if name in sets_of[training]]
     with run.noting() as inputs:
         models = {training: run.reward_model(training) for training in trainings}
+        for path, _ in models.values():
+            run.running(base_of(path) or path)
         run.policy_path()  # whose tokenizer reads
         run.inputs.update(origins(profile, run.domain))
         run.read_json(names.threshold(policy))

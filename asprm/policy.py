@@ -21,11 +21,10 @@ import torch
 import torch.nn.functional as F
 
 from asprm.engines.load import load_engine
-from asprm.engines.packed import bf16_pays
 from asprm.engines.protocol import Engine, Request, Sampling
 from asprm.grading.grade import grade
 from asprm.models.attention import use_fp32_attention
-from asprm.models.device import this_device
+from asprm.models.device import bf16_pays, this_device
 from asprm.models.load import load_tokenizer, load_weights
 from asprm.models.prompts import encode_prompts
 from asprm.problems import programmer

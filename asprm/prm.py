@@ -111,7 +111,7 @@ def _inputs(run: Run, models: Sequence[str]) -> dict[str, str]:
             run.find(f"{names.samples(table.policy, 'train')}.parquet")
         for base in sorted({run.profile.base_of(name) for name in models}):
             run.policy_path(base)
-            run.reward_base(base)
+            run.running(run.reward_base(base))
         run.inputs.update(origins(run.profile))
     return inputs
 

@@ -257,7 +257,7 @@ def run_rollout(run: Run) -> list[str]:
     methods, settings = run.profile.methods(run.policy), run.profile.rollout
     with run.noting() as inputs:
         items = list(_items(run, methods))
-        path, engine = run.policy_path(), run.engine()
+        path, engine = run.running(run.policy_path()), run.engine()
         run.inputs.update(origins(run.profile, run.domain))
     limit = run.profile.sample.max_new_tokens
     dumped = settings.model_dump(mode="json")

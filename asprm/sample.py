@@ -59,7 +59,7 @@ def run_sample(run: Run) -> list[str]:
     settings, profile = run.profile.sample, run.profile
     items = list(_items(run))
     with run.noting() as inputs:
-        path, engine = run.policy_path(), run.engine()
+        path, engine = run.running(run.policy_path()), run.engine()
         run.inputs.update(origins(profile, run.domain))
     sampling = Sampling(settings.temperature, settings.top_p, settings.top_k, settings.max_new_tokens)
     key = {"sampling": asdict(sampling), "seed": run.seed, "inputs": inputs, "solutions": settings.solutions}

@@ -26,6 +26,7 @@ from asprm.models.align import Speller
 from asprm.models.prompts import encode_prompts
 from asprm.problems.problem import Problem
 from asprm.problems.sets import origins, problem_set, test_sets
+from asprm.reward.adapters import base_of
 from asprm.reward.guides import guide_for
 from asprm.reward.published import load_reward_model
 from asprm.run import names
@@ -66,7 +67,9 @@ def run_tvd(run: Run) -> list[str]:
     tests = test_sets(profile, run.domain)
     with run.noting() as inputs:
         models = {training: run.reward_model(training) for training in trainings}
-        setup = partial(Guides, run.policy_path(), run.engine(guided=True), models, run.domain)
+        for path, _ in models.values():
+            run.running(base_of(path) or path)
+        setup = partial(Guides, run.running(run.policy_path()), run.engine(guided=True), models, run.domain)
         run.inputs.update(origins(profile, run.domain))
     decoded = partial(_decoded, run, setup, inputs)
     written: list[str] = []

@@ -12,8 +12,8 @@ import torch
 from common import MAX_NEW_TOKENS, POLICY, REPEATS, TEMPERATURE, policy, problems, publish, requests, row, seconds
 from torch.utils.data import DataLoader
 
-from asprm.engines.packed import bf16_pays
 from asprm.engines.protocol import Sampling
+from asprm.models.device import bf16_pays
 from asprm.reward import trainer
 from asprm.reward.score import load_classifier
 from asprm.reward.trainer import Example, Settings

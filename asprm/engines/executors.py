@@ -8,6 +8,7 @@ from transformers import PreTrainedModel
 
 from asprm.engines.executor import Executor
 from asprm.engines.lean import LeanExecutor
+from asprm.engines.pieces import some_ids
 from asprm.engines.rows import Rows
 
 
@@ -39,7 +40,7 @@ def _error(executor: Executor) -> float:
     Several tokens are compared, since a PRM's only output may be close to zero after one of them.
     """
     size = min(executor.positions, 16)
-    ids = np.arange(1, size + 1) % executor.config.vocab_size
+    ids = some_ids(executor.config.vocab_size, size)
     plain = executor.model(torch.from_numpy(ids)[None].to(executor.device)).logits[0, size // 2 :].float()
     rows = Rows(executor.shape)
     rows.reserve(1, size)

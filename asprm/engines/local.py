@@ -66,7 +66,7 @@ class LocalEngine:
         rows: int | None = None,
     ) -> LocalEngine:
         """From a Hugging Face folder or hub name; see `asprm.engines.load.load_engine`."""
-        device, dtype = placement(device, dtype)
+        device, dtype = placement(path, device, dtype)
         model = cast(Any, load_weights(AutoModelForCausalLM, path, dtype=dtype, attn_implementation="sdpa"))
         return cls(model.to(device), load_tokenizer(path), rows=rows)
 

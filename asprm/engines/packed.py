@@ -23,6 +23,8 @@ from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedM
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
+from asprm.engines.pieces import some_ids
+
 try:
     from torch.nn.attention.varlen import varlen_attn
 except ImportError:  # torch before 2.10
@@ -37,11 +39,6 @@ _GRAIN = 64  # packs are filled up to multiples of this, as a CPU compiles and k
 def reading_size(device: str) -> int:
     """Tokens to read in one forward: enough to keep the cores busy, few enough for a CPU's caches."""
     return 2048 if device == "cpu" else 16384
-
-
-def bf16_pays(device: str) -> bool:
-    """Whether products in bf16 are faster than in fp32: on GPUs that support bf16, on CPUs with instructions for it."""
-    return torch.cuda.is_bf16_supported() if device == "cuda" else torch.cpu._is_avx512_bf16_supported()
 
 
 @dataclass(frozen=True, eq=False)
@@ -218,7 +215,7 @@ def use_packs(model: PreTrainedModel) -> PreTrainedModel:
     not take its attention from `AttentionInterface`.
     """
     # Three sequences of which two branch off the first one.
-    shared = np.arange(2 * _SHORTEST) % model.config.get_text_config().vocab_size
+    shared = some_ids(model.config.get_text_config().vocab_size, 2 * _SHORTEST)
     sequences = [shared, np.append(shared, shared[:5]), np.append(shared, shared[5:9])]
     try:
         with (

@@ -22,6 +22,14 @@ class Piece:
         self.positions = np.minimum(self.columns, start + len(chunk))
 
 
+def some_ids(vocabulary: int, size: int) -> np.ndarray:
+    """(size,) ids from all over the vocabulary, on which ways to run a model are compared.
+
+    The first ids are often special tokens, of which some models' states are so large that bf16 says nothing.
+    """
+    return np.arange(1, size + 1) * vocabulary // (size + 2)
+
+
 def additive_mask(
     positions: torch.Tensor, columns: torch.Tensor, visible: int, window: int, dtype: torch.dtype
 ) -> torch.Tensor:

@@ -50,7 +50,7 @@ def load_reader(
     path: str | Path, *, device: str | torch.device | None = None, dtype: str | torch.dtype | None = None
 ) -> Reader:
     """The reader of a Hugging Face folder or hub name. device, dtype: see `asprm.models.device.placement`."""
-    device, dtype = placement(device, dtype)
+    device, dtype = placement(path, device, dtype)
     with quiet():
         model = cast(Any, load_weights(AutoModelForCausalLM, path, dtype=dtype, attn_implementation="sdpa"))
     return reader(model.to(device), load_tokenizer(path))

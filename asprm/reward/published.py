@@ -111,7 +111,7 @@ class StepTagPRM(_ByItems):
         ValueError: no convention is known, or the model does not fit the convention.
         """
         convention = known(convention or convention_of(path))
-        where, number_format = placement(device, dtype)
+        where, number_format = placement(path, device, dtype)
         kind, config = QwenPRM if convention.over == "classes" else AutoModelForCausalLM, load_config(path)
         if convention.over == "classes" and config.model_type != "qwen2":
             raise ValueError(

@@ -67,7 +67,7 @@ def load_prm(
     device, dtype: None for the defaults of `asprm.models.device.placement`.
     ValueError: the folder holds another kind of model, or a PRM without its head.
     """
-    where, number_format = placement(device, dtype)
+    where, number_format = placement(base_of(folder) or folder, device, dtype)
     model, missing = load_classifier(folder, number_format, where)
     if missing:
         raise ValueError(

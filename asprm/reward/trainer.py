@@ -27,8 +27,8 @@ from transformers import (
     TrainingArguments,
 )
 
-from asprm.engines.packed import bf16_pays, in_order, pack, reading_size
-from asprm.models.device import this_device
+from asprm.engines.packed import in_order, pack, reading_size
+from asprm.models.device import bf16_pays, large, this_device
 from asprm.models.load import quiet
 from asprm.reward.score import Item, logits, outputs_at
 from asprm.run.progress import EVERY, log
@@ -148,8 +148,8 @@ class PackTrainer(Trainer):
         self.batches = Batches(examples, settings, seed)
         self.settings, self.tokens = settings, 0
         self.steps = self.batches.steps * settings.epochs
-        # In fp32 a model learns the same on every CPU, up to rounding.
-        pays = this_device() != "cpu" and bf16_pays(this_device())
+        # In fp32 a small model learns the same on every CPU, up to rounding.
+        pays = (this_device() != "cpu" or large(model.config)) and bf16_pays(this_device())
         self.bf16 = settings.precision == "bf16" or (settings.precision == "auto" and pays)
         callbacks: list[TrainerCallback] = [Schedule(self.steps, settings.evaluations), Log(self)]
         if settings.patience is not None:

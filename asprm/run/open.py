@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from asprm import REPOSITORY
 from asprm.engines import vllm
 from asprm.engines.load import engine_kind
+from asprm.models.device import reduced
 from asprm.models.load import in_place_of, located, pinned
 from asprm.models.prepare import fingerprint, prepared
 from asprm.run import names
@@ -130,6 +131,14 @@ class Run(Store):
         if self.profile.policy.retrain or (self.folder / folder).exists():
             return str(self.find(folder))
         return self._prepared(name, self.profile.policies[name].path)
+
+    def running(self, path: str) -> str:
+        """`path`, of a model that this stage runs: a number format that is not the usual one becomes one of its inputs,
+        so that a machine with another one takes over no chunk of this one.
+        """
+        if number_format := reduced(path):
+            self.inputs["number format of large models"] = number_format
+        return path
 
     def reward_base(self, name: str) -> str:
         """The weights that reward models on the policy `name` start from: as `policy_path`, and mostly the same."""
