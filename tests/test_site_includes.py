@@ -2,6 +2,7 @@ import json
 import re
 from html import unescape
 
+import pandas as pd
 import pytest
 import yaml
 from markdown_it.renderer import RendererHTML
@@ -16,7 +17,7 @@ from asprm.run.manifests import manifests, seconds_of
 from asprm.run.names import METHODS, TALLY
 from asprm.run.open import open_run
 from asprm.run.profile import load_profile
-from asprm.site.includes import performance
+from asprm.site.includes import landing, performance
 from asprm.site.includes.performance import meets, promises, stage_seconds
 from asprm.site.includes.provenance import provenance
 from asprm.site.includes.results import ASPECTS, overview, tally
@@ -192,14 +193,69 @@ def test_the_overview_has_every_policy_and_test_set(study, monkeypatch):
     assert all("%" in row[1] and "%<br>" in row[2] and "%<br>" in row[3] for row in rows)
 
 
-def test_the_first_sentence_says_which_models_solve_which_problems():
-    tiny = what_ran(open_run("tiny", "sample", quiet=True))
-    assert "Its policies: M, 1.11 million weights; L, 1.31 million weights; D, " in tiny
+def test_the_first_sentence_says_which_kind_of_models_and_problems():
+    said = {name: what_ran(open_run(name, "sample", quiet=True)) for name in ("tiny", "real", "paper")}
+    assert "**small language models trained from scratch on synthetic word problems**" in said["tiny"]
+    assert "from scratch" not in said["real"]
+    assert "published language models" in said["paper"]
+
+
+def test_the_facts_name_models_problems_time_commands_and_sources(tmp_path, monkeypatch):
+    monkeypatch.setenv("ASPRM_HOME", str(tmp_path))
+
+    def shown(profile: str) -> str:
+        run = open_run(profile, stage="sample", quiet=True)
+        run.write_json("sample/own", {})
+        return landing.facts(run)
+
+    tiny = shown("tiny")
+    assert "models\n: M: 1.11 million weights; L: 1.31 million weights; D: " in tiny
     assert "250 of MiniGSM" in tiny
-    assert "**small language models trained from scratch on synthetic word problems**" in tiny
-    real = what_ran(open_run("real", "sample", quiet=True))
-    assert "Q (`Qwen/Qwen2.5-Coder-0.5B-Instruct`), 494 million weights" in real
-    assert "from scratch" not in real
-    assert "Synthetic" not in real
-    assert "7.24 billion weights" in what_ran(open_run("paper", "sample", quiet=True))
-    assert "Its policy: S (" in what_ran(open_run("smoke-real", "sample", quiet=True))
+    assert "`make study`" in tiny
+    assert "https://arxiv.org/abs/2502.13943" in tiny
+    assert "Q (`Qwen/Qwen2.5-Coder-0.5B-Instruct`): 494 million weights" in shown("real")
+    assert "7.24 billion weights" in shown("paper")
+
+
+def test_the_citation_has_the_paper_and_the_study():
+    text = landing.citation(None)
+    assert text.startswith("```bibtex\n@inproceedings{adaptivestep,")
+    assert "@software{asprm,\n  title = {asprm: " in text
+    assert text.count("{") == text.count("}")
+
+
+def test_the_disclaimer_is_short_and_fits_the_run():
+    small, published = (landing.disclaimer(open_run(name, "sample", quiet=True)) for name in ("tiny", "paper"))
+    assert "no number here confirms or refutes" in small
+    assert "confirms" not in published
+    assert all(len(text.split()) <= 50 for text in (small, published))
+
+
+def gains(*rows: tuple[str, float, float]) -> pd.DataFrame:
+    """Rows of quantities: stage, gain and p of policy M by its own reward model."""
+    frame = pd.DataFrame(rows, columns=["stage", "value", "p"])
+    return frame.assign(policy="M", prm="ASPRM-M", unit="points", what="a gain", set="minigsm")
+
+
+def test_the_outcome_counts_sure_gains_of_this_run_and_the_others(tmp_path, monkeypatch):
+    monkeypatch.setenv("ASPRM_HOME", str(tmp_path))
+    run = open_run("smoke", stage="tvd", quiet=True)
+    tables = {
+        "best_of_n": gains(("best_of_n", 0.25, 0.001), ("best_of_n", -0.5, 0.04)),
+        "tvd": gains(("tvd", 0.1, 0.5)),
+    }
+    monkeypatch.setattr(
+        landing, "quantities", lambda _, stage, policy: tables[stage].loc[[policy == "M"] * len(tables[stage])]
+    )
+    folder = tmp_path / "data" / "reference" / "other"
+    folder.mkdir(parents=True)
+    (folder / "about.json").write_text(json.dumps({"parts": {"M": "Q", "ASPRM-M": "ASPRM-Q"}}))
+    gains(("best_of_n", 0.25, 0.001), ("tvd", -0.1, 0.001)).to_parquet(folder / "quantities.parquet")
+    choosing, guiding, claims = landing.outcome(run).splitlines()
+    # Holm doubles the smaller of two p-values only, so both are below .05.
+    assert "**1 of 2** pairs of policy and test set, loses on **1**, and cannot be told from it on **0**" in choosing
+    assert "by \N{MINUS SIGN}50.0 to +25.0 points" in choosing
+    assert "1 of 1 better, 0 worse, 0 undecided in run `other`" in choosing
+    assert "**0 of 1**" in guiding
+    assert "0 of 1 better, 1 worse, 0 undecided in run `other`" in guiding
+    assert "have not been compared" in claims

@@ -11,6 +11,7 @@ from asprm.run.open import Run
 from asprm.site.includes import (
     changes,
     coverage,
+    landing,
     performance,
     problems,
     provenance,
@@ -24,6 +25,10 @@ from asprm.site.own_pages import own_pages
 
 INCLUDES: dict[str, Callable[[Run], str]] = {
     "what_ran": settings.what_ran,
+    "outcome": landing.outcome,
+    "facts": landing.facts,
+    "citation": landing.citation,
+    "disclaimer": landing.disclaimer,
     "headline": results.headline,
     "overview": results.overview,
     "tally": results.tally,

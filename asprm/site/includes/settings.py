@@ -9,7 +9,6 @@ from asprm import REPOSITORY
 from asprm.plan.shapes import shape_of
 from asprm.policy import about
 from asprm.problems.families import FAMILIES
-from asprm.problems.load import title
 from asprm.run.names import LabelTable
 from asprm.run.open import Run
 from asprm.run.profile import load_profile, packaged_profiles
@@ -34,35 +33,30 @@ def profiles(run: Run) -> str:
 
 
 def what_ran(run: Run) -> str:
-    """Sentences that say which models this run is about, how large they are, and which test problems they solve."""
+    """A sentence that says what kind of models this run is about, and of problems."""
     profile = run.profile
-    models, ours = [], []
-    for name, policy in profile.policies.items():
-        own = profile.policy.retrain or policy.path.startswith("data/policies/")
-        if own:
-            ours.append(name)
-        models.append(f"{name}{'' if own else f' ({code(policy.path)})'}, {_size(policy.path, profile.recipe(name))}")
-    tested = ", ".join(f"{count} of {title(family)}" for family, count in profile.problems.test.items())
+    ours = trained_here(run)
     made = [name for name in profile.problems.test if name in FAMILIES]
-    kind = "policy" if len(models) == 1 else "policies"
-    first = f"This is the run `{profile.name}`"
-    if len(ours) == len(models) and len(made) == len(profile.problems.test):
+    first = f"This is the run {code(profile.name)}"
+    if len(ours) == len(profile.policies) and len(made) == len(profile.problems.test):
         first += (
             " of **small language models trained from scratch on synthetic word problems**, not of the paper's models "
             "of 7 and 8 billion parameters on GSM8K and MATH"
         )
     elif ours:
         first += f", in which {', '.join(ours)} are **small language models trained from scratch**"
-    text = f"{first}. Its {kind}: {'; '.join(models)}. Its test problems: {tested}.\n"
-    if made:
-        text += (
-            "\nSynthetic problems are made here, and so nothing has to be downloaded and the truth of every problem is "
-            "known; they cannot show how large a gain is on real problems.\n"
-        )
-    return text
+    else:
+        first += " of published language models, which others have trained"
+    return f"{first}.\n"
 
 
-def _size(path: str, recipe: Policy) -> str:
+def trained_here(run: Run) -> list[str]:
+    """The policies that this run trained, or that come with the project."""
+    policies = run.profile.policies
+    return [name for name in policies if run.profile.policy.retrain or policies[name].path.startswith("data/policies/")]
+
+
+def size(path: str, recipe: Policy) -> str:
     """A policy's number of weights, in words; what is not known without a download is said."""
     try:
         count = shape_of(path, recipe).parameters
