@@ -1,9 +1,12 @@
 """What several test modules share: the smoke study, run once; the devices to test on."""
 
+import functools
+import http.server
 import os
 import shutil
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -50,12 +53,44 @@ def snakemake(*arguments: str, source: Path = REPOSITORY, home: Path | None = No
 
 @pytest.fixture(scope="session")
 def study(tmp_path_factory) -> Path:
-    """The folder in which the smoke study has run, its site included: data are in `data/runs/smoke`."""
+    """The folder in which the smoke study has run, its site included: data are in `data/runs/smoke`.
+
+    Where ASPRM_STUDY names such a folder, nothing is run.
+    """
+    if "ASPRM_STUDY" in os.environ:
+        return Path(os.environ["ASPRM_STUDY"])
     home = tmp_path_factory.mktemp("study")
     done = snakemake("--config", "profile=smoke", home=home)
     if done.returncode:
         pytest.fail(f"the smoke study failed:\n{done.stdout[-6000:]}", pytrace=False)
     return home
+
+
+@pytest.fixture(scope="session")
+def built(study) -> Path:
+    """The folder of the smoke study's site."""
+    return study / "data" / "runs" / "smoke" / "site"
+
+
+def pages_of(site: Path) -> list[str]:
+    """The pages of a built site, by their paths in it."""
+    names = [path.relative_to(site).as_posix() for path in sorted(site.rglob("*.html"))]
+    return [name for name in names if not name.startswith("_static/")]
+
+
+@pytest.fixture(scope="session")
+def address(built):
+    """Where the site is served, on this machine only."""
+
+    class Quiet(http.server.SimpleHTTPRequestHandler):
+        def log_message(self, *_):
+            pass
+
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Quiet, directory=built))
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+    server.server_close()
 
 
 @pytest.fixture(scope="session")

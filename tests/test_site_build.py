@@ -1,14 +1,12 @@
-import functools
-import http.server
 import json
 import re
 import shutil
-import threading
 from collections import defaultdict
 from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
+from conftest import pages_of
 
 from asprm import REPOSITORY
 from asprm.site import build as site
@@ -261,17 +259,6 @@ def test_an_unknown_profile_is_an_error_message_not_a_traceback(capsys):
 # --- the built site ---------------------------------------------------------------------------------------------------
 
 
-@pytest.fixture(scope="module")
-def built(study) -> Path:
-    """The folder of the smoke study's site."""
-    return study / "data" / "runs" / "smoke" / "site"
-
-
-def pages_of(folder: Path) -> list[str]:
-    names = [path.relative_to(folder).as_posix() for path in sorted(folder.rglob("*.html"))]
-    return [name for name in names if not name.startswith("_static/")]
-
-
 def test_the_built_site_has_no_fault(built):
     assert check_site(built) == []
 
@@ -315,54 +302,3 @@ def test_the_headline_is_this_runs(built):
 def test_the_site_loads_mathematics_from_itself(built):
     assert "mathjax/es5/tex-mml-chtml.js" in (built / "book" / "method.html").read_text(encoding="utf-8")
     assert (built / "_static" / "mathjax" / "es5" / "tex-mml-chtml.js").is_file()
-
-
-@pytest.fixture(scope="module")
-def address(built):
-    """Where the site is served, on this machine only."""
-
-    class Quiet(http.server.SimpleHTTPRequestHandler):
-        def log_message(self, *_):
-            pass
-
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Quiet, directory=built))
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield f"http://127.0.0.1:{server.server_port}"
-    server.shutdown()
-    server.server_close()
-
-
-@pytest.mark.parametrize(("width", "height"), [(1280, 900), (390, 844)], ids=["desktop", "phone"])
-def test_every_page_opens_without_error(built, address, browser, width, height):
-    wrong = []
-    view = browser.new_page(viewport={"width": width, "height": height})
-    view.on("console", lambda m: m.type == "error" and wrong.append(f"{view.url}: console: {m.text}"))
-    view.on("pageerror", lambda e: "THEBE_JS_URL" not in str(e) and wrong.append(f"{view.url}: error: {e}"))
-    # The first page leads on to the next one, which stops what it was still loading.
-    view.on("requestfailed", lambda r: "ABORTED" in (r.failure or "") or wrong.append(f"{view.url}: failed: {r.url}"))
-    view.on("response", lambda r: r.status >= 400 and wrong.append(f"{view.url}: status {r.status}: {r.url}"))
-    view.on(
-        "request", lambda r: r.url.startswith((address, "data:")) or wrong.append(f"{view.url}: asks outside: {r.url}")
-    )
-    for name in pages_of(built):
-        view.goto(f"{address}/{name}", wait_until="load")
-        view.wait_for_function("window.MathJax?.startup?.promise ? MathJax.startup.promise.then(() => true) : true")
-        formulas, rendered, failed, overflow = view.evaluate(
-            """() => ['.math', '.math > mjx-container', 'mjx-merror'].map(s => document.querySelectorAll(s).length)
-                .concat(document.documentElement.scrollWidth - window.innerWidth)"""
-        )
-        if rendered < formulas or failed:
-            wrong.append(f"{name}: {rendered} of {formulas} formulas rendered, {failed} with an error")
-        if overflow > 0:
-            wrong.append(f"{name}: {overflow} px wider than the page")
-    view.close()
-    assert wrong == []
-
-
-@pytest.mark.parametrize(("width", "height"), [(1280, 720), (390, 844)], ids=["desktop", "phone"])
-def test_the_first_screen_says_that_the_models_are_small_and_the_problems_synthetic(address, browser, width, height):
-    view = browser.new_page(viewport={"width": width, "height": height})
-    view.goto(f"{address}/book/index.html")
-    box = view.get_by_text("small language models trained from scratch on synthetic word problems").bounding_box()
-    view.close()
-    assert box["y"] + box["height"] < height

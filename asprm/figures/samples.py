@@ -84,7 +84,7 @@ def _token(token: str, confidence: float, tau: float, bar: str) -> str:
     doubt = min(1.0, -np.log(max(confidence, 1e-9)) / 1.6)  # full colour at confidence 0.2
     low = confidence < tau
     title = f"{token.strip() or repr(token)[1:-1]} {confidence:.3f}" + (" · decision" if low else "")
-    style = f"background:rgba(213,94,0,{0.75 * doubt:.2f})" + (";font-weight:700" if low else "")
+    style = f"background:rgba(213,94,0,{0.5 * doubt:.2f})" + (";font-weight:700" if low else "")
     text, newline, rest = token.partition("\n")
     text += "⏎" if low and newline else ""  # a line break itself shows no background
     return f'<span title="{escape(title)}" style="{style}">{escape(text)}</span>{bar}{newline}{escape(rest)}'

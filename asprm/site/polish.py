@@ -31,8 +31,9 @@ _HIDDEN = re.compile(
 )
 _TABLE = re.compile(r"<table\b.*?</table>", re.DOTALL)
 _HEAD = re.compile(r"<th(?![^>]*\bscope=)(?=[ >])")
+_LISTS = re.compile(r'(?<=<div) role="list"(?= class="citation-list")')  # whose items are no list items
 _ICONS = re.compile(r'\s*<script src="[^"]*fontawesome/[^"]*"></script>')
-_FONTS = re.compile(r'<link rel="preload" as="font"[^>]*fa-(?:brands|regular)[^>]*>\s*')
+_FONTS = re.compile(r'<link rel="preload" as="font"[^>]*>\s*')  # which a browser refuses where pages are files
 _MATHJAX = re.compile(
     r"\s*<script[^>]*>window\.MathJax = .*?</script>\s*<script[^>]*mathjax/[^>]*></script>", re.DOTALL
 )
@@ -47,7 +48,7 @@ def polish(site: Path) -> None:
             page = _ICONS.sub("", _FONTS.sub("", file.read_text(encoding="utf-8")))
             if article := ARTICLE.search(page):
                 images = Path(os.path.relpath(site / "_images", file.parent)).as_posix()
-                shown = tables(folded(_files(article[0], site / "_images", images)))
+                shown = tables(folded(_files(_LISTS.sub("", article[0]), site / "_images", images)))
                 page = page[: article.start()] + shown + page[article.end() :]
                 if not _FORMULA.search(shown):
                     page = _MATHJAX.sub("", page)
