@@ -14,8 +14,9 @@ from asprm.problems.families import FAMILIES
 from asprm.problems.load import title
 from asprm.results.format import points
 from asprm.run import names
+from asprm.run.manifests import manifests, seconds_of
 from asprm.run.open import Run
-from asprm.site.includes.provenance import commits, manifests, seconds_of
+from asprm.site.includes.provenance import commits
 from asprm.site.includes.settings import size, trained_here
 from asprm.site.includes.tables import code, duration, plain
 from asprm.site.quantities import POINTS, quantities
@@ -128,7 +129,7 @@ def facts(run: Run) -> str:
         hub = "" if name in trained_here(run) else f" ({code(policy.path)})"
         policies.append(f"{name}{hub}: {size(policy.path, profile.recipe(name))}")
     tested = ", ".join(f"{count} of {title(family)}" for family, count in profile.problems.test.items())
-    made = manifests(run)
+    made = manifests(run.base)
     config = yaml.safe_load((REPOSITORY / "_config.yml").read_text(encoding="utf-8"))
     url = config.get("repository", {}).get("url", "")
     rows = {
