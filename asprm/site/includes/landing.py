@@ -83,10 +83,10 @@ def _sentence(doing: str, rival: str, runs: Sequence[tuple[str, pd.DataFrame]], 
     if own.empty:
         return f"{doing} has not been run."
     better, worse, undecided = _counted(own, alpha)
-    low, high = (points(float(gain)) for gain in (own["value"].min(), own["value"].max()))
+    gains: list[float] = own["value"].tolist()
     text = (
         f"{doing} beats {rival} on **{better} of {len(own)}** pairs of policy and test set, loses on **{worse}**, and "
-        f"cannot be told from it on **{undecided}** (by {low} to {high} points)."
+        f"cannot be told from it on **{undecided}** (by {points(min(gains))} to {points(max(gains))} points)."
     )
     told = [
         f"{b} of {len(rows)} better, {w} worse, {u} undecided in run {code(name)}"
