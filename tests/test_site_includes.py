@@ -2,6 +2,7 @@ import json
 import re
 from html import unescape
 
+import numpy as np
 import pandas as pd
 import pytest
 import yaml
@@ -242,7 +243,7 @@ def test_the_outcome_counts_sure_gains_of_this_run_and_the_others(tmp_path, monk
     run = open_run("smoke", stage="tvd", quiet=True)
     tables = {
         "best_of_n": gains(("best_of_n", 0.25, 0.001), ("best_of_n", -0.5, 0.04)),
-        "tvd": gains(("tvd", 0.1, 0.5)),
+        "tvd": gains(("tvd", 0.1, 0.5), ("tvd", 0.0, np.nan)),
     }
     monkeypatch.setattr(
         landing, "quantities", lambda _, stage, policy: tables[stage].loc[[policy == "M"] * len(tables[stage])]
@@ -256,6 +257,7 @@ def test_the_outcome_counts_sure_gains_of_this_run_and_the_others(tmp_path, monk
     assert "**1 of 2** pairs of policy and test set, loses on **1**, and cannot be told from it on **0**" in choosing
     assert "by \N{MINUS SIGN}50.0 to +25.0 points" in choosing
     assert "1 of 1 better, 0 worse, 0 undecided in run `other`" in choosing
-    assert "**0 of 1**" in guiding
+    assert "**0 of 2**" in guiding
+    assert "On 1 nothing could differ" in guiding
     assert "0 of 1 better, 1 worse, 0 undecided in run `other`" in guiding
     assert "have not been compared" in claims

@@ -83,11 +83,14 @@ def _sentence(doing: str, rival: str, runs: Sequence[tuple[str, pd.DataFrame]], 
     if own.empty:
         return f"{doing} has not been run."
     better, worse, undecided = _counted(own, alpha)
-    gains: list[float] = own["value"].tolist()
+    gains: list[float] = own["value"].dropna().tolist()
     text = (
         f"{doing} beats {rival} on **{better} of {len(own)}** pairs of policy and test set, loses on **{worse}**, and "
-        f"cannot be told from it on **{undecided}** (by {points(min(gains))} to {points(max(gains))} points)."
+        f"cannot be told from it on **{undecided}**"
+        + (f" (by {points(min(gains))} to {points(max(gains))} points)." if gains else ".")
     )
+    if untested := len(own) - better - worse - undecided:
+        text += f" On {untested} nothing could differ, since the reward model decided nothing."
     told = [
         f"{b} of {len(rows)} better, {w} worse, {u} undecided in run {code(name)}"
         for name, rows in others
@@ -98,10 +101,11 @@ def _sentence(doing: str, rival: str, runs: Sequence[tuple[str, pd.DataFrame]], 
 
 
 def _counted(rows: pd.DataFrame, alpha: float) -> tuple[int, int, int]:
-    """How many gains are above 0, below 0, and undecided, by Holm's p."""
-    sure = s.holm(rows["p"].to_numpy(float)) < alpha
-    better, worse = int((sure & (rows["value"] > 0)).sum()), int((sure & (rows["value"] < 0)).sum())
-    return better, worse, len(rows) - better - worse
+    """How many gains are above 0, below 0, and undecided, by Holm's p. What has no p was not tested."""
+    tested = rows.loc[rows["p"].notna()]
+    sure = s.holm(tested["p"].to_numpy(float)) < alpha
+    better, worse = int((sure & (tested["value"] > 0)).sum()), int((sure & (tested["value"] < 0)).sum())
+    return better, worse, len(tested) - better - worse
 
 
 def _of_claims(runs: Iterable[tuple[str, dict[str, Any] | None]]) -> str:
