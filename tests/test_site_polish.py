@@ -6,7 +6,7 @@ import re
 import pytest
 
 from asprm.figures.base import new_plot
-from asprm.site.polish import folded, polish, tables
+from asprm.site.polish import folded, numbers, polish, tables
 
 PAGE = """<html><head>
   <link rel="preload" as="font" href="../_static/fa-brands-400.woff2" />
@@ -93,3 +93,22 @@ def test_a_table_scrolls_in_a_box_and_its_heads_have_scopes():
     assert shown.endswith("</table></div>")
     prose = '<table class="table"><thead><tr><th class="head">a</th></tr></thead></table>'
     assert tables(prose) == prose.replace("<th ", '<th scope="col" ')
+
+
+@pytest.mark.parametrize(
+    ("written", "shown"),
+    [
+        ("<td>-0.5</td>", "<td>\N{MINUS SIGN}0.5</td>"),
+        ("<td>72.5%</td>", "<td>72.5\N{NO-BREAK SPACE}%</td>"),
+        ("<td>[-1.5%, +2%]</td>", "<td>[\N{MINUS SIGN}1.5\N{NO-BREAK SPACE}%, +2\N{NO-BREAK SPACE}%]</td>"),
+        ("<td>1e-05</td>", "<td>1e-05</td>"),
+        ("<td>2025-11-30</td>", "<td>2025-11-30</td>"),
+        ("<td>5 pens - 3 = 20% of 10</td>", "<td>5 pens - 3 = 20% of 10</td>"),
+        ("<p>is 72.5 % here</p>", "<p>is 72.5\N{NO-BREAK SPACE}% here</p>"),
+        ("<pre>7 % 2</pre><p>7 % 2</p>", "<pre>7 % 2</pre><p>7\N{NO-BREAK SPACE}% 2</p>"),
+        ("<code>7 % 2 - -1</code>", "<code>7 % 2 - -1</code>"),
+        ('<img alt="7 % 2">', '<img alt="7 % 2">'),
+    ],
+)
+def test_numbers_have_one_style_and_code_keeps_its_characters(written, shown):
+    assert numbers(written) == shown

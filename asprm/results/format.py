@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-PERCENT = "{:.1%}"  # for a pandas Styler
-
 
 def percent(share: float, digits: int = 1) -> str:
     """A share in [0, 1] as "82.2 %"."""
     return f"{100 * share:.{digits}f} %"
+
+
+PERCENT = percent  # for a pandas Styler, which formats a cell by a function
 
 
 def points(difference: float) -> str:

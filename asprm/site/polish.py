@@ -4,6 +4,7 @@
 - Code folds: each cell's code is closed until it is asked for, and one switch opens all (`book/_static/page.js`).
 - Wide tables scroll in a box of their own that a keyboard reaches, and their heads say what they are heads of.
 - Pages with something to work with (`asprm.site.viewer`) load its script.
+- Numbers have one style: a true minus sign, and "72.5 %" with a space that no line breaks at.
 - Scripts that a page has no use for are not loaded: the icons' (their font is enough), and MathJax without mathematics.
 """
 
@@ -29,6 +30,9 @@ _NUMBERS = re.compile(r' data-numbers="([^"]*)"')
 _HIDDEN = re.compile(
     r'<details class="admonition hide above-input">\s*<summary.*?</summary>\s*(.*?)</details>', re.DOTALL
 )
+_CELL = re.compile(r"(?P<start><t[dh]\b[^>]*>)(?P<text>[^<]*\d[^<]*)(?=</t[dh]>)")
+_OF_NUMBERS = re.compile(r"(?:[\s\d.,:;%+\-\N{MINUS SIGN}\N{EN DASH}<=\[\]()]|to|e-?\d)*")
+_VERBATIM = re.compile(r"(<(?P<tag>pre|code|script|style|svg)\b.*?</(?P=tag)>|<[^>]*>)", re.DOTALL)
 _TABLE = re.compile(r"<table\b.*?</table>", re.DOTALL)
 _HEAD = re.compile(r"<th(?![^>]*\bscope=)(?=[ >])")
 _LISTS = re.compile(r'(?<=<div) role="list"(?= class="citation-list")')  # whose items are no list items
@@ -48,7 +52,7 @@ def polish(site: Path) -> None:
             page = _ICONS.sub("", _FONTS.sub("", file.read_text(encoding="utf-8")))
             if article := ARTICLE.search(page):
                 images = Path(os.path.relpath(site / "_images", file.parent)).as_posix()
-                shown = tables(folded(_files(_LISTS.sub("", article[0]), site / "_images", images)))
+                shown = numbers(tables(folded(_files(_LISTS.sub("", article[0]), site / "_images", images))))
                 page = page[: article.start()] + shown + page[article.end() :]
                 if not _FORMULA.search(shown):
                     page = _MATHJAX.sub("", page)
@@ -116,3 +120,22 @@ def tables(article: str) -> str:
         return f'<div class="table-box" role="region" aria-label="Table" tabindex="0">{head}{mark}{body}</div>'
 
     return _TABLE.sub(boxed, article)
+
+
+def numbers(article: str) -> str:
+    """The article with its numbers in one style. Code and what models wrote keep every character.
+
+    Cells of tables that hold numbers alone get a true minus sign and a space before "%"; elsewhere this space becomes
+    one that no line breaks at.
+    """
+
+    def cell(match: re.Match[str]) -> str:
+        text = match["text"]
+        if _OF_NUMBERS.fullmatch(text):
+            text = re.sub(r"(?<![\w.])-(?=[\d.])", "\N{MINUS SIGN}", text)
+            text = re.sub(r"(?<=\d)%", " %", text)
+        return match["start"] + text
+
+    parts = _VERBATIM.split(_CELL.sub(cell, article))  # text, markup, its tag, text, …
+    parts[::3] = [re.sub(r"(?<=\d) %", "\N{NO-BREAK SPACE}%", text) for text in parts[::3]]
+    return "".join(text for number, text in enumerate(parts) if number % 3 != 2)
