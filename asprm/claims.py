@@ -39,7 +39,7 @@ from asprm.results.evidence import (
     prose,
 )
 from asprm.results.format import number as number_text
-from asprm.results.format import p_value
+from asprm.results.format import one_interval, p_value
 from asprm.results.measures import Measures, NotRun
 from asprm.results.paper import All, Claim, Number, Pool, Statement, load_claims, number, paper, table
 from asprm.run import names
@@ -59,6 +59,7 @@ VERDICTS = {  # each with its symbol
 ASPECTS = ("arrow", "contrast", "prose", "level")
 UP, DOWN, SAME = "up", "down", "same"
 ARROWS = {UP: "↑", DOWN: "↓", SAME: "–"}  # as the paper prints them
+_FIRST = ("id", "verdict", "here", "low", "high", "unit", "paper", "p_holm")  # columns of a page
 _NARROW = "\N{NARROW NO-BREAK SPACE}"
 
 
@@ -196,13 +197,18 @@ def side_by_side(frame: pd.DataFrame, table_number: int, unit: Literal["percent"
 
 
 def page(frame: pd.DataFrame, columns: Sequence[str]) -> Any:
-    """Rows of the ledger as a styled table for a page: a verdict is a symbol and a word, a cell a link."""
-    shown = frame[list(columns)].copy()
+    """Rows of the ledger as a styled table for a page: a verdict is a symbol and a word, a cell a link.
+
+    What was found stands in front, in the order of _FIRST, and the interval in one column.
+    """
+    shown = frame[[*(name for name in _FIRST if name in columns), *(n for n in columns if n not in _FIRST)]].copy()
+    if "low" in shown:
+        shown = one_interval(shown, number_text)
     if "verdict" in shown:
         shown["verdict"] = [f"{VERDICTS[verdict]} {verdict}" for verdict in shown["verdict"]]
     if "cell" in shown:
         shown["cell"] = [f'<a href="{link}">{link.partition(".")[0]}</a>' if link else "" for link in shown["cell"]]
-    formats = dict.fromkeys(["paper", "here", "low", "high", "smallest"], number_text)
+    formats = dict.fromkeys(["paper", "here", "smallest"], number_text)
     formats |= {"p_holm": p_value, "n": "{:.0f}".format}
     texts = [name for name in ("says", "why") if name in shown]  # a narrow column would make each row a dozen lines
     wide = {"min-width": "18em", "text-align": "left"}

@@ -18,6 +18,7 @@ from asprm.intervals import Interval, difference_interval, share_interval
 from asprm.problems.load import domain_of
 from asprm.problems.sets import templates, test_sets
 from asprm.results import outcomes
+from asprm.results.format import one_interval, p_value, percent, points
 from asprm.results.outcomes import OWN, POSITIONS, RANDOM, Outcomes
 from asprm.run import names
 from asprm.run.open import Run
@@ -178,6 +179,20 @@ def against_greedy(run: Run, frame: pd.DataFrame, prm: str, sets: list[str]) -> 
         key = {"policy": policy, "set": name}
         rows += [key | {"way": way} | _difference(run, outcome, greedy, name) for way, outcome in ways.items()]
     return pd.DataFrame(rows)
+
+
+def page(rows: pd.DataFrame) -> Any:
+    """Rows of differences as a styled table for a page: the difference with its interval and p, then the two shares."""
+    if rows.empty:
+        return rows
+    found = ["difference", "low", "high", "p (Holm)"]
+    last = [name for name in ("this", "other", "greedy", "p") if name in rows]
+    keys = [name for name in rows if name not in (*found, *last)]
+    shown = one_interval(rows[[*keys, *found, *last]], points)
+    formats: dict[str, Any] = {"points": points} | dict.fromkeys(["this", "other", "greedy"], percent)
+    formats |= dict.fromkeys(["p", "p (Holm)"], p_value)
+    style: Any = shown.rename(columns={"difference": "points"}).style
+    return style.format({name: formats[name] for name in formats if name in style.columns}).hide(axis="index")
 
 
 def on_other_problems(run: Run, frame: pd.DataFrame) -> pd.DataFrame:

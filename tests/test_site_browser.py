@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 from conftest import pages_of
 
+from asprm.site import viewer
+
 SIZES = {"desktop": {"width": 1280, "height": 900}, "phone": {"width": 390, "height": 844}}
 THEMES = ("light", "dark")
 CHAPTER = re.compile(r"notebooks/(\d\d_\w+)\.html")
@@ -149,7 +151,29 @@ def test_tabs_turn_by_arrow_keys(built, view):
     assert shown.get_attribute("aria-labelledby") == tabs.nth(1).get_attribute("id")
 
 
+RESULTS = ["verdict", "here", "gain in points", "points", "saving", "95 % interval", "p (Holm)", "f1", "recall"]
+
+
+def test_the_columns_that_carry_a_result_are_in_sight_on_a_desktop(built, view):
+    hidden = []
+    for name in readable(built):
+        view.goto(f"{built.as_uri()}/{name}", wait_until="load")
+        hidden += [
+            f"{name}: {column}"
+            for column in view.evaluate(
+                """(results) => [...document.querySelectorAll(".table-box")].flatMap((box) => {
+                  const right = box.getBoundingClientRect().right + 1;
+                  return [...box.querySelectorAll("thead th")].map((head) => [head.textContent.trim(), head])
+                    .filter(([text, head]) => results.includes(text) && head.getBoundingClientRect().right > right)
+                    .map(([text]) => text);
+                })""",
+                RESULTS,
+            )
+        ]
+    assert hidden == []
+
+
 def test_no_page_is_heavy(built):
     sizes = {name: (built / name).stat().st_size for name in pages_of(built)}
-    viewers = {name for name in sizes if "data-viewer" in (built / name).read_text(encoding="utf-8")}
+    viewers = {name for name in sizes if f"<{viewer._ELEMENT} " in (built / name).read_text(encoding="utf-8")}
     assert {name: size for name, size in sizes.items() if size > LARGEST and name not in viewers} == {}

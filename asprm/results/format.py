@@ -2,6 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+INTERVAL = "95 % interval"  # as the head of a column
+
 
 def percent(share: float, digits: int = 1) -> str:
     """A share in [0, 1] as "82.2 %"."""
@@ -35,3 +43,19 @@ def p_value(p: float) -> str:
 def number(value: float) -> str:
     """A number of a table: two decimals, or none from a thousand on."""
     return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.2f}"
+
+
+def one_interval(
+    frame: pd.DataFrame, show: Callable[[float], str], low: str = "low", high: str = "high", name: str = INTERVAL
+) -> pd.DataFrame:
+    """The frame with one column of texts, such as "0.4 to 5.9", in the place of two; "–" where there is no interval.
+
+    frame: with the columns `low` and `high`.
+    show: how a number of theirs is written.
+    name: of the new column.
+    """
+    texts = [
+        "–" if a != a or b != b else f"{show(a)} to {show(b)}" for a, b in zip(frame[low], frame[high], strict=True)
+    ]
+    columns = [name if column == low else column for column in frame.columns if column != high]
+    return frame.assign(**{name: texts})[columns]
