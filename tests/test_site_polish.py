@@ -91,6 +91,10 @@ def test_a_table_scrolls_in_a_box_and_its_heads_have_scopes():
     assert '<th scope="col">a</th>' in shown
     assert '<th scope="row" class="r">1</th>' in shown
     assert shown.endswith("</table></div>")
+    heading = (
+        '<h2><span class="section-number">7.2. </span>By <em>how</em> much?<a class="headerlink" href="#x">#</a></h2>'
+    )
+    assert 'aria-label="Table: By how much?"' in tables(f"{heading}{table}</tr></tbody></table>")
     prose = '<table class="table"><thead><tr><th class="head">a</th></tr></thead></table>'
     assert tables(prose) == prose.replace("<th ", '<th scope="col" ')
 

@@ -34,6 +34,8 @@ _CELL = re.compile(r"(?P<start><t[dh]\b[^>]*>)(?P<text>[^<]*\d[^<]*)(?=</t[dh]>)
 _OF_NUMBERS = re.compile(r"(?:[\s\d.,:;%+\-\N{MINUS SIGN}\N{EN DASH}<=\[\]()]|to|e-?\d)*")
 _VERBATIM = re.compile(r"(<(?P<tag>pre|code|script|style|svg)\b.*?</(?P=tag)>|<[^>]*>)", re.DOTALL)
 _TABLE = re.compile(r"<table\b.*?</table>", re.DOTALL)
+_HEADING = re.compile(r"<h[2-6]>(.*?)<a class=\"headerlink\"", re.DOTALL)
+_MARKUP = re.compile(r'<span class="section-number">.*?</span>|<[^>]*>|"')
 _HEAD = re.compile(r"<th(?![^>]*\bscope=)(?=[ >])")
 _LISTS = re.compile(r'(?<=<div) role="list"(?= class="citation-list")')  # whose items are no list items
 _ICONS = re.compile(r'\s*<script src="[^"]*fontawesome/[^"]*"></script>')
@@ -109,15 +111,21 @@ def _end_of_div(text: str) -> int:
 
 
 def tables(article: str) -> str:
-    """The article with every table that notebooks make in a box that scrolls, and scopes on its heads."""
+    """The article with every table that notebooks make in a box that scrolls, and scopes on its heads.
+
+    The box is named by the heading above it.
+    """
+    headings = [(match.start(), _MARKUP.sub("", match[1])) for match in _HEADING.finditer(article)]
 
     def boxed(match: re.Match[str]) -> str:
         table = match[0]
+        above = [text for place, text in headings if place < match.start()]
+        name = f"Table: {above[-1].strip()}" if above else "Table"
         head, mark, body = table.partition("</thead>")
         head, body = (_HEAD.sub(f'<th scope="{scope}"', part) for part, scope in ((head, "col"), (body, "row")))
         if 'class="table"' in table or "docutils" in table:  # of prose, in a box already
             return head + mark + body
-        return f'<div class="table-box" role="region" aria-label="Table" tabindex="0">{head}{mark}{body}</div>'
+        return f'<div class="table-box" role="region" aria-label="{name}" tabindex="0">{head}{mark}{body}</div>'
 
     return _TABLE.sub(boxed, article)
 
