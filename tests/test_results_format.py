@@ -9,6 +9,7 @@ from asprm.results.format import PERCENT, interval, one_interval, p_value, perce
 def test_numbers_have_a_true_minus_sign_and_percent_a_space():
     assert percent(0.725) == "72.5 %"
     assert points(-0.031) == "\N{MINUS SIGN}3.1"
+    assert points(-0.0001) == "+0.0"
     assert interval(-0.01, 0.05) == "\N{MINUS SIGN}1.0 to +5.0"
     assert points(np.nan) == interval(np.nan, np.nan) == "–"
     assert [p_value(p) for p in (0.0001, 0.042)] == ["<\N{NO-BREAK SPACE}.001", ".042"]

@@ -48,7 +48,7 @@ def test_a_gain_is_reproduced_undecided_or_not_by_its_corrected_p(run, rows):
     rows(*gain("minigsm", 0.2, 0.01), *gain("minimath", -0.2, 0.001), *gain("minigsm-p2", 0.2, 0.2))
     better, worse, unsure = lessons.lessons(run("best_of_n"))
     assert [one.verdict for one in (better, worse, unsure)] == [REPRODUCED, NOT_REPRODUCED, UNDECIDED]
-    assert "+20.0 [+10.0 to +30.0] points against a random sample (Holm's p = .020)" in better.says
+    assert "+20.0 [+10.0 to +30.0] points against a random sample (p = .020)" in better.says
     rows(*gain("minigsm", 0.0, np.nan))
     [untested] = lessons.lessons(run("best_of_n"))
     assert untested.verdict == "not tested"

@@ -23,7 +23,8 @@ def points(difference: float) -> str:
     """A difference of shares as "+3.1", in percentage points, with a true minus sign; NaN as "–"."""
     if difference != difference:
         return "–"
-    return f"{100 * difference:+.1f}".replace("-", "\N{MINUS SIGN}")
+    rounded = round(100 * difference, 1) + 0.0  # so that what rounds to 0 has no minus sign
+    return f"{rounded:+.1f}".replace("-", "\N{MINUS SIGN}")
 
 
 def interval(low: float, high: float) -> str:

@@ -44,7 +44,7 @@ def learned(run: Run) -> Fragment:
     """The box of this run's stage, for its policy. MissingArtifact: the stage has not run."""
     items = [f"<li>{_badge(lesson.verdict)}{escape(lesson.says)}</li>" for lesson in lessons(run)]
     who = "all policies" if run.stage in ("generalize", "claims") else f"policy {run.policy}"
-    note = f"Of {who} in the run {run.profile.name}. In brackets: 95 % intervals."
+    note = f"Of {who} in the run {run.profile.name}. In brackets: 95 % intervals; p: corrected by Holm."
     return Fragment(f'<div class="learned"><ul>{"".join(items)}</ul><p>{escape(note)}</p></div>')
 
 
@@ -301,7 +301,7 @@ def _p(p: float) -> str:
     if p != p:
         return "nothing could differ"
     text = p_value(p)
-    return f"Holm's p {text}" if text.startswith("<") else f"Holm's p = {text}"
+    return f"p {text}" if text.startswith("<") else f"p = {text}"
 
 
 def _own_prm(run: Run) -> str:
