@@ -89,7 +89,8 @@ def test_a_table_scrolls_in_a_box_and_its_heads_have_scopes():
     shown = tables(f"{table}<td>2</td></tr></tbody></table>")
     assert shown.startswith('<div class="table-box" role="region" aria-label="Table" tabindex="0"><table')
     assert '<th scope="col">a</th>' in shown
-    assert '<th scope="row" class="r">1</th>' in shown
+    assert '<th data-short scope="row" class="r">1</th>' in shown
+    assert "<td>a long text that may break</td>" in tables("<table><td>a long text that may break</td></table>")
     assert shown.endswith("</table></div>")
     heading = (
         '<h2><span class="section-number">7.2. </span>By <em>how</em> much?<a class="headerlink" href="#x">#</a></h2>'

@@ -35,6 +35,7 @@ _OF_NUMBERS = re.compile(r"(?:[\s\d.,:;%+\-\N{MINUS SIGN}\N{EN DASH}<=\[\]()]|to
 _VERBATIM = re.compile(r"(<(?P<tag>pre|code|script|style|svg)\b.*?</(?P=tag)>|<[^>]*>)", re.DOTALL)
 _TABLE = re.compile(r"<table\b.*?</table>", re.DOTALL)
 _HEADING = re.compile(r"<h[2-6]>(.*?)<a class=\"headerlink\"", re.DOTALL)
+_SHORT = re.compile(r"<t[dh]\b(?=[^>]*>[^<]{1,18}</t[dh]>)")  # cells in which no line breaks
 _MARKUP = re.compile(r'<span class="section-number">.*?</span>|<[^>]*>|"')
 _HEAD = re.compile(r"<th(?![^>]*\bscope=)(?=[ >])")
 _LISTS = re.compile(r'(?<=<div) role="list"(?= class="citation-list")')  # whose items are no list items
@@ -123,6 +124,7 @@ def tables(article: str) -> str:
         name = f"Table: {above[-1].strip()}" if above else "Table"
         head, mark, body = table.partition("</thead>")
         head, body = (_HEAD.sub(f'<th scope="{scope}"', part) for part, scope in ((head, "col"), (body, "row")))
+        body = _SHORT.sub(r"\g<0> data-short", body)
         if 'class="table"' in table or "docutils" in table:  # of prose, in a box already
             return head + mark + body
         return f'<div class="table-box" role="region" aria-label="{name}" tabindex="0">{head}{mark}{body}</div>'
