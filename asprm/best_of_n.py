@@ -162,6 +162,13 @@ class _SplitCandidates:
         self.last, self.splits = name, splits
 
 
+def own_steps(run: Run, training: str, samples: pa.Table) -> pa.Table:
+    """The step ends (`asprm.split.SCHEMA`) at which a training rates the policy's candidates `samples`, row by row."""
+    rated = _SplitCandidates(run, [Training.parse(training).reward_model])
+    ends_of = rated.cutters[rated.positions(training)[OWN]]
+    return split_tables(samples, {OWN: ends_of}, rated.tokenizer)[OWN]
+
+
 def _rate(
     tasks: Sequence[tuple[str, str]],
     candidates: _SplitCandidates,

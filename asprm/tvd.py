@@ -16,13 +16,14 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from asprm.engines.guided import Walk, decode_together, guided_decode
+from asprm.engines.guided import Guided, Walk, decode_together, guided_decode
 from asprm.engines.load import load_engine
 from asprm.engines.protocol import Request
 from asprm.engines.values import Guide
 from asprm.grading.grade import grade
 from asprm.intervals import Interval, share_interval
 from asprm.models.align import Speller
+from asprm.models.load import load_tokenizer
 from asprm.models.prompts import encode_prompts
 from asprm.problems.problem import Problem
 from asprm.problems.sets import origins, problem_set, test_sets
@@ -336,27 +337,32 @@ def telling_decision(run: Run, name: str, trigger: float) -> Decision | None:
     return _decision(run, name, problem, trigger, greedy[problem.id])
 
 
-def _decision(run: Run, name: str, problem: Problem, trigger: float, greedy: bool) -> Decision:
-    # 1. Decode the problem once more.
+def decode_again(run: Run, problems: Sequence[Problem], trigger: float) -> dict[str, Guided]:
+    """Guided decodings by `run.prm` with all their candidates, which the tables do not keep, by problem."""
     guides = Guides(run.policy_path(), run.engine(guided=True), {run.prm: run.reward_model(run.prm)}, run.domain)
-    tokenizer = guides.tokenizer
-    [prompt] = encode_prompts(tokenizer, [problem.prompt])
-    [(_, guided)] = guided_decode(
+    prompts = encode_prompts(guides.tokenizer, [problem.prompt for problem in problems])
+    decoded = guided_decode(
         guides.engine,
         guides.of(run.prm),
-        [Request(prompt, len(prompt), 0, problem)],
+        [Request(ids, len(ids), 0, problem) for ids, problem in zip(prompts, problems, strict=True)],
         trigger=trigger,
         candidates=run.profile.tvd.candidates,
         max_new_tokens=run.profile.sample.max_new_tokens,
         where=guides.where,
     )
+    return {request.key.id: guided for request, guided in decoded}
+
+
+def _decision(run: Run, name: str, problem: Problem, trigger: float, greedy: bool) -> Decision:
+    # 1. Decode the problem once more.
+    guided = decode_again(run, [problem], trigger)[problem.id]
 
     # 2. Its first decision that changed a token, or its first.
     at = int([*guided.changed, *guided.decisions][0])
     number = int(np.flatnonzero(guided.decisions == at)[0])
 
     # 3. What each candidate adds to the text so far.
-    candidates, spell = guided.candidates[number], Speller(tokenizer)
+    candidates, spell = guided.candidates[number], Speller(load_tokenizer(run.policy_path()))
     before, _ = spell(guided.ids[:at])
     return Decision(
         set=name,

@@ -104,3 +104,26 @@ def browser():
         browser = driver.chromium.launch(executable_path=chromium, args=BROWSER_ARGUMENTS)
         yield browser
         browser.close()
+
+
+@pytest.fixture
+def opened(browser, tmp_path):
+    """Open a view in a page of its own, from a file; a test ends without an error or a request to elsewhere."""
+    from asprm.site.viewer import page
+
+    wrong, views = [], []
+
+    def show(view, width=1280, height=900, **context):
+        file = tmp_path / "view.html"
+        file.write_text(page(view, "Solutions"), encoding="utf-8")
+        shown = browser.new_page(viewport={"width": width, "height": height}, **context)
+        shown.on("pageerror", lambda error: wrong.append(str(error)))
+        shown.on("request", lambda request: request.url.startswith("file:") or wrong.append(request.url))
+        shown.goto(file.as_uri())
+        views.append(shown)
+        return shown
+
+    yield show
+    for view in views:
+        view.close()
+    assert wrong == []

@@ -21,6 +21,7 @@ FOLDERS = set(
     "run models engines reward problems grading results figures site rows plan workflow profiles token_types "
     "exercises".split()
 )
+NOTEBOOKS_USE = {f"asprm.site.{name}" for name in "glue beside lessons solutions explorer walks ledger".split()}
 USE_STAGES = {"figures", "site", "rows", "cli", "exercises", *STAGES}  # the other folders hold what stages are made of
 
 LONGEST_MODULE, LONGEST_FUNCTION = 420, 60
@@ -153,8 +154,7 @@ def test_only_the_site_and_the_command_line_import_the_site():
     for path in NOTEBOOKS:
         code = "\n".join(source for source, _ in code_cells(path))
         targets = {name for name in imported(ast.parse(code)) if part(name) == "site"}
-        shown = {f"asprm.site.{name}" for name in ("beside", "glue", "lessons", "solutions")}
-        assert targets <= shown, path.name
+        assert targets <= NOTEBOOKS_USE, path.name
 
 
 # --- how long things are, and what they say ---------------------------------------------------------------------------

@@ -115,27 +115,6 @@ def test_a_page_of_the_site_loads_the_script_where_it_has_a_view(tmp_path):
 # --- what a reader sees -----------------------------------------------------------------------------------------------
 
 
-@pytest.fixture
-def opened(browser, tmp_path):
-    """Open a view in a page of its own, from a file; a test ends without an error or a request to elsewhere."""
-    wrong, views = [], []
-
-    def show(view, width=1280, height=900, **context):
-        file = tmp_path / "view.html"
-        file.write_text(page(view, "Solutions"), encoding="utf-8")
-        shown = browser.new_page(viewport={"width": width, "height": height}, **context)
-        shown.on("pageerror", lambda error: wrong.append(str(error)))
-        shown.on("request", lambda request: request.url.startswith("file:") or wrong.append(request.url))
-        shown.goto(file.as_uri())
-        views.append(shown)
-        return shown
-
-    yield show
-    for view in views:
-        view.close()
-    assert wrong == []
-
-
 def facts(shown):
     """The facts of a view, by name, as texts."""
     texts = dict(zip(shown.locator("dt").all_inner_texts(), shown.locator("dd").all_inner_texts(), strict=True))

@@ -24,7 +24,7 @@ from asprm.run.progress import interactive
 from asprm.split import adaptive, cut
 
 ASSETS = Path(__file__).with_name("assets")
-SCRIPTS = ("common.js", "tokens.js", "define.js")
+SCRIPTS = ("common.js", "tokens.js", "candidates.js", "walks.js", "ledger.js", "define.js")
 NAME = "viewer"  # of the site's files, with .js and .css
 _ELEMENT = "asprm-view"
 _UNSAFE = {ord(c): f"\\u{ord(c):04x}" for c in "<>&/\u2028\u2029"}  # so that no text ends the script or looks like code

@@ -15,6 +15,10 @@ const make = (tag, attributes = {}, ...children) => {
 
 const button = (text, onclick, attributes = {}) => make("button", { type: "button", onclick, ...attributes }, text);
 
+// A button that does nothing now stays where the keyboard is.
+const allow = (element, yes) => element.setAttribute("aria-disabled", !yes);
+const allowed = (element) => element.getAttribute("aria-disabled") !== "true";
+
 // A list to choose from. options: pairs of value and text.
 const choice = (label, options, onchange) => {
   const select = make("select", {}, ...options.map(([value, text]) => make("option", { value }, text)));
@@ -36,12 +40,12 @@ const visible = (token, last) => sign(token, last).replaceAll("\n", "\u23ce");
 // The buttons that turn from one thing to the next, and where one stands.
 const turner = (what, onturn) => {
   const place = make("span", { class: "place", "aria-live": "polite" });
-  const before = button("\u2190", () => onturn(-1), { "aria-label": `Previous ${what}` });
-  const after = button("\u2192", () => onturn(1), { "aria-label": `Next ${what}` });
+  const before = button("\u2190", () => allowed(before) && onturn(-1), { "aria-label": `Previous ${what}` });
+  const after = button("\u2192", () => allowed(after) && onturn(1), { "aria-label": `Next ${what}` });
   const say = (number, all) => {
     place.textContent = all ? `${number + 1} of ${all}` : "none";
-    before.disabled = number <= 0;
-    after.disabled = number >= all - 1;
+    allow(before, number > 0);
+    allow(after, number < all - 1);
   };
   return { element: make("span", { class: "turner" }, before, place, after), say };
 };
@@ -55,3 +59,42 @@ const facts = (names) => {
 
 // How strongly a token's ground is coloured: full from a confidence of 0.2 down.
 const doubt = (confidence) => Math.min(1, -Math.log(Math.max(confidence, 1e-9)) / 1.6);
+
+// What stands after a token or a step: a number, and what is said of it. name: for screen readers.
+const mark = (name, number, said) => make("span", { class: "end" },
+  make("span", { class: "unseen" }, ` (${name}${said ? `, ${said}` : ""}) `),
+  make("span", { "aria-hidden": "true" }, said ? `${number}: ${said}` : `${number}`));
+
+// A text as tokens. low: whether a token, by its place, is to be marked. marks: by place, what stands after a token.
+// Returns the element and the tokens' own elements.
+const tokenText = (tokens, confidences, low, marks) => {
+  const text = make("div", { class: "tokens" });
+  const spans = tokens.map((token, i) => {
+    const broken = token.indexOf("\n");
+    // A line break shows no ground of its own, so a sign stands for it, and a mark stands before the break.
+    const head = broken < 0 ? token : token.slice(0, broken);
+    const shown = head + (broken >= 0 && (low(i) || !head) ? "\u23ce" : "");
+    const span = make("span", { class: low(i) ? "token low" : "token", "data-i": i }, sign(shown, i === tokens.length - 1));
+    span.style.setProperty("--doubt", doubt(confidences[i]).toFixed(2));
+    if (token === "") span.classList.add("silent");
+    text.append(span);
+    if (marks.has(i)) text.append(marks.get(i));
+    if (broken >= 0) text.append(token.slice(broken));
+    return span;
+  });
+  return { text, spans };
+};
+
+// A table. heads: texts. rows: lists of texts and elements, the first of each heads its row.
+const table = (caption, heads, rows) => make("table", {},
+  make("caption", {}, caption),
+  make("thead", {}, make("tr", {}, ...heads.map((head) => make("th", { scope: "col" }, head)))),
+  make("tbody", {}, ...rows.map(([first, ...rest]) =>
+    make("tr", {}, make("th", { scope: "row" }, first), ...rest.map((value) => make("td", {}, value))))));
+
+// A share as a number with a bar.
+const bar = (share, text) => {
+  const element = make("span", { class: "share" }, make("span", {}, text));
+  element.style.setProperty("--share", Math.max(0, Math.min(1, share)));
+  return element;
+};

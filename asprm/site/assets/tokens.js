@@ -8,33 +8,6 @@ const stepEnds = (confidences, tau) => {
   return ends;
 };
 
-// The text of a solution as tokens. ends: of the steps. notes: by end, what is said there beside the step's number.
-// Returns the element and the tokens' own elements.
-const tokenText = (tokens, confidences, tau, ends, notes) => {
-  const text = make("div", { class: "tokens" });
-  const numbers = new Map(ends.map((end, k) => [end, k + 1]));
-  const spans = tokens.map((token, i) => {
-    const low = tau !== null && confidences[i] < tau;
-    const broken = token.indexOf("\n");
-    // A line break shows no ground of its own, so a sign stands for it, and the end of a step stands before the break.
-    const head = broken < 0 ? token : token.slice(0, broken);
-    const shown = head + (broken >= 0 && (low || !head) ? "\u23ce" : "");
-    const span = make("span", { class: low ? "token low" : "token", "data-i": i }, sign(shown, i === tokens.length - 1));
-    span.style.setProperty("--doubt", doubt(confidences[i]).toFixed(2));
-    if (token === "") span.classList.add("silent");
-    text.append(span);
-    if (numbers.has(i + 1)) {
-      const number = numbers.get(i + 1), said = notes(i + 1);
-      text.append(make("span", { class: "end" },
-        make("span", { class: "unseen" }, ` (end of step ${number}${said ? `, ${said}` : ""}) `),
-        make("span", { "aria-hidden": "true" }, said ? `${number}: ${said}` : `${number}`)));
-    }
-    if (broken >= 0) text.append(token.slice(broken));
-    return span;
-  });
-  return { text, spans };
-};
-
 views.tokens = (host, data) => {
   const Numbers = data.single ? Float32Array : Float64Array;
   const solutions = data.solutions.map((row) => ({ ...row, confidences: Numbers.from(row.confidences) }));
@@ -145,7 +118,7 @@ views.tokens = (host, data) => {
       range.value = tau;
       if (document.activeElement !== exact) exact.value = Number(tau.toPrecision(6));
       range.setAttribute("aria-valuetext", `${Number(tau.toPrecision(3))}: ${count(all.steps)} steps`);
-      own.disabled = tau === data.tau;
+      allow(own, tau !== data.tau);
     }
     turn.say(at, kept.length);
     const row = kept[at];
@@ -157,7 +130,9 @@ views.tokens = (host, data) => {
       spans = [];
       return;
     }
-    const ends = endsOf(row), drawn = tokenText(row.tokens, row.confidences, tau, ends, notes(row));
+    const ends = endsOf(row), said = notes(row);
+    const marks = new Map(ends.map((end, k) => [end - 1, mark(`end of step ${k + 1}`, k + 1, said(end))]));
+    const drawn = tokenText(row.tokens, row.confidences, (i) => moves && row.confidences[i] < tau, marks);
     const told = [row.title, verdict(row.correct), `${ends.length} ${ends.length === 1 ? "step" : "steps"}`];
     title.textContent = told.filter(Boolean).join(" \u00b7 ");
     problem.textContent = row.problem;

@@ -1,0 +1,76 @@
+"""The ledger as one table of a page: every claim with its verdict, a link to each, to be sorted and filtered.
+
+Without scripts it is a table like any other.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pandas as pd
+
+from asprm.claims import VERDICTS
+from asprm.results.format import number as number_text
+from asprm.results.format import p_value
+from asprm.site.viewer import View, as_html
+
+KINDS = {"arrow": "arrow", "contrast": "contrast", "prose": "statement", "level": "level"}
+"""What pages call the aspects of claims."""
+_HEADS = ("verdict", "claim", "paper", "here", "p (Holm)", "why", "smallest", "problems", "made in")
+
+
+def whole_ledger(frame: pd.DataFrame) -> View:
+    """All rows of a ledger (`asprm.claims.ledger`), directions before levels.
+
+    `here` has the 95 % interval. A row's address on the page is `claim-<id>`, that of a number's level
+    `claim-<id>-level` where the number has a direction, too.
+    """
+    order = list(KINDS)
+    ordered = frame.sort_values("aspect", key=lambda aspects: aspects.map(order.index), kind="stable")
+    rows: Any = ordered.to_dict("records")
+    seen: set[str] = set()
+    body = []
+    for row in rows:
+        anchor = f"claim-{row['id']}" if row["id"] not in seen else f"claim-{row['id']}-{row['aspect']}"
+        seen.add(row["id"])
+        body.append(_row(row, anchor))
+    heads = "".join(f'<th scope="col">{head}</th>' for head in _HEADS)
+    plain = f'<table class="ledger"><thead><tr>{heads}</tr></thead><tbody>{"".join(body)}</tbody></table>'
+    return View("ledger", {}, plain, f"a ledger of {len(rows)} rows")
+
+
+def _row(row: dict[str, Any], anchor: str) -> str:
+    points = " points" if row["unit"] == "points" and pd.notna(row["here"]) else ""
+    here = as_html(_number(row["here"]) + points)
+    if pd.notna(row["low"]):
+        here += f'<br><span class="interval">[{_number(row["low"])}, {_number(row["high"])}]</span>'
+    why = "; ".join(text for text in (row["why"], row["test"]) if text)
+    cell = f'<a href="{as_html(row["cell"])}">{as_html(row["cell"].partition(".")[0])}</a>' if row["cell"] else "–"
+    link = f'<a href="#{as_html(anchor)}">{as_html(row["id"])}</a>'
+    cells = [
+        f'<th scope="row">{VERDICTS[row["verdict"]]} {as_html(row["verdict"])}</th>',
+        f'<td class="words">{as_html(row["says"])}<br>{link}, {as_html(row["where"])}</td>',
+        _valued(row["paper"], _number(row["paper"])),
+        _valued(row["here"], here),
+        _valued(row["p_holm"], "–" if pd.isna(row["p_holm"]) else as_html(p_value(row["p_holm"]))),
+        f'<td class="words">{as_html(why)}</td>',
+        _valued(row["smallest"], _number(row["smallest"])),
+        _valued(row["n"], "–" if pd.isna(row["n"]) else f"{row['n']:.0f}{_trainings(row['seeds'])}"),
+        f"<td>{cell}</td>",
+    ]
+    facts = {"verdict": row["verdict"], "part": row["where"], "kind": KINDS[row["aspect"]]}
+    data = "".join(f' data-{name}="{as_html(value)}"' for name, value in facts.items())
+    return f'<tr id="{as_html(anchor)}"{data}>{"".join(cells)}</tr>'
+
+
+def _trainings(seeds: Any) -> str:
+    return f", {seeds:.0f} trainings" if pd.notna(seeds) and seeds > 1 else ""
+
+
+def _valued(value: Any, html: str) -> str:
+    """A cell that is sorted by its value; one without value stands behind the others."""
+    return f'<td data-value="{"" if pd.isna(value) else float(value)}">{html}</td>'
+
+
+def _number(value: Any) -> str:
+    return "–" if pd.isna(value) else number_text(value).replace("-", "\N{MINUS SIGN}")
