@@ -20,6 +20,7 @@ from snakemake.exceptions import WorkflowError
 SOURCE = Path(workflow.basedir)
 sys.path.insert(0, str(SOURCE))
 from asprm.best_of_n import rated_sets
+from asprm.models.fetch import fetched
 from asprm.models.load import in_place_of
 from asprm.problems.hub import given_paths
 from asprm.problems.sets import knows_truth, test_sets
@@ -378,13 +379,27 @@ rule claims:
     shell: EXECUTE
 
 
+# The how-to "AdaptiveStep on your model" is executed where its model is; elsewhere the site shows the copy that comes along.
+if fetched("smollm2", HOME):
+
+    rule own_model:
+        input: nb=source("book/own-model.ipynb")
+        output: nb=f"{RUN}/own-model.digest"
+        params: modules("asprm/cli.py"), out=f"{RUN}/own-model.ipynb"
+        threads: workflow.cores
+        priority: 2
+        shell: JOB + "asprm.workflow.notebook {input.nb} {params.out}"
+
+    CHAPTERS.append(f"{RUN}/own-model.digest")
+
+
 rule site:
     input: notebooks=CHAPTERS,
            pages=source("_config.yml", "_toc.yml", "CONTRIBUTING.md",
                         *(p for p in sorted((SOURCE / "book").rglob("*")) if p.is_file()),
                         *sorted((SOURCE / "asprm" / "site" / "assets").glob("*")),
                         *sorted((SOURCE / "data" / "paper").glob("*.yml")),
-                        *sorted((SOURCE / "data" / "reference").glob("*.json")),
+                        *sorted((SOURCE / "data" / "reference").glob("*.*")),
                         *sorted((SOURCE / "benchmarks" / "results").glob("*.json"))),
            references=REFERENCE
     output: f"{RUN}/site.digest"

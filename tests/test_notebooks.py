@@ -9,6 +9,7 @@ from conftest import REPOSITORY
 from asprm.run.profile import READS, Profile
 
 NOTEBOOKS = sorted((REPOSITORY / "notebooks").glob("*.ipynb"))
+HOW_TOS = sorted((REPOSITORY / "book").glob("*.ipynb"))
 COMMON = {"profile", "policy", "method", "prm", "scratch", "seed", "workers"}
 
 
@@ -44,6 +45,18 @@ def test_a_notebook_is_thin_and_stored_without_outputs(path):
             assert cell["execution_count"] is None
             assert len(source(cell).splitlines()) <= 15
             assert "\ndef " not in f"\n{source(cell)}"
+
+
+@pytest.mark.parametrize("path", HOW_TOS, ids=lambda path: path.stem)
+def test_a_how_to_comes_with_a_copy_that_was_executed_as_it_stands(path):
+    shipped = cells(REPOSITORY / "data" / "reference" / path.name)
+    for cell, copy in zip(cells(path), shipped, strict=True):
+        assert source(cell) == source(copy), "make the copy anew, as CONTRIBUTING.md says"
+        if cell["cell_type"] == "code":
+            assert not cell["outputs"]
+            assert copy["execution_count"]
+    printed = json.dumps([cell.get("outputs") for cell in shipped])
+    assert not re.search(r"/(tmp|home|root|work|Users|var)/", printed)  # no path of the machine where it ran
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)

@@ -37,7 +37,9 @@ def test_a_row_keeps_its_own_ids_where_they_spell_its_solution():
     ids, char_ends = encoder.solution(row)
     assert (ids.tolist(), char_ends[-1]) == (written, len(text))
     assert encoder.solution(row | {"ids": written[:-1], "finished": False})[0].tolist() == written[:-1]
-    for other in (written[:-1], written[1:], [10**9], [], "a7", [True], None):  # not of this solution, or no ids at all
+    assert encoder.solution(row | {"ids": written[:-1]})[0].tolist() == written[:-1]  # ended by a stop text
+    assert encoder.solution(row | {"finished": False})[0].tolist() == encoded[:-1].tolist()
+    for other in (written[1:], [10**9], [], "a7", [True], None):  # not of this solution, or no ids at all
         assert np.array_equal(encoder.solution(row | {"ids": other})[0], encoded)
 
 

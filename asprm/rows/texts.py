@@ -71,11 +71,14 @@ class Encoder:
         return ids, self._checked(row, text, ids)
 
     def _own_ids(self, row: Mapping[str, Any], text: str, finished: bool) -> np.ndarray | None:
-        """The row's ids (T,) if they are this tokenizer's and of this solution, with its end of text; else None."""
+        """The row's ids (T,) if they are this tokenizer's and of this solution; else None.
+
+        A finished solution ends with the end of text, or with a stop text of the model that wrote it.
+        """
         given, known = row.get("ids"), range(len(self.spell.table))
         if not isinstance(given, list) or not given or any(type(i) is not int or i not in known for i in given):
             return None  # a field of the same name that may mean anything
-        if self.eos is not None and (given[-1] == self.eos) != finished:
+        if given[-1] == self.eos and not finished:
             return None
         return np.asarray(given, np.int32) if self.spell(given)[0] == text else None
 

@@ -30,7 +30,7 @@ from asprm.site.check import check_site
 from asprm.site.includes.index import write_includes
 from asprm.site.polish import polish
 from asprm.site.records import remember
-from asprm.site.reference import NOTEBOOKS, Reference, references
+from asprm.site.reference import FOLDER, NOTEBOOKS, Reference, references
 from asprm.site.tabs import Copy, into_tabs
 
 HOME = """<!DOCTYPE html>
@@ -104,7 +104,18 @@ def stage(run: Run, source: Path, staging: Path) -> None:
                 else:
                     notebook = with_launch_line(notebook, page)
             (staging / f"{page}.ipynb").write_text(json.dumps(notebook, ensure_ascii=False), encoding="utf-8")
+        elif (source / f"{page}.ipynb").exists():
+            shutil.copyfile(_how_to(run, source, Path(page).name), staging / f"{page}.ipynb")
     write_includes(run, staging / "book" / "generated")
+
+
+def _how_to(run: Run, source: Path, name: str) -> Path:
+    """The executed copy of a notebook in `book/`: the run's, else the one that comes with the project.
+
+    SiteError: a cell of it failed.
+    """
+    own = run.base / f"{name}.ipynb"
+    return checked(own if own.exists() else source / FOLDER / f"{name}.ipynb")
 
 
 def _of_references(toc: dict, runs: Sequence[Reference]) -> dict[str, dict]:
@@ -240,6 +251,11 @@ def executed(folder: Path, chapter: str, policy: str = "") -> Path:
             f"site: {chapter}.ipynb was not executed for this run: there is no {path}\n"
             f"  make it with:  PROFILE={folder.name} make study"
         )
+    return checked(path)
+
+
+def checked(path: Path) -> Path:
+    """The path of an executed notebook. SiteError: it is unreadable, or a cell of it failed."""
     try:
         cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
     except (ValueError, KeyError) as error:
