@@ -1,5 +1,7 @@
 """Adapters learn, are small, come back after a kill, and score as fast weights do."""
 
+import json
+import shutil
 import sys
 
 import numpy as np
@@ -54,6 +56,54 @@ def test_adapters_learn_and_score_like_the_model_that_was_trained(base, tmp_path
         with torch.inference_mode():
             outputs = slow(torch.tensor(item.tokens[None].astype(np.int64))).logits[0, :, 0].sigmoid().numpy()
         np.testing.assert_allclose(scores, outputs[len(item.prompt) + np.asarray(item.ends) - 1], rtol=1e-4, atol=1e-5)
+
+
+def test_the_base_is_found_after_a_move_and_only_the_right_one(base, tmp_path, monkeypatch):
+    home = tmp_path / "home"
+    home.mkdir()
+    monkeypatch.setenv("ASPRM_HOME", str(home))
+    moved, data = base.rename(home / "base"), some_examples(10)
+    train(moved, data, Settings(1, 1e-2, 400, 0.0, 0.0, rank=4), home / "runs" / "prm", seed=0)
+    before = [scores.tolist() for scores in score(load_prm(home / "runs" / "prm"), data)]
+    for name in ("adapter_config.json", "base.json", "prm.json", "config.json"):
+        assert str(tmp_path) not in (home / "runs" / "prm" / name).read_text()
+
+    def scores_of(folder):
+        return [scores.tolist() for scores in score(load_prm(folder), data)]
+
+    # 1. Both move together.
+    home = home.rename(tmp_path / "elsewhere")
+    assert scores_of(home / "runs" / "prm") == before
+    # 2. The adapters alone are taken elsewhere: the base is found by its name.
+    alone = tmp_path / "published" / "prm"
+    shutil.copytree(home / "runs" / "prm", alone)
+    with pytest.raises(FileNotFoundError, match=r"need the weights of base.*\n.*ASPRM_MODELS=base=<folder>"):
+        load_prm(alone)
+    with monkeypatch.context() as patch:
+        patch.setenv("ASPRM_MODELS", f"base={home / 'base'}")
+        assert scores_of(alone) == before
+    monkeypatch.setenv("ASPRM_HOME", str(home))
+    shutil.copytree(home / "base", home / "data" / "models" / "base")
+    assert scores_of(alone) == before
+    # 3. Another model of the same name is refused.
+    other = next((home / "data" / "models" / "base").glob("*.safetensors"))
+    content = bytearray(other.read_bytes())
+    content[-1] ^= 1
+    other.write_bytes(content)
+    with pytest.raises(ValueError, match="the adapters belong to another base"):
+        load_prm(alone)
+
+
+def test_a_base_of_the_hub_is_named_with_its_commit(tmp_path, monkeypatch):
+    from asprm.reward.adapters import write_base
+
+    (tmp_path / "adapter_config.json").write_text(json.dumps({"base_model_name_or_path": "anything", "r": 4}))
+    write_base(tmp_path, "owner/name@0123abc")
+    assert base_of(tmp_path) == "owner/name@0123abc"
+    assert json.loads((tmp_path / "adapter_config.json").read_text()) == {
+        "base_model_name_or_path": "owner/name@0123abc",
+        "r": 4,
+    }
 
 
 @pytest.mark.parametrize("rank", [4, None])

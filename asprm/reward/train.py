@@ -21,7 +21,7 @@ from transformers import PreTrainedModel
 
 from asprm.models.device import this_device
 from asprm.models.load import load_tokenizer, quiet
-from asprm.reward.adapters import adapted, freeze
+from asprm.reward.adapters import adapted, freeze, write_base
 from asprm.reward.score import ABOUT, check, limits, load_classifier
 from asprm.reward.trainer import Example, PackTrainer, Settings, history_of
 from asprm.run.progress import log
@@ -80,6 +80,8 @@ def train(
         trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     history = history_of(trainer.state.log_history)
     _save(learning, tokenizer or load_tokenizer(base), folder, {**_facts(trainer, history, rate), **(about or {})})
+    if settings.rank:
+        write_base(Path(folder), base)
     shutil.rmtree(place, ignore_errors=True)
     if not work:
         parent.rmdir()
