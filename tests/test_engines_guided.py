@@ -111,6 +111,31 @@ def test_equals_the_plain_reference_token_for_token(kind, trigger, candidates, c
     assert seen > count // 10
 
 
+@pytest.mark.usefixtures("device")
+def test_the_beginning_that_prompts_share_is_read_once(monkeypatch):
+    model, prm = policy(), load_executor(reward())
+    beginning = np.arange(3, 23, dtype=np.int32)
+    alike = [np.concatenate([beginning, request.context]) for request in prompts(12)]
+    requests = [Request(ids, len(ids), seed=0, key=i) for i, ids in enumerate(alike)]
+    options = {"trigger": 1.0, "candidates": 3, "max_new_tokens": 5}
+    read, as_it_is = [], type(prm).read
+
+    def counted(self, rows, index, starts, chunks, branches=None):
+        if self is prm:
+            read.extend(map(len, chunks))
+        return as_it_is(self, rows, index, starts, chunks, branches)
+
+    monkeypatch.setattr(type(prm), "read", counted)
+    done = dict(guided_decode(LocalEngine(model, None, rows=3), prm, requests, **options))
+    for request in requests:
+        ids, decisions, _, scores = reference(model, prm.model, request, *options.values())
+        assert done[request].ids.tolist() == ids
+        assert done[request].decisions.tolist() == decisions
+        np.testing.assert_allclose(done[request].scores, scores, rtol=1e-4, atol=1e-6)
+    own = sum(len(ids) - 20 + len(done[request].ids) for ids, request in zip(alike, requests, strict=True))
+    assert sum(read) <= own + 3 * 20  # the first three texts, which begin together, find no other
+
+
 def test_trigger_zero_is_greedy_decoding():
     engine, requests = LocalEngine(policy(), None, rows=4), prompts(20)
     greedy = engine.generate(requests, Sampling(temperature=0, max_new_tokens=9))

@@ -171,11 +171,13 @@ class CachedValues:
         lends = self.executor.device.type == "cpu"
         self.rows = lent.enter_context(self.executor.lend()) if lends else Rows(self.executor.shape)
         self.held: dict[Hashable, _Held] = {}
+        self.last: _Held | None = None  # the last text that was released: new texts may begin as it did
         self.free = list(range(self.rows.count))
 
     def rate(self, questions: Sequence[Question]) -> list[Scores]:
         """See `Values`. ValueError: a text is longer than the PRM's positions."""
-        # 1. What to read, and in which row. A text keeps its row, of which the common beginning is not read again.
+        # 1. What to read, and in which row. A text keeps its row, of which the common beginning is not read again. A
+        #    new text begins with what it has in common with another one.
         readings = self._readings(questions)
         longest = max(len(x.shared) + max(map(len, x.ends)) - 1 for x in readings)
         if longest >= self.executor.positions:
@@ -183,8 +185,10 @@ class CachedValues:
                 f"tvd: a decision comes after {longest} tokens, but the PRM has {self.executor.positions} positions; "
                 "lower max_new_tokens or take a PRM with more"
             )
-        empty = np.empty(0, np.int32)
-        held = [self.held.get(question.text) or _Held(self._take(), empty) for question in questions]
+        held = [
+            self.held.get(question.text) or self._begun(reading.shared)
+            for question, reading in zip(questions, readings, strict=True)
+        ]
         starts = [common_length(x.ids, reading.shared) for x, reading in zip(held, readings, strict=True)]
 
         # 2. Read. Ends of one token are branches of the text's own row; longer ones are read in forks of it.
@@ -208,6 +212,17 @@ class CachedValues:
         by_logit, by_score = (np.split(x.cpu().numpy()[order], cuts) for x in (logits, logits.sigmoid()))
         # The best by logits: sigmoids of different logits may round to the same number.
         return [Scores(values, int(best.argmax())) for values, best in zip(by_score, by_logit, strict=True)]
+
+    def _begun(self, ids: np.ndarray) -> _Held:
+        """A row for a new text, with as much of its ids as another text begins with: prompts often begin alike."""
+        others = [*self.held.values(), *([self.last] if self.last else [])]
+        row = self._take()
+        if not others:
+            return _Held(row, ids[:0])
+        lengths = [common_length(other.ids, ids) for other in others]
+        nearest = int(np.argmax(lengths))
+        self.rows.copy(row, self.rows, others[nearest].row, lengths[nearest])
+        return _Held(row, ids[: lengths[nearest]])
 
     def _readings(self, questions: Sequence[Question]) -> list[_Reading]:
         if self.translator is None:
@@ -241,7 +256,9 @@ class CachedValues:
     def release(self, text: Hashable) -> None:
         """See `Values`."""
         if text in self.held:
-            self.free.append(self.held.pop(text).row)
+            if self.last:
+                self.free.append(self.last.row)
+            self.last = self.held.pop(text)
 
     def _take(self) -> int:
         """A free row; when there is none, the cache doubles."""
