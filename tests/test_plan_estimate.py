@@ -2,10 +2,11 @@
 
 import json
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
-from tiny_models import config
+from tiny_models import config, write_policy
 from torch.utils.flop_counter import FlopCounterMode
 from transformers import AutoModelForCausalLM
 
@@ -13,12 +14,18 @@ from asprm import REPOSITORY
 from asprm.plan import estimate as plan
 from asprm.plan.estimate import expected_rollouts, make_plan
 from asprm.plan.lengths import LENGTHS, Lengths, lengths_of
-from asprm.plan.machines import ROWS, Device
+from asprm.plan.machines import ROWS, Device, learning_of
 from asprm.plan.shapes import Shape, shape_of
 from asprm.run.profile import load_profile, packaged_profiles
 from asprm.run.sections import RewardModel
 
 TOY = Shape(layers=2, hidden=8, heads=2, kv_heads=1, head=4, feed_forward=16, vocabulary=10)
+
+
+@pytest.fixture(autouse=True)
+def home(monkeypatch, tmp_path):
+    """A study without runs, so that no length is measured unless a test makes a run."""
+    monkeypatch.setenv("ASPRM_HOME", str(tmp_path))
 
 
 def test_a_small_shape_by_hand():
@@ -149,6 +156,57 @@ def test_arithmetic_time_and_memory_by_hand(monkeypatch):
     reading = 400 * TOY.forward(context / 2, head=False) / (989e12 * 0.5)
     assert rows["sample"].hours == pytest.approx((generated / 256 * step + reading) / 3600)
     assert made.total().flops == pytest.approx(sum(row.flops for row in made.rows))
+
+
+def test_adapters_and_last_layers_cost_what_learns(monkeypatch):
+    p = load_profile("smoke")
+    plain, _ = toy_plan(monkeypatch)
+    forward = plain["prm"].flops / 3  # the backward pass costs two
+    activations = 34 * 16384 * 8
+    for rank, layers, back, weights in (
+        (None, 1, 2 / 2, TOY.matrices / 2),
+        (4, None, 2 / 2, 2 * 4 * TOY.ends_of_matrices),
+        (4, 1, 1 / 2, 4 * TOY.ends_of_matrices),
+    ):
+        settings = p.prm.model_copy(update={"epochs": 3, "rank": rank, "layers": layers})
+        rows, made = toy_plan(monkeypatch, prm=settings)
+        row = rows["prm"]
+        assert row.trained == plain["prm"].trained
+        assert row.flops == pytest.approx((1 + back) * forward)
+        held = TOY.parameters + (weights if rank else 0)
+        memory = 4 * held + 12 * weights + activations * (layers or 2)
+        assert row.memory_gb == pytest.approx(memory / 1e9)
+        seeds = p.reward_models["ASPRM-M"].seeds
+        saved = weights if rank else TOY.parameters
+        assert row.disk_gb == pytest.approx((4 * saved * seeds + 12 * weights) / 1e9)
+        assert ("adapters of rank 4" in made.text()) == bool(rank)
+        assert ("the last 1 layers" in made.text()) == bool(layers)
+
+
+def test_the_weights_of_adapters_are_those_that_peft_makes(tmp_path):
+    pytest.importorskip("peft")
+    from asprm.reward.adapters import adapted
+    from asprm.reward.score import load_classifier
+
+    folder = write_policy(tmp_path, "qwen2", num_hidden_layers=3)
+    model, _ = load_classifier(folder, "float32", "cpu")
+    learning = adapted(model, 4, 2, seed=0)
+    made = sum(x.numel() for name, x in learning.named_parameters() if "lora_" in name)
+    assert learning_of(shape_of(str(folder)), rank=4, layers=2).weights == made
+
+
+def test_solutions_of_a_run_replace_what_is_assumed_of_their_length(monkeypatch, tmp_path):
+    assumed, _ = toy_plan(monkeypatch)
+    table = tmp_path / "data" / "runs" / "smoke" / "sample" / "M" / "train.parquet"
+    table.parent.mkdir(parents=True)
+    pq.write_table(pa.table({"ids": [[1] * 20, [1] * 40], "count": [3, 1]}), table)
+    rows, made = toy_plan(monkeypatch)  # gsm8k alone is trained on
+    assert rows["sample"].generated == assumed["sample"].generated / 50 * 25
+    assert rows["sample"].read == assumed["sample"].read
+    assert "solutions of 25 (solutions: measured, 4 of run smoke; prompts: by hand)" in made.text()
+    pq.write_table(pa.table({"ids": [[1] * 10], "count": [1]}), table.with_name("gsm8k.parquet"))
+    rows, _ = toy_plan(monkeypatch)  # the test set's own table goes first
+    assert rows["sample"].generated == assumed["sample"].generated / 50 * 10
 
 
 def test_a_model_too_large_for_one_device_takes_several():

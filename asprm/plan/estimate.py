@@ -20,15 +20,30 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from statistics import mean
 from typing import Any
 
-from asprm.plan.lengths import Lengths, lengths_of
-from asprm.plan.machines import ACTIVATIONS, MACHINES, MOVING, OPTIMIZER, READING, ROWS, TRAINING, Device, Work
+from asprm.plan.lengths import Lengths, lengths_of, measured
+from asprm.plan.machines import (
+    ACTIVATIONS,
+    MACHINES,
+    MOVING,
+    OPTIMIZER,
+    READING,
+    ROWS,
+    TRAINING,
+    WEIGHT,
+    Device,
+    Work,
+    learning_of,
+)
 from asprm.plan.shapes import Shape, shape_of
+from asprm.problems.load import domain_of
 from asprm.results.format import percent
 from asprm.run.names import LabelTable, Method
 from asprm.run.profile import Profile, load_profile
+from asprm.run.root import study_root
 from asprm.run.sections import nearest
 
 # Assumptions, with those of `asprm.plan.machines`. Each is printed by `Plan.text`.
@@ -135,12 +150,20 @@ def make_plan(profile: str | Profile, gpu: str | None = None) -> Plan:
     machine = gpu.lower() if gpu else ("cpu" if max(x.parameters for x in shapes.values()) < SMALL else "h100")
     if machine not in MACHINES:
         raise ValueError(f"plan: unknown machine '{machine}': {nearest(machine, MACHINES)}")
-    stages = _Stages(p, shapes, Device(machine))
+    stages = _Stages(p, shapes, Device(machine), _run_of(p))
     rows = [row for policy in p.policies for row in stages.before_rewards(policy)]
     rows += [stages.prm(name) for name in stages.models]
     rows += [row for policy in p.policies for row in stages.uses(policy)]
     order = ["policy", "sample", "rollout", "prm", "best_of_n", "tvd"]
     return Plan(sorted(rows, key=lambda row: order.index(row.stage)), machine, stages.assumptions())
+
+
+def _run_of(profile: Profile) -> Path | None:
+    """The folder of the profile's run in this study; None outside a study."""
+    try:
+        return study_root() / "data" / "runs" / profile.name
+    except FileNotFoundError:
+        return None
 
 
 @dataclass(frozen=True)
@@ -167,10 +190,14 @@ def _mean_text(batches: Sequence[_Batch]) -> float:
 
 
 class _Stages:
-    """The costs of a profile's stages. shapes: of its policies, by name. models: the reward models trained here."""
+    """The costs of a profile's stages.
 
-    def __init__(self, profile: Profile, shapes: dict[str, Shape], device: Device) -> None:
-        self.p, self.shapes, self.device = profile, shapes, device
+    shapes: of its policies, by name. models: the reward models trained here. run: the folder of a run of the profile,
+    finished or not, in which the lengths of solutions are measured; None: they are assumed.
+    """
+
+    def __init__(self, profile: Profile, shapes: dict[str, Shape], device: Device, run: Path | None = None) -> None:
+        self.p, self.shapes, self.device, self.run = profile, shapes, device, run
         self.models = {name: model for name, model in profile.reward_models.items() if not model.published}
         self._lengths: dict[tuple[str, str], Lengths] = {}  # by family and policy
 
@@ -185,7 +212,11 @@ class _Stages:
         batches = []
         for family, count in getattr(self.p.problems, part).items():
             if (family, policy) not in self._lengths:
-                self._lengths[family, policy] = lengths_of(family, source.path)
+                lengths = lengths_of(family, source.path)
+                trained_on = [one for one in self.p.problems.train if domain_of(one) == source.domain]
+                self._lengths[family, policy] = (
+                    measured(self.run, policy, family, trained_on, lengths) if self.run else lengths
+                )
             lengths = self._lengths[family, policy]
             if lengths.domain == source.domain:
                 batches.append(_Batch(count, lengths, each))
@@ -268,11 +299,13 @@ class _Stages:
         tokens = sum(share * length for share, length in zip(shares, lengths, strict=True))
         # 2. Their cost, for all trainings.
         trained = tokens * self.p.prm.epochs * model.seeds
-        work = self.device.train(shape, trained, tokens / max(texts, 1), head=False)
+        learning = learning_of(shape, self.p.prm.rank, self.p.prm.layers)
+        work = self.device.train(shape, trained, tokens / max(texts, 1), head=False, learning=learning)
         # The saved weights; while it trains also a checkpoint with the optimiser's state, which shares the weights.
-        disk = shape.parameters * (4 * model.seeds + 12)
+        saved = learning.weights if learning.adapters else shape.parameters
+        disk = WEIGHT * saved * model.seeds + OPTIMIZER * learning.weights
         shown = name if model.seeds == 1 else f"{name} ×{model.seeds}"
-        return self._cost("prm", shown, work, self.device.training_memory(shape), disk, trained=trained)
+        return self._cost("prm", shown, work, self.device.training_memory(shape, learning), disk, trained=trained)
 
     def uses(self, policy: str) -> Iterator[Cost]:
         """The stages that use reward models on the policy's problems."""
@@ -342,6 +375,12 @@ class _Stages:
             **tokens,
         )
 
+    def _learning(self) -> str:
+        """What of a reward model learns, in words."""
+        rank, layers = self.p.prm.rank, self.p.prm.layers
+        where = f"the last {layers} layers" if layers else "all layers"
+        return f"which adapters of rank {rank} at {where} do" if rank else f"as {where} do"
+
     def assumptions(self) -> list[str]:
         """The assumptions in words, with their numbers."""
         m, name = self.device.machine, self.device.name
@@ -350,7 +389,8 @@ class _Stages:
             f"number; {percent(READING, 0)} of its FLOP/s are reached when reading and generating, "
             f"{percent(TRAINING, 0)} when training, and {percent(MOVING, 0)} of its bandwidth",
             f"up to {ROWS} texts are generated side by side, fewer if their caches do not fit",
-            f"training takes {OPTIMIZER} bytes per parameter (fp32, AdamW), and {ACTIVATIONS} bytes of activations "
+            f"training takes {WEIGHT} bytes per parameter, {OPTIMIZER} more if it learns (fp32, AdamW), "
+            f"{self._learning()}, and {ACTIVATIONS} bytes of activations "
             f"per token, layer and unit of width, for {self.device.pack} tokens at a time; activations that do "
             "not fit are recomputed",
             "if one device has too little memory, several share it without loss; a stage of this study uses one "

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import mean
+
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
 
 from asprm import REPOSITORY
 from asprm.problems.families import FAMILIES
 from asprm.problems.load import domain_of, load
+from asprm.run import names
 from asprm.run.sections import nearest
 
 
@@ -41,6 +46,26 @@ LENGTHS = {  # of published sets
     "mbpp": Lengths("code", 150, 200, _GUESS),
     "humaneval": Lengths("code", 200, 200, _GUESS),
 }
+
+
+def measured(folder: Path, policy: str, family: str, trained_on: Sequence[str], lengths: Lengths) -> Lengths:
+    """`lengths` with the mean solution that the policy wrote in a run; unchanged if the run has sampled none.
+
+    folder: of the run. family: of the problems. trained_on: the families of the training problems; if there are
+        several, their table says nothing about one of them. lengths: of the family, assumed.
+    """
+    only_one = list(trained_on) == [family]
+    tables = [folder / f"{names.samples(policy, one)}.parquet" for one in (family, *(["train"] if only_one else []))]
+    for table in tables:
+        if table.is_file():
+            rows = pq.read_table(table, columns=["ids", "count"])
+            tokens = pc.multiply(pc.list_value_length(rows["ids"]), rows["count"])  # pyright: ignore
+            solutions = pc.sum(rows["count"]).as_py()  # pyright: ignore[reportAttributeAccessIssue]
+            if solutions:
+                mean_length = pc.sum(tokens).as_py() / solutions  # pyright: ignore[reportAttributeAccessIssue]
+                source = f"solutions: measured, {solutions:,} of run {folder.name}; prompts: {lengths.source}"
+                return replace(lengths, solution=mean_length, source=source)
+    return lengths
 
 
 _COUNTED = 40  # problems of a family made here

@@ -29,7 +29,8 @@ READING, TRAINING, MOVING = 0.5, 0.4, 0.6  # shares that are reached: of FLOP/s,
 ROWS = 256  # texts that are generated side by side, at most
 PACK = {"cpu": 2048}  # tokens read in one forward; on every other machine:
 PACK_GPU = 16384
-OPTIMIZER = 16  # bytes per parameter: weights, gradients and AdamW's two moments, in fp32
+WEIGHT = 4  # bytes of a parameter that is trained or trained upon, in fp32
+OPTIMIZER = 12  # bytes more of a parameter that learns: its gradient and AdamW's two moments, in fp32
 ACTIVATIONS = 34  # bytes per token, layer and unit of width that the backward pass needs
 
 
@@ -42,6 +43,26 @@ class Work:
 
     def __add__(self, other: Work) -> Work:
         return Work(self.flops + other.flops, self.seconds + other.seconds)
+
+
+@dataclass(frozen=True)
+class Learning:
+    """What of a model learns. weights: their number. layers: the last ones, which the backward pass goes through.
+
+    adapters: whether the weights are adapters beside a model that stays; its weights then need no gradients.
+    """
+
+    weights: float
+    layers: int
+    adapters: bool = False
+
+
+def learning_of(shape: Shape, rank: int | None = None, layers: int | None = None) -> Learning:
+    """What learns in a training. rank: of adapters at every matrix; None: the weights. layers: the last; None: all."""
+    last = layers or shape.layers
+    if rank:
+        return Learning(last * rank * shape.ends_of_matrices, last, adapters=True)
+    return Learning(shape.matrices * last / shape.layers if layers else shape.parameters, last)
 
 
 class Device:
@@ -70,9 +91,15 @@ class Device:
         flops = tokens * shape.forward(length / 2, head=False)
         return Work(flops, flops / (self.machine.flops * READING))
 
-    def train(self, shape: Shape, tokens: float, length: float, head: bool) -> Work:
-        """Train on `tokens` in texts of `length` tokens. head: with the language-model head."""
-        flops = 3 * tokens * shape.forward(length / 2, head)
+    def train(self, shape: Shape, tokens: float, length: float, head: bool, learning: Learning | None = None) -> Work:
+        """Train on `tokens` in texts of `length` tokens. head: with the language-model head. learning: None for all.
+
+        The backward pass goes through the layers that learn: once for their inputs, once more for their weights unless
+        these stay. Adapters' own products are left out: a rank is far smaller than a width.
+        """
+        learning = learning or learning_of(shape)
+        back = learning.layers / shape.layers * (1 if learning.adapters else 2)
+        flops = (1 + back) * tokens * shape.forward(length / 2, head)
         return Work(flops, flops / (self.machine.flops * TRAINING))
 
     def decoding_memory(self, shape: Shape, longest: float) -> float:
@@ -84,12 +111,15 @@ class Device:
         """Bytes of the weights and of the activations of one layer."""
         return self.machine.number * (shape.parameters + self.pack * (3 * shape.feed_forward + 4 * shape.hidden))
 
-    def training_memory(self, shape: Shape) -> float:
-        """Bytes of weights, gradients, moments and the activations of all layers.
+    def training_memory(self, shape: Shape, learning: Learning | None = None) -> float:
+        """Bytes of weights, gradients, moments and the activations of all layers that learn. learning: None for all.
 
         If these do not fit, activations are recomputed: those of one layer, and the states between layers.
         """
-        states, layer = OPTIMIZER * shape.parameters, ACTIVATIONS * self.pack * shape.hidden
-        if states + layer * shape.layers <= self.machine.memory:
-            return states + layer * shape.layers
-        return states + layer + 2 * self.pack * shape.hidden * shape.layers
+        learning = learning or learning_of(shape)
+        weights = shape.parameters + (learning.weights if learning.adapters else 0)
+        states = WEIGHT * weights + OPTIMIZER * learning.weights
+        layer = ACTIVATIONS * self.pack * shape.hidden
+        if states + layer * learning.layers <= self.machine.memory:
+            return states + layer * learning.layers
+        return states + layer + 2 * self.pack * shape.hidden * learning.layers

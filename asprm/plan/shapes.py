@@ -31,6 +31,12 @@ class Shape:
         return self.layers * (attention + 3 * self.hidden * self.feed_forward)
 
     @property
+    def ends_of_matrices(self) -> int:
+        """Inputs and outputs of all matrices of a layer: what a rank of low-rank adapters at each of them takes."""
+        attention = 2 * (self.hidden + self.head * self.heads) + 2 * (self.hidden + self.head * self.kv_heads)
+        return attention + 3 * (self.hidden + self.feed_forward)
+
+    @property
     def parameters(self) -> int:
         """All weights, embeddings and head included."""
         norms = (2 * self.layers + 1) * self.hidden
