@@ -32,12 +32,8 @@ SAMPLING = Sampling(TEMPERATURE, max_new_tokens=MAX_NEW_TOKENS)
 
 def main() -> list:
     engine = policy()
-    items = sampled_items(engine)
-    rollouts = [  # one wave of every step after the other, so that no reading is met again while it is remembered
-        Request(context[:start].copy(), start, request_seed(prefix_seed, j), (item, context, len(prompt), start, step))
-        for j in range(J)
-        for item, prompt, context, start, step, prefix_seed in steps_of(items)
-    ]
+    items = sampled_items(engine, problems(64), SOLUTIONS, SAMPLING)
+    rollouts = rollouts_of(items)
     steps = len(rollouts) // J
     size = best_size(engine, sorted(rollouts[: 2 * steps], key=lambda request: request.start))
 
@@ -82,20 +78,19 @@ def main() -> list:
     )
 
 
-def sampled_items(engine) -> list[Labelling]:
+def sampled_items(engine, some, solutions: int, sampling: Sampling) -> list[Labelling]:
     """Problems with their solutions' ids, step ends and verdicts; τ is the solutions' 2 % quantile."""
-    some = problems(64)
-    asked = requests(engine, some, SOLUTIONS)
-    done = engine.generate(asked, SAMPLING)
+    asked = requests(engine, some, solutions)
+    done = engine.generate(asked, sampling)
     tau = float(np.quantile(np.concatenate([x.confidences for x in done]), 0.02))
     items = []
     for i, problem in enumerate(some):
-        mine = done[i * SOLUTIONS : (i + 1) * SOLUTIONS]
+        mine = done[i * solutions : (i + 1) * solutions]
         texts = [engine.tokenizer.decode(x.ids, skip_special_tokens=True) for x in mine]
         items.append(
             Labelling(
                 problem,
-                asked[i * SOLUTIONS].context,
+                asked[i * solutions].context,
                 [x.ids for x in mine],
                 [adaptive(x.confidences, tau) for x in mine],
                 [x.finished and grade(problem, text).correct for x, text in zip(mine, texts, strict=True)],
@@ -104,6 +99,15 @@ def sampled_items(engine) -> list[Labelling]:
             )
         )
     return items
+
+
+def rollouts_of(items) -> list[Request]:
+    """All J rollouts of every step: one of each, then the next, so that no reading is met while it is remembered."""
+    return [
+        Request(context[:start].copy(), start, request_seed(prefix_seed, j), (item, context, len(prompt), start, step))
+        for j in range(J)
+        for item, prompt, context, start, step, prefix_seed in steps_of(items)
+    ]
 
 
 def steps_of(items):

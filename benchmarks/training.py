@@ -28,14 +28,7 @@ MICRO = (1024, 2048, 4096)  # tokens of a padded batch; they run at the best of 
 def main() -> list:
     engine = policy()
     asked = requests(engine, problems(96), samples=4)
-    done = engine.generate(asked, Sampling(TEMPERATURE, max_new_tokens=MAX_NEW_TOKENS))
-    rng = np.random.default_rng(0)
-    examples = []
-    for request, completion in zip(asked, done, strict=True):
-        ends = fixed(len(completion.ids), 20)
-        examples.append(
-            Example(request.context, completion.ids, ends, rng.integers(0, 2, len(ends)).astype(np.float32))
-        )
+    examples = labelled(asked, engine.generate(asked, Sampling(TEMPERATURE, max_new_tokens=MAX_NEW_TOKENS)))
     rows = []
     for precision in ("fp32", "bf16") if bf16_pays("cpu") else ("fp32",):
         settings = replace(SETTINGS, precision=precision)
@@ -51,11 +44,21 @@ def main() -> list:
     return publish(rows)
 
 
-def tokens_per_second(kind, examples, settings) -> float:
+def labelled(asked, done) -> list[Example]:
+    """Sampled solutions with a random label for every twenty tokens."""
+    rng, examples = np.random.default_rng(0), []
+    for request, completion in zip(asked, done, strict=True):
+        ends = fixed(len(completion.ids), 20)
+        labels = rng.integers(0, 2, len(ends)).astype(np.float32)
+        examples.append(Example(request.context, completion.ids, ends, labels))
+    return examples
+
+
+def tokens_per_second(kind, examples, settings, base=POLICY) -> float:
     """Tokens of prompts and solutions per second, without padding; loading, saving and validating are not timed."""
     with tempfile.TemporaryDirectory() as folder:
         torch.manual_seed(0)
-        model, _ = load_classifier(POLICY, torch.float32, "cpu")
+        model, _ = load_classifier(base, torch.float32, "cpu")
         work = kind(model, examples, [], settings, Path(folder), seed=0)
         work._save_checkpoint = lambda *_: None
         taken, _ = seconds(work.train)
