@@ -12,11 +12,11 @@ import sys
 
 import nbformat
 import pytest
-from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
 from asprm import REPOSITORY
 from asprm.run.sections import ProfileError
-from asprm.workflow.notebook import NotebookError, execute, main, value_of
+from asprm.workflow.notebook import NotebookError, execute, main, normalised, value_of
 
 
 def write(path, *sources, parameters='profile = "tiny"\nshare = None'):
@@ -29,6 +29,20 @@ def write(path, *sources, parameters='profile = "tiny"\nshare = None'):
 
 def text(path):
     return "".join(o.get("text", "") for c in nbformat.read(path, 4).cells for o in c.get("outputs", []))
+
+
+def test_a_line_that_arrives_in_pieces_is_one_line():
+    pieces = [
+        ("stderr", "» half of a"),
+        ("stderr", " line\nkept"),
+        ("stderr", "\n"),
+        ("stdout", "a"),
+        ("stdout", "b\n"),
+    ]
+    pieces += [("stderr", "» all marked\n"), ("stderr", "\n")]
+    cell = new_code_cell("pass", outputs=[new_output("stream", name=name, text=text) for name, text in pieces])
+    cells = normalised(new_notebook(cells=[cell])).cells
+    assert [(output.name, output.text) for output in cells[0].outputs] == [("stderr", "kept\n"), ("stdout", "ab\n")]
 
 
 def names(folder):

@@ -115,7 +115,7 @@ def normalised(notebook: Any) -> Any:
             cell.metadata.tags = ["injected-parameters", "remove-cell"]
             cell.id = f"injected-{number}"
         if cell.cell_type == "code":
-            cell.outputs = [output for output in map(_without_marked_lines, cell.outputs) if output]
+            cell.outputs = [output for output in map(_without_marked_lines, _joined(cell.outputs)) if output]
     return notebook
 
 
@@ -224,11 +224,23 @@ class _MarkedLines:
         pass
 
 
+def _joined(outputs: Sequence[Any]) -> list[Any]:
+    """The outputs, with consecutive pieces of a stream in one: they may be cut anywhere in a line."""
+    joined: list[Any] = []
+    for output in outputs:
+        last = joined[-1] if joined else None
+        if last and last.output_type == output.output_type == "stream" and last.name == output.name:
+            last.text += output.text
+        else:
+            joined.append(output)
+    return joined
+
+
 def _without_marked_lines(output: Any) -> Any:
     if output.output_type != "stream" or output.name != "stderr":
         return output
     output.text = "".join(line for line in output.text.splitlines(keepends=True) if not line.startswith(MARK))
-    return output if output.text else None
+    return output if output.text.strip() else None
 
 
 def _reason(error: "PapermillExecutionError") -> str:
