@@ -100,10 +100,30 @@ def test_sampled_tokens_depend_on_the_seed_and_their_confidences_are_the_policys
     assert any(x.ids.tolist() != y.ids.tolist() for x, y in zip(done, greedy, strict=True))
 
 
+def test_reading_gives_the_confidences_of_the_local_reader(local, engine, requests):
+    done = engine.generate(requests, SAMPLED)
+    texts = [x.context for x in requests], [x.ids for x in done]
+    read = engine.read(*texts)
+    for own, expected, completion in zip(read, confidences(reader(local.executor.model), *texts), done, strict=True):
+        assert own.shape == completion.ids.shape
+        np.testing.assert_allclose(own, expected, rtol=1e-3)
+        np.testing.assert_allclose(own, completion.confidences, rtol=1e-3)
+
+
 def test_seeds_of_all_sizes_are_taken(engine, requests):
     wide = [replace(requests[0], seed=seed) for seed in (0, -1, 2**63 - 1, 2**63, 0)]
     done = [x.ids.tolist() for x in engine.generate(wide, SAMPLED)]
     assert done[0] == done[3] == done[4]
+
+
+def test_prompts_that_do_not_fit_into_one_step_are_read_all_the_same(engine, requests):
+    """vLLM's build for CPUs fails where it reads a part of a seeded request's prompt."""
+    contexts = [np.resize(x.context, 400 + x.key).astype(np.int32) for x in requests * 4]
+    many = [Request(context, len(context), i, i) for i, context in enumerate(contexts)]
+    short = replace(SAMPLED, max_new_tokens=4)
+    done = engine.generate(many, short)
+    assert [len(x.ids) for x in done if not x.finished] == [4] * sum(not x.finished for x in done)
+    assert len(done) == len(many)
 
 
 def test_confidences_that_nobody_asked_for_are_left_out(engine, requests):

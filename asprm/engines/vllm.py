@@ -136,7 +136,8 @@ class VllmEngine:
                 generation_config="vllm",  # nothing of the model's own: `Sampling` says it all
                 logits_processors=processors(self.device) if processors else None,
                 use_tqdm_on_load=False,
-                **({} if self.device == "cpu" else {"gpu_memory_utilization": share}),
+                # vLLM cannot take a seeded draw back on a CPU, as it does after it has read a part of a prompt.
+                **({"enable_chunked_prefill": False} if self.device == "cpu" else {"gpu_memory_utilization": share}),
             )
         except Exception as error:
             said = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
@@ -206,6 +207,30 @@ class VllmEngine:
                     yield of_request.request, completion
         finally:
             self._core.abort_request(list(live))  # of a caller that stops reading
+
+    def read(self, prompts: Sequence[np.ndarray], solutions: Sequence[np.ndarray]) -> list[np.ndarray]:
+        """The confidences (T,) float32 of each solution's tokens, as `asprm.engines.rescore.confidences` gives them.
+
+        prompts, solutions: ids, (L,) and (T,) each. vLLM reads all of each text, without its cache of prefixes.
+        ValueError: a text leaves no position for a new token. RuntimeError: vLLM gave another number of probabilities.
+        """
+        texts = [np.concatenate(pair) for pair in zip(prompts, solutions, strict=True)]
+        parameters = self._sampling(temperature=0, max_tokens=1, prompt_logprobs=0, detokenize=False)
+        for number, text in enumerate(texts):
+            ids = checked(Request(text, len(text), 0, number), self.positions).tolist()
+            self._core.add_request(str(number), self._prompt(prompt_token_ids=ids), parameters)
+        found: dict[int, np.ndarray] = {}
+        while len(found) < len(texts):
+            for output in self._core.step():
+                if not output.finished:
+                    continue
+                number, given = int(output.request_id), output.prompt_logprobs
+                text, start = texts[number].tolist(), len(prompts[number])
+                if len(given) != len(text):
+                    raise RuntimeError(f"engine: vllm gave {len(given)} probabilities to {len(text)} tokens")
+                logs = [given[place][text[place]].logprob for place in range(start, len(text))]
+                found[number] = np.exp(np.array(logs, np.float32))
+        return [found[number] for number in range(len(texts))]
 
     def _add(self, number: str, request: Request, sampling: Sampling, confidences: bool, extra: Any) -> None:
         prefix = checked(request, self.positions)[: request.start].tolist()
