@@ -68,6 +68,12 @@ def test_scripts_that_a_page_does_not_need_are_not_loaded(polished):
 CODE = '<div class="cell_input docutils container">\n<div class="highlight"><pre>x = 1</pre></div>\n</div>\n'
 
 
+def test_the_code_of_an_exercise_is_not_folded():
+    cell = f'<div class="cell tag_exercise docutils container">\n{CODE}</div>'
+    assert folded(cell) == cell
+    assert "<details" in folded(cell.replace(" tag_exercise", ""))
+
+
 def test_code_is_folded_once_also_where_it_was_hidden():
     hidden = (
         '<details class="admonition hide above-input"><summary aria-label="Toggle"><p>Show</p></summary>'
