@@ -16,6 +16,8 @@ study: $(INSTALLED)  ## run the study and build its site
 	@$(BIN)/snakemake --cores $(CORES) --config profile=$(PROFILE)
 	@printf '\nThe study is up to date. Open\n  %s\n' '$(SITE)'
 
+install: $(INSTALLED)  ## the environment alone, to open chapters without running the study
+
 book: $(INSTALLED)  ## build the site again from what has been run
 	$(BIN)/python -m asprm.site.build --profile $(PROFILE)
 
@@ -64,4 +66,4 @@ $(INSTALLED): pyproject.toml requirements.lock
 	.venv-vllm/bin/python -m pip install --quiet --disable-pip-version-check -c requirements.lock -e '.[book,test]'
 	@touch $@
 
-.PHONY: study book reference test test-vllm fast coverage bench lint clean-work clean
+.PHONY: study install book reference test test-vllm fast coverage bench lint clean-work clean
