@@ -1,4 +1,4 @@
-"""Exercises: each answer passes and each blank fails on the smoke study's tables; notebooks hold the source."""
+"""Exercises: each answer passes and each blank fails, on two runs' tables; notebooks hold what the source says."""
 
 import json
 
@@ -12,6 +12,7 @@ from asprm.exercises.exercise import chapters, every_exercise, exercise, exercis
 from asprm.exercises.making import RIGHT as MADE
 from asprm.exercises.using import RIGHT as USED
 from asprm.exercises.write import TAG, as_text, cells, main, with_exercises
+from asprm.run import shipped
 from asprm.run.open import open_run
 
 NOTEBOOKS = sorted((REPOSITORY / "notebooks").glob("*.ipynb"))
@@ -145,6 +146,16 @@ def test_the_answer_passes_and_the_blank_fails(study, monkeypatch, one):
     run = open_run("smoke", stage=stage_of(one.number), quiet=True)
     assert judge(run, one.number, given(run, one.filled)) == (True, f"{one.number}: right.")
     assert not judge(run, one.number, given(run, one.blank)).right
+
+
+@pytest.mark.parametrize("one", EVERY, ids=lambda one: one.number)
+def test_the_answer_passes_on_the_tables_that_come_with_the_project(tmp_path, monkeypatch, one):
+    monkeypatch.setattr(shipped, "by_hand", lambda: True)
+    monkeypatch.setenv("ASPRM_HOME", str(tmp_path))
+    run = open_run("tiny", stage=stage_of(one.number), quiet=True)
+    assert judge(run, one.number, given(run, one.filled)) == (True, f"{one.number}: right.")
+    assert not judge(run, one.number, given(run, one.blank)).right
+    assert not (tmp_path / "data").exists()
 
 
 # --- the notebooks ----------------------------------------------------------------------------------------------------
