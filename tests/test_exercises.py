@@ -183,5 +183,5 @@ def test_what_is_written_is_written_once(tmp_path, capsys):
 
 def test_hint_and_answer_are_folded():
     shown = "".join(cells("03_threshold")[-1]["source"])
-    assert shown.count('<details class="exercise"><summary>') == shown.count("\n\n</details>") == 2
+    assert shown.count(":::{dropdown} ") == shown.count("\n:::") - 1 == 2
     assert exercise("3.3").filled in shown

@@ -64,7 +64,7 @@ def _answer(exercise: Exercise) -> str:
 
 def _folded(summary: str, content: str) -> str:
     """Markdown that Jupyter and the site fold."""
-    return f'<details class="exercise"><summary>{summary}</summary>\n\n{content}\n\n</details>'
+    return f":::{{dropdown}} {summary}\n{content}\n:::"
 
 
 def _markdown(key: str, text: str) -> dict[str, Any]:
