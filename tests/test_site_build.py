@@ -214,6 +214,7 @@ def small_book(tmp_path, monkeypatch):
     """A source of one page, and a study without artifacts in which it is built."""
     monkeypatch.setenv("ASPRM_HOME", str(tmp_path / "study"))
     monkeypatch.setattr(site, "write_includes", lambda run, folder: folder.mkdir())
+    monkeypatch.setattr(site, "remember", lambda run: None)
     source = tmp_path / "source"
     (source / "book").mkdir(parents=True)
     (source / "_config.yml").write_text(
