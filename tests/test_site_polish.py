@@ -74,6 +74,12 @@ def test_the_code_of_an_exercise_is_not_folded():
     assert "<details" in folded(cell.replace(" tag_exercise", ""))
 
 
+def test_code_that_a_page_is_about_is_not_folded():
+    for tag, count in (("show-input", 0), ("hide-input", 1), ("show-input-of-others", 1)):
+        shown = folded(f'<div class="cell tag_{tag} docutils container">{CODE}</div>')
+        assert shown.count("<details") == count
+
+
 def test_code_is_folded_once_also_where_it_was_hidden():
     hidden = (
         '<details class="admonition hide above-input"><summary aria-label="Toggle"><p>Show</p></summary>'

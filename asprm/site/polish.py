@@ -88,14 +88,17 @@ def _files(article: str, folder: Path, path: str) -> str:
 
 
 def folded(article: str) -> str:
-    """The article with the code of each cell in a <details>, also of those that hide it already; not of exercises."""
+    """The article with the code of each cell in a <details>, also of those that hide it already.
+
+    Not of exercises, and not of cells tagged `show-input`, whose code is what the page is about.
+    """
     article = _HIDDEN.sub(r"\1", article)
     parts = article.split('<div class="cell_input docutils container">')
     shown = parts[0]
     for part in parts[1:]:
         end = _end_of_div(part)
         code = f'<div class="cell_input docutils container">{part[:end]}'
-        if f" tag_{TAG} " not in shown.rpartition("<div ")[2]:
+        if not any(f" tag_{tag} " in shown.rpartition("<div ")[2] for tag in (TAG, "show-input")):
             code = f'<details class="code"><summary>Code</summary>{code}</details>'
         shown += code + part[end:]
     return shown
