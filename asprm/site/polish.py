@@ -5,6 +5,7 @@
 - Wide tables scroll in a box of their own that a keyboard reaches, and their heads say what they are heads of.
 - Pages with something to work with (`asprm.site.viewer`) load its script.
 - Numbers have one style: a true minus sign, and "72.5 %" with a space that no line breaks at.
+- Each page has a description (`asprm.site.descriptions`).
 - Scripts that a page has no use for are not loaded: the icons' (their font is enough), and MathJax without mathematics.
 """
 
@@ -19,6 +20,7 @@ from pathlib import Path
 
 from asprm.exercises.write import TAG
 from asprm.site import viewer
+from asprm.site.descriptions import described
 from asprm.site.tabs import ARTICLE
 
 _FIGURE = re.compile(
@@ -60,7 +62,7 @@ def polish(site: Path) -> None:
                 if not _FORMULA.search(shown):
                     page = _MATHJAX.sub("", page)
                 page = viewer.with_assets(page, Path(os.path.relpath(site / "_static", file.parent)).as_posix())
-            file.write_text(page, encoding="utf-8")
+            file.write_text(described(page), encoding="utf-8")
 
 
 def _files(article: str, folder: Path, path: str) -> str:
