@@ -21,6 +21,9 @@ install: $(INSTALLED)  ## the environment alone, to open chapters without runnin
 book: $(INSTALLED)  ## build the site again from what has been run
 	$(BIN)/python -m asprm.site.build --profile $(PROFILE)
 
+pdf: $(INSTALLED)  ## print the site into one PDF; needs Chromium
+	$(BIN)/python -m asprm.site.pdf --profile $(PROFILE)
+
 reference: $(INSTALLED)  ## take the small results of a finished run into data/reference
 	$(BIN)/python -m asprm.site.keep --profile $(PROFILE)
 
@@ -66,4 +69,4 @@ $(INSTALLED): pyproject.toml requirements.lock
 	.venv-vllm/bin/python -m pip install --quiet --disable-pip-version-check -c requirements.lock -e '.[book,test]'
 	@touch $@
 
-.PHONY: study install book reference test test-vllm fast coverage bench lint clean-work clean
+.PHONY: study install book pdf reference test test-vllm fast coverage bench lint clean-work clean

@@ -395,7 +395,7 @@ if fetched("smollm2", HOME):
 
 rule site:
     input: notebooks=CHAPTERS,
-           pages=source("_config.yml", "_toc.yml", "CONTRIBUTING.md",
+           pages=source("_config.yml", "_toc.yml", "CONTRIBUTING.md", "CHANGELOG.md", "CITATION.cff",
                         *(p for p in sorted((SOURCE / "book").rglob("*")) if p.is_file()),
                         *sorted((SOURCE / "asprm" / "site" / "assets").glob("*")),
                         *sorted((SOURCE / "data" / "paper").glob("*.yml")),

@@ -26,13 +26,16 @@ from asprm.run.artifacts import DiskFull, atomic
 from asprm.run.open import Run, open_run
 from asprm.run.sections import ProfileError
 from asprm.run.store import BrokenArtifact, MissingArtifact
+from asprm.site import api
 from asprm.site.check import check_site
 from asprm.site.includes.index import write_includes
 from asprm.site.polish import polish
+from asprm.site.publish import with_buttons
 from asprm.site.records import remember
 from asprm.site.reference import FOLDER, NOTEBOOKS, Reference, references
 from asprm.site.tabs import Copy, into_tabs
 
+API = "book/api"
 HOME = """<!DOCTYPE html>
 <html lang="en">
 <head><meta charset="utf-8"><title>{title}</title><link rel="icon" href="_static/favicon.svg">
@@ -87,11 +90,16 @@ def stage(run: Run, source: Path, staging: Path) -> None:
     toc = yaml.safe_load((source / "_toc.yml").read_text())
     _of_policies(toc, run)
     others = _of_references(toc, references(run))
+    reference = _of_package(toc)
     shutil.rmtree(staging, ignore_errors=True)
     shutil.copytree(source / "book", staging / "book", ignore=shutil.ignore_patterns("generated"))
     (staging / "notebooks").mkdir()
+    for page, text in reference.items():
+        (staging / f"{page}.md").parent.mkdir(exist_ok=True)
+        (staging / f"{page}.md").write_text(text, encoding="utf-8")
     (staging / "_toc.yml").write_text(yaml.safe_dump(toc, sort_keys=False))
-    shutil.copy(source / "_config.yml", staging)
+    config = with_buttons(yaml.safe_load((source / "_config.yml").read_text()))
+    (staging / "_config.yml").write_text(yaml.safe_dump(config, sort_keys=False))
     for page in chapters(staging / "_toc.yml"):
         if page.startswith("notebooks/"):
             if page in others:
@@ -134,6 +142,17 @@ def _of_references(toc: dict, runs: Sequence[Reference]) -> dict[str, dict]:
                     page = f"{own}-{name}"
                     pages[page] = as_section(json.loads(file.read_text(encoding="utf-8")), name, of)
                     chapter.setdefault("sections", []).append({"file": page})
+    return pages
+
+
+def _of_package(toc: dict) -> dict[str, str]:
+    """The pages of the API reference, which become sections of the page `book/api` where `toc` has it."""
+    pages = {}
+    for part in toc.get("parts", [toc]):
+        for chapter in part.get("chapters", []):
+            if chapter["file"] == API:
+                pages = {f"{API}/{name}": api.page(name, files) for name, files in api.folders().items()}
+                chapter["sections"] = [{"file": page} for page in pages]
     return pages
 
 

@@ -1,0 +1,130 @@
+"""One address of the repository, and what follows it; the workflows that publish."""
+
+import re
+import shutil
+import subprocess
+
+import pytest
+import yaml
+
+from asprm import REPOSITORY
+from asprm.site.includes import project
+from asprm.site.publish import BADGES, Repository, citation, follow, repository, with_buttons
+
+WORKFLOWS = sorted((REPOSITORY / ".github/workflows").glob("*.yml"))
+URL = "https://github.com/Ann/asprm"
+
+
+@pytest.fixture
+def clone(tmp_path):
+    """The files that the address concerns."""
+    for name in ("_config.yml", "CITATION.cff", "README.md"):
+        shutil.copy(REPOSITORY / name, tmp_path)
+    return tmp_path
+
+
+def host(clone, url):
+    text = (clone / "_config.yml").read_text()
+    (clone / "_config.yml").write_text(re.sub(r"(?<=\n  url: ).*", f'"{url}"', text))
+    return clone
+
+
+def test_all_files_of_the_project_agree_with_its_address(clone):
+    assert follow(clone) == []
+
+
+def test_citation_and_badges_follow_the_address_and_go_with_it(clone):
+    before = {name: (clone / name).read_text() for name in ("CITATION.cff", "README.md")}
+    assert follow(host(clone, "")) == follow(clone) == []
+    assert [file.name for file in follow(host(clone, URL))] == ["CITATION.cff", "README.md"]
+    assert yaml.safe_load((clone / "CITATION.cff").read_text())["repository-code"] == URL
+    [line] = re.findall(rf"(?<={re.escape(BADGES)}\n).*", (clone / "README.md").read_text())
+    assert f"[![tests]({URL}/actions/workflows/tests.yml/badge.svg)]" in line
+    assert "https://ann.github.io/asprm/" in line
+    assert follow(clone) == []
+    assert f"url = {{{URL}}}" in citation(clone)
+    follow(host(clone, "https://codeberg.org/ann/other"))
+    assert "github" not in (clone / "CITATION.cff").read_text() + (clone / "README.md").read_text().split("##")[0]
+    follow(host(clone, ""))
+    assert before == {name: (clone / name).read_text() for name in before}
+
+
+def test_badges_name_workflows_that_exist(clone):
+    follow(host(clone, URL))
+    named = set(re.findall(r"workflows/([\w.]+)", (clone / "README.md").read_text()))
+    assert named == {path.name for path in WORKFLOWS}
+
+
+def test_buttons_are_there_only_with_an_address(clone):
+    config = yaml.safe_load((host(clone, "") / "_config.yml").read_text())
+    without = with_buttons(config)
+    assert not any(without["html"][f"use_{name}_button"] for name in ("repository", "edit_page", "issues"))
+    assert not without["launch_buttons"].keys() & {"binderhub_url", "colab_url"}
+    config["repository"]["url"] = URL
+    hosted = with_buttons(config)
+    assert all(hosted["html"][f"use_{name}_button"] for name in ("repository", "edit_page", "issues"))
+    assert hosted["launch_buttons"]["colab_url"] == "https://colab.research.google.com"
+
+
+@pytest.mark.parametrize(
+    "url", ["github.com/ann/asprm", "https://github.com/ann", "http://x.org/a/b", "https://x/a/b/c"]
+)
+def test_another_address_is_refused(clone, url):
+    with pytest.raises(ValueError, match="expected https://<host>/<owner>/<name>"):
+        repository(host(clone, url))
+
+
+def test_how_to_open_a_chapter_elsewhere_is_said_only_where_the_project_is_hosted(monkeypatch):
+    monkeypatch.setattr("asprm.site.publish.repository", lambda: None)
+    assert project.hosted(None) == ""
+    monkeypatch.setattr("asprm.site.publish.repository", lambda: Repository("github.com", "Ann", "asprm"))
+    assert f"`!git clone --depth 1 {URL}`" in project.hosted(None)
+
+
+def test_the_citation_is_that_of_the_citation_file():
+    cff = yaml.safe_load((REPOSITORY / "CITATION.cff").read_text())
+    shown = project.citation(None)
+    assert shown.startswith("```bibtex\n@software{asprm,")
+    assert all(f"{{{text}}}" in shown for text in (cff["title"], cff["version"], cff["authors"][0]["name"]))
+
+
+def test_the_changelog_is_a_page_without_its_title():
+    page = project.changelog(None)
+    assert "# Changelog" not in page.splitlines()
+    assert page.count("\n## ") == (REPOSITORY / "CHANGELOG.md").read_text().count("\n## ")
+
+
+# --- workflows --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.name)
+def test_a_workflow_is_what_actionlint_expects(path):
+    if not shutil.which("actionlint"):
+        pytest.skip("actionlint is not installed")
+    result = subprocess.run(["actionlint", "-no-color", str(path)], capture_output=True, text=True)
+    assert result.returncode == 0, result.stdout
+
+
+@pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.name)
+def test_a_workflow_runs_what_the_project_has(path):
+    content = yaml.safe_load(path.read_text())
+    targets = re.findall(r"^(\w+):", (REPOSITORY / "Makefile").read_text(), re.MULTILINE)
+    assert content[True].keys() >= {"push", "workflow_dispatch"}  # YAML reads "on" as true
+    assert content["permissions"] == {"contents": "read"}
+    for job in content["jobs"].values():
+        assert job["timeout-minutes"] <= 90
+        assert {job.get("needs")} - {None} <= content["jobs"].keys()
+        for step in job["steps"]:
+            assert ("uses" in step) != ("run" in step)
+            assert re.search(r"@v\d+$|^docker://.+:[\d.]+$", step.get("uses", "x@v1")), "a pinned version"
+            assert set(re.findall(r"\bmake (\w+)", step.get("run", ""))) <= set(targets)
+            for script in re.findall(r"^\.\S+", step.get("run", "")):
+                assert (REPOSITORY / script).is_file()
+
+
+def test_the_published_site_is_the_one_that_the_study_builds():
+    steps = yaml.safe_load((REPOSITORY / ".github/workflows/site.yml").read_text())["jobs"]["build"]["steps"]
+    [path] = [step["with"]["path"] for step in steps if "upload-pages-artifact" in step.get("uses", "")]
+    assert path == "data/runs/${{ env.PROFILE }}/site"
+    site = re.search(r"^SITE = .*?(data/runs/.*)/index.html", (REPOSITORY / "Makefile").read_text(), re.MULTILINE)
+    assert site[1] == "data/runs/$(basename $(notdir $(PROFILE)))/site"
