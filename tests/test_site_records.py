@@ -37,6 +37,11 @@ def test_a_run_is_recorded_once_however_often_its_site_is_built(home):
     assert len(history(home)) == 1
 
 
+def test_of_a_run_that_wrote_nothing_there_is_no_record(home):
+    remember(open_run("tiny", "claims", quiet=True))
+    assert not (home / "data/runs/tiny").exists()
+
+
 def test_the_previous_run_is_the_last_one_that_is_not_the_present_one(home):
     run = write(1, minute=1)
     assert previous(run) is None

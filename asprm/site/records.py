@@ -96,7 +96,9 @@ def record_of(run: Run) -> Record:
 
 
 def remember(run: Run) -> None:
-    """Keep the record of a finished run in its history, unless the newest one there is of the same run."""
+    """Keep the record of a run in its history, unless nothing was run or the newest one there is of the same run."""
+    if not manifests(run.folder):
+        return
     record = record_of(run)
     kept = _history(run.folder)
     if kept and kept[-1].manifests == record.manifests:
