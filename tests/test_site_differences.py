@@ -68,7 +68,9 @@ def test_parameters_and_environment_that_differ_are_listed_with_both_values():
 def test_tables_are_counted_by_their_digests():
     first = [made(), made("x", "sample/M/a"), made("x", "sample/M/b")]
     second = [made(), made("y", "sample/M/a"), made("x", "sample/M/c"), made("x", "sample/M/d")]
-    assert compare(record("a", manifests=first), record("b", manifests=second)).tables == (1, 1, 1, 2)
+    d = compare(record("a", manifests=first), record("b", manifests=second))
+    assert d.tables == (1, 1, 1, 2)
+    assert "sample  M       differ  " in as_text(d)
 
 
 def test_the_text_has_values_with_intervals_and_time():
@@ -77,7 +79,7 @@ def test_the_text_has_values_with_intervals_and_time():
     text = as_text(d)
     assert "sample  M       Best-of-N, gain  MiniGSM   ASPRM-M       +3.1 [+0.4 to +5.9], p = .020" in text
     assert "0 results are equal, 1 differ; of these 0 lie apart" in text
-    assert "sample  M       3.0, 1,234  3.0, 1,234" in text
+    assert "sample  M       equal   3.0, 1,234  3.0, 1,234" in text
     assert text.count("none differs") == 2
 
 

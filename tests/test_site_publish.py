@@ -1,5 +1,6 @@
 """One address of the repository, and what follows it; the workflows that publish."""
 
+import json
 import re
 import shutil
 import subprocess
@@ -8,7 +9,10 @@ import pytest
 import yaml
 
 from asprm import REPOSITORY
+from asprm.site.build import render
+from asprm.site.check import check_site
 from asprm.site.includes import project
+from asprm.site.polish import polish
 from asprm.site.publish import BADGES, Repository, citation, follow, repository, with_buttons
 
 WORKFLOWS = sorted((REPOSITORY / ".github/workflows").glob("*.yml"))
@@ -128,3 +132,37 @@ def test_the_published_site_is_the_one_that_the_study_builds():
     assert path == "data/runs/${{ env.PROFILE }}/site"
     site = re.search(r"^SITE = .*?(data/runs/.*)/index.html", (REPOSITORY / "Makefile").read_text(), re.MULTILINE)
     assert site[1] == "data/runs/$(basename $(notdir $(PROFILE)))/site"
+
+
+@pytest.mark.slow
+def test_the_pages_of_a_hosted_project_lead_back_to_it(clone, tmp_path):
+    """A book of one page and one chapter, with the project's own configuration and an address."""
+    host(clone, URL)
+    config = with_buttons(yaml.safe_load((clone / "_config.yml").read_text()))
+    book = tmp_path / "staged"
+    shutil.copytree(REPOSITORY / "book/_static", book / "book/_static", ignore=shutil.ignore_patterns("mathjax"))
+    shutil.copy(REPOSITORY / "book/references.bib", book / "book")
+    (book / "_config.yml").write_text(yaml.safe_dump(config))
+    (book / "_toc.yml").write_text(
+        "format: jb-book\nroot: book/index\nchapters: [{file: notebooks/01_policy}, {file: book/api/run}]\n"
+    )
+    (book / "book/index.md").write_text("# Small\n\nFirst.\n")
+    (book / "book/api").mkdir()
+    (book / "book/api/run.md").write_text("# Made from docstrings\n")
+    cells = [{"cell_type": "markdown", "id": "a", "metadata": {}, "source": "# Chapter\n\nText."}]
+    kernel = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
+    notebook = {"cells": cells, "metadata": kernel, "nbformat": 4, "nbformat_minor": 5}
+    (book / "notebooks").mkdir()
+    (book / "notebooks/01_policy.ipynb").write_text(json.dumps(notebook))
+    pages = render(book)
+    polish(pages)
+    names = ("book/index.html", "notebooks/01_policy.html", "book/api/run.html")
+    page, chapter, made = ((pages / name).read_text() for name in names)
+    assert "/edit/" not in made
+    assert f'href="{URL}/issues/new?' in made
+    assert f'href="{URL}/edit/main/book/index.md"' in page
+    assert f'href="{URL}/issues/new?' in page
+    assert "mybinder" not in page
+    assert "https://mybinder.org/v2/gh/Ann/asprm/main?urlpath=lab/tree/notebooks/01_policy.ipynb" in chapter
+    assert "https://colab.research.google.com/github/Ann/asprm/blob/main/notebooks/01_policy.ipynb" in chapter
+    assert [fault for fault in check_site(pages) if "another machine" in fault.what] == []

@@ -15,6 +15,8 @@ from pathlib import Path
 from asprm import REPOSITORY
 from asprm.site.includes.tables import code, plain
 
+PAGE = "book/api"
+"""The page that lists the others, which lie in a folder of its name."""
 TOP = "study"
 """The page of the modules at the package's top."""
 _WIDTH = 88  # characters of a signature's line

@@ -35,7 +35,6 @@ from asprm.site.records import remember
 from asprm.site.reference import FOLDER, NOTEBOOKS, Reference, references
 from asprm.site.tabs import Copy, into_tabs
 
-API = "book/api"
 HOME = """<!DOCTYPE html>
 <html lang="en">
 <head><meta charset="utf-8"><title>{title}</title><link rel="icon" href="_static/favicon.svg">
@@ -150,8 +149,8 @@ def _of_package(toc: dict) -> dict[str, str]:
     pages = {}
     for part in toc.get("parts", [toc]):
         for chapter in part.get("chapters", []):
-            if chapter["file"] == API:
-                pages = {f"{API}/{name}": api.page(name, files) for name, files in api.folders().items()}
+            if chapter["file"] == api.PAGE:
+                pages = {f"{api.PAGE}/{name}": api.page(name, files) for name, files in api.folders().items()}
                 chapter["sections"] = [{"file": page} for page in pages]
     return pages
 

@@ -119,12 +119,13 @@ def _value(value: Any) -> str:
 def as_text(d: Difference) -> str:
     """The difference for a terminal."""
     names = d.first.name, d.second.name
+    costs = ("stage", "policy", "tables", *(f"{name}: s, MB" for name in names))
     parts = [
         _section("Parameters", [("parameter", *names), *d.parameters]),
         _section("Environment", [("", *names), *d.environment]),
         _section("Results", [(*_HEADS, *names, ""), *map(_row, d.results)]) + f"\n{_counted(d)}",
         f"Tables and models\n{_tables(d)}",
-        _section("Time and memory", [("stage", "policy", *(f"{name}: s, MB" for name in names)), *_times(d)]),
+        _section("Notebooks", [costs, *_notebooks(d)]),
     ]
     return "\n\n".join(parts)
 
@@ -142,8 +143,8 @@ def as_markdown(d: Difference) -> str:
         "### Environment\n\n" + _pairs("", names, d.environment),
         "### Results\n\n" + (f"{results}\n" if d.results else "") + f"{_counted(d)}\n",
         f"### Tables and models\n\n{_tables(d)}\n",
-        "### Time and memory\n\n"
-        + table(["stage", "policy", *(f"{name}: s, MB" for name in names)], _times(d), numbers=(2, 3)),
+        "### Notebooks\n\n"
+        + table(["stage", "policy", "tables", *(f"{name}: s, MB" for name in names)], _notebooks(d), numbers=(3, 4)),
     ]
     return "\n".join(parts)
 
@@ -194,9 +195,17 @@ def _tables(d: Difference) -> str:
     )
 
 
-def _times(d: Difference) -> list[tuple[str, ...]]:
+def _notebooks(d: Difference) -> list[tuple[str, ...]]:
+    """For each stage and policy, whether its tables are equal, and what it cost in both runs."""
     a, b = d.first.notebooks, d.second.notebooks
-    return [(*key, _cost(a.get(key)), _cost(b.get(key))) for key in [*a, *(key for key in b if key not in a)]]
+    keys = [*a, *(key for key in b if key not in a)]
+    return [(*key, _same(a.get(key), b.get(key)), _cost(a.get(key)), _cost(b.get(key))) for key in keys]
+
+
+def _same(first: Made | None, second: Made | None) -> str:
+    if first is None or second is None:
+        return _NONE
+    return "equal" if first.digest == second.digest else "differ"
 
 
 def _cost(made: Made | None) -> str:

@@ -23,9 +23,9 @@ from urllib.parse import unquote
 from asprm.run.artifacts import atomic
 from asprm.run.open import open_run
 from asprm.run.sections import ProfileError
+from asprm.site.api import PAGE
 from asprm.site.tabs import ARTICLE
 
-REFERENCE = "book/api"
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
 _NEXT = re.compile(r'class="right-next"\s+href="([^"#]+)"')
 _START = re.compile(r'http-equiv="refresh" content="0; url=([^"]+)"')
@@ -110,7 +110,7 @@ def order(site: Path) -> list[str]:
         pages.append(page)
         following = _NEXT.search((site / page).read_text(encoding="utf-8"))
         page = _resolved(following[1], page) if following else page
-    return [page for page in pages if not page.startswith(REFERENCE)]
+    return [page for page in pages if not page.startswith(PAGE)]
 
 
 def _resolved(url: str, page: str) -> str:

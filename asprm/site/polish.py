@@ -20,6 +20,7 @@ from pathlib import Path
 
 from asprm.exercises.write import TAG
 from asprm.site import viewer
+from asprm.site.api import PAGE
 from asprm.site.descriptions import described
 from asprm.site.tabs import ARTICLE
 
@@ -41,6 +42,7 @@ _SHORT = re.compile(r"<t[dh]\b(?=[^>]*>[^<]{1,18}</t[dh]>)")  # cells in which n
 _MARKUP = re.compile(r'<span class="section-number">.*?</span>|<[^>]*>|"')
 _HEAD = re.compile(r"<th(?![^>]*\bscope=)(?=[ >])")
 _LISTS = re.compile(r'(?<=<div) role="list"(?= class="citation-list")')  # whose items are no list items
+_EDIT = re.compile(rf'<li>\s*<a href="[^"]*/edit/[^"]*/{PAGE}/.*?</li>', re.DOTALL)  # of pages without a source
 _ICONS = re.compile(r'\s*<script src="[^"]*fontawesome/[^"]*"></script>')
 _FONTS = re.compile(r'<link rel="preload" as="font"[^>]*>\s*')  # which a browser refuses where pages are files
 _MATHJAX = re.compile(
@@ -54,7 +56,7 @@ def polish(site: Path) -> None:
     viewer.into_site(site)
     for file in sorted(site.rglob("*.html")):
         if "_static" not in file.relative_to(site).parts:
-            page = _ICONS.sub("", _FONTS.sub("", file.read_text(encoding="utf-8")))
+            page = _EDIT.sub("", _ICONS.sub("", _FONTS.sub("", file.read_text(encoding="utf-8"))))
             if article := ARTICLE.search(page):
                 images = Path(os.path.relpath(site / "_images", file.parent)).as_posix()
                 shown = numbers(tables(folded(_files(_LISTS.sub("", article[0]), site / "_images", images))))
