@@ -74,9 +74,9 @@ def notebook(chapter):
     return source(f"notebooks/{chapter}.ipynb")
 
 
-def modules(path, docstrings=False):
+def modules(path):
     """What the modules do that a notebook or module imports, as a digest: a comment reruns nothing."""
-    return code.state(SOURCE / path, SOURCE, docstrings=docstrings)
+    return code.state(SOURCE / path, SOURCE)
 
 
 def watched(values):
@@ -403,8 +403,7 @@ rule site:
                         *sorted((SOURCE / "benchmarks" / "results").glob("*.json"))),
            references=REFERENCE
     output: f"{RUN}/site.digest"
-    params: watched(PROFILE.model_dump(mode="json")), modules("asprm/site/build.py", docstrings=True),  # which pages show
-            code.fingerprint(SOURCE / "asprm/site/build.py")
+    params: watched(PROFILE.model_dump(mode="json")), code.package_state(SOURCE)  # pages show docstrings
     shell: JOB + "asprm.site.build --profile {NAME:q}"
 
 

@@ -111,6 +111,8 @@ def finished(tmp_path_factory):
         "_config.yml",
         "_toc.yml",
         "CONTRIBUTING.md",
+        "CHANGELOG.md",
+        "CITATION.cff",
         "book/index.md",
         "data/policies/M/config.json",
         "data/paper/claims.yml",

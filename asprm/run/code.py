@@ -28,9 +28,17 @@ def modules(start: Path, root: Path = REPOSITORY) -> list[Path]:
     return sorted(found)
 
 
-def state(start: Path, root: Path = REPOSITORY, *, docstrings: bool = False) -> str:
-    """A digest of what the modules do that a notebook or module imports; of what they say too, with `docstrings`."""
-    files = modules(start, root)
+def state(start: Path, root: Path = REPOSITORY) -> str:
+    """A digest of what the modules do that a notebook or module imports."""
+    return _together(modules(start, root), root)
+
+
+def package_state(root: Path = REPOSITORY) -> str:
+    """A digest of what all modules of the package do and say: the site shows their docstrings."""
+    return _together(sorted((root / "asprm").rglob("*.py")), root, docstrings=True)
+
+
+def _together(files: list[Path], root: Path, *, docstrings: bool = False) -> str:
     lines = [f"{file.relative_to(root).as_posix()} {fingerprint(file, docstrings=docstrings)}\n" for file in files]
     return hashlib.sha256("".join(lines).encode()).hexdigest()
 
