@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 from asprm.cli import app
 from asprm.run.manifests import manifests, seconds_of
 from asprm.run.open import open_run
-from asprm.workflow.runs import AT_WORK, EXPERIMENT, FINISHED, STOPPED, aligned, as_text, runs
+from asprm.workflow.runs import AT_WORK, EXPERIMENT, FAILED, FINISHED, STOPPED, aligned, as_text, runs
 
 
 @pytest.fixture
@@ -57,6 +57,14 @@ def test_a_run_is_finished_when_its_site_and_all_else_is(home):
     assert runs(home)[0].state == FINISHED
     (home / "data/runs/smoke/.jobs/sample_L.receipt.json").unlink()
     assert runs(home)[0].state == STOPPED
+
+
+def test_a_run_has_failed_where_it_left_a_notebook_with_an_error(home):
+    plan(home, "sample_M")
+    notebooks = home / "data/runs/smoke/notebooks"
+    notebooks.mkdir()
+    (notebooks / "06_prm-M.failed.ipynb").touch()
+    assert runs(home)[0].state == FAILED
 
 
 def test_a_run_is_at_work_while_a_process_holds_its_lock(home):

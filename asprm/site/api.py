@@ -55,7 +55,7 @@ def contents() -> str:
 def module(file: Path) -> str:
     """The section of one module: what it is for, then its public names in their order."""
     tree = ast.parse(file.read_text(encoding="utf-8"))
-    parts = [f"## {code(file.stem)}\n", _prose(ast.get_docstring(tree) or "")]
+    parts = [f"## {plain(file.stem)}\n", _prose(ast.get_docstring(tree) or "")]
     parts += [_entry(*entry) for entry in _names(tree.body)]
     return "\n".join(parts)
 

@@ -13,8 +13,8 @@ from asprm.run.root import study_root
 def runs(as_json: opt.JsonRows = False) -> None:
     """List the runs below this folder (or below $ASPRM_HOME): how far each is, and what made it.
 
-    A run is finished, at work, or has stopped before its end; then `make study` goes on from there. An experiment holds
-    single notebooks with other parameters.
+    A run is finished, at work, or has stopped before its end; then `make study` goes on from there. Where it failed,
+    the notebook with the error is in its folder notebooks/. An experiment holds notebooks with other parameters.
 
     \b
     Writes:  a table; with --json a row for each run:

@@ -16,7 +16,7 @@ from asprm.run.profile import READS
 from asprm.workflow import job, lock
 
 SITE = "site"
-FINISHED, AT_WORK, STOPPED, EXPERIMENT = "finished", "at work", "stopped", "experiment"
+FINISHED, AT_WORK, STOPPED, FAILED, EXPERIMENT = "finished", "at work", "stopped", "failed", "experiment"
 _HEADER = ("run", "state", "last written", "stages", "next", "time", "size", "policies", "code")
 
 
@@ -27,7 +27,7 @@ class State:
     run: str
     """the profile, or <profile>~<name> of an experiment"""
     state: str
-    """FINISHED; AT_WORK; STOPPED before its end; EXPERIMENT: single notebooks, run by hand"""
+    """FINISHED; AT_WORK; STOPPED before its end; FAILED: a notebook did; EXPERIMENT: single notebooks, run by hand"""
     last_written: str | None
     """when its last artifact was written, local time; None: it has none"""
     jobs: dict[str, tuple[int, int]]
@@ -98,6 +98,8 @@ def _state(folder: Path, jobs: dict[str, tuple[int, int]]) -> str:
         return AT_WORK
     if "~" in folder.name:
         return EXPERIMENT
+    if any((folder / "notebooks").glob("*.failed.ipynb")):
+        return FAILED
     return FINISHED if SITE in jobs and all(ended == of for ended, of in jobs.values()) else STOPPED
 
 
