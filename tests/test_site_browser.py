@@ -177,3 +177,15 @@ def test_no_page_is_heavy(built):
     sizes = {name: (built / name).stat().st_size for name in pages_of(built)}
     viewers = {name for name in sizes if f"<{viewer._ELEMENT} " in (built / name).read_text(encoding="utf-8")}
     assert {name: size for name, size in sizes.items() if size > LARGEST and name not in viewers} == {}
+
+
+def test_paper_shows_title_and_article_alone(address, view):
+    navigation = [".bd-sidebar-primary", ".bd-header-article", ".prev-next-footer", ".bd-footer", ".headerlink"]
+    article = ["#jb-print-docs-body h1", ".bd-article h2"]  # the theme prints the title in a place of its own
+    shown = "(names) => names.filter((s) => [...document.querySelectorAll(s)].some((e) => e.getClientRects().length))"
+    for name in ("book/run-it.html", "notebooks/07_best_of_n.html"):
+        view.goto(f"{address}/{name}")
+        assert view.evaluate(shown, navigation) == navigation
+        view.emulate_media(media="print")
+        assert view.evaluate(shown, [*navigation, *article]) == article
+        view.emulate_media(media="screen")

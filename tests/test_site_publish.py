@@ -85,11 +85,12 @@ def test_how_to_open_a_chapter_elsewhere_is_said_only_where_the_project_is_hoste
     assert f"`!git clone --depth 1 {URL}`" in project.hosted(None)
 
 
-def test_the_citation_is_that_of_the_citation_file():
-    cff = yaml.safe_load((REPOSITORY / "CITATION.cff").read_text())
-    shown = project.citation(None)
-    assert shown.startswith("```bibtex\n@software{asprm,")
-    assert all(f"{{{text}}}" in shown for text in (cff["title"], cff["version"], cff["authors"][0]["name"]))
+def test_the_citation_is_that_of_the_citation_file(clone):
+    cff = yaml.safe_load((clone / "CITATION.cff").read_text())
+    text = citation(clone)
+    assert text.startswith("@software{asprm,\n")
+    assert all(f"{{{value}}}" in text for value in (cff["title"], cff["version"], cff["authors"][0]["name"]))
+    assert text.count("{") == text.count("}")
 
 
 def test_the_changelog_is_a_page_without_its_title():

@@ -77,13 +77,13 @@ def citation(source: Path = REPOSITORY) -> str:
     names = (f"{{{author['name']}}}" for author in cff["authors"])
     at = repository(source)
     fields = {
-        "title": f"{{{cff['title']}}}",
+        "title": cff["title"],
         "author": " and ".join(names),
         "version": cff["version"],
         "url": at.url if at else None,
     }
-    lines = [f"  {name} = {{{value}}}," for name, value in fields.items() if value]
-    return "\n".join(["@software{asprm,", *lines, "}"])
+    lines = [f"  {name} = {{{value}}}" for name, value in fields.items() if value]
+    return ",\n".join(["@software{asprm", *lines]) + "\n}"
 
 
 def follow(source: Path = REPOSITORY) -> list[Path]:

@@ -47,7 +47,6 @@ INCLUDES: dict[str, Callable[[Run], str]] = {
     "notebooks": provenance.notebooks,
     "changelog": project.changelog,
     "api": project.api_contents,
-    "citation": project.citation,
     "hosted": project.hosted,
     "changes": changes.changes,
     "artifacts": provenance.artifacts,

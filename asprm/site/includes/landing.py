@@ -5,7 +5,6 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 import pandas as pd
-import yaml
 
 from asprm import REPOSITORY
 from asprm import statistics as s
@@ -16,6 +15,7 @@ from asprm.results.format import points
 from asprm.run import names
 from asprm.run.manifests import manifests, seconds_of
 from asprm.run.open import Run
+from asprm.site import publish
 from asprm.site.includes.provenance import commits
 from asprm.site.includes.settings import size, trained_here
 from asprm.site.includes.tables import code, duration, plain
@@ -134,8 +134,7 @@ def facts(run: Run) -> str:
         policies.append(f"{name}{hub}: {size(policy.path, profile.recipe(name))}")
     tested = ", ".join(f"{count} of {title(family)}" for family, count in profile.problems.test.items())
     made = manifests(run.base)
-    config = yaml.safe_load((REPOSITORY / "_config.yml").read_text(encoding="utf-8"))
-    url = config.get("repository", {}).get("url", "")
+    at = publish.repository()
     rows = {
         "models": "; ".join(policies),
         "test problems": tested,
@@ -143,7 +142,7 @@ def facts(run: Run) -> str:
         "computing time": f"{duration(sum(seconds_of(made).values()))} on {plain(made[0]['device'])}",
         "two commands": "`make study` runs everything and builds this site, `make test` tests it",
         "paper": f"{{cite:t}}`{_KEY}`, [arXiv 2502.13943]({PAPER_URL})",
-        "source": f"{f'[{url}]({url}), ' if url else ''}commit {commits(made)}",
+        "source": f"{f'[{at.url}]({at.url}), ' if at else ''}commit {commits(made)}",
         "licence": "MIT",
     }
     return "\n\n".join(f"{term}\n: {text}" for term, text in rows.items()) + "\n"
@@ -155,14 +154,7 @@ def citation(run: Run) -> str:
     library = (REPOSITORY / "book" / "references.bib").read_text(encoding="utf-8")
     entry = re.search(rf"^@\w+\{{{_KEY},.*?^\}}", library, re.DOTALL | re.MULTILINE)
     assert entry, f"references.bib has no entry {_KEY}"
-    about = yaml.safe_load((REPOSITORY / "CITATION.cff").read_text(encoding="utf-8"))
-    fields = {
-        "title": about["title"],
-        "author": " and ".join(f"{{{author['name']}}}" for author in about["authors"]),
-        "version": about["version"],
-    }
-    own = ",\n".join(["@software{asprm", *(f"  {name} = {{{value}}}" for name, value in fields.items())]) + "\n}"
-    return f"```bibtex\n{entry[0]}\n\n{own}\n```\n"
+    return f"```bibtex\n{entry[0]}\n\n{publish.citation()}\n```\n"
 
 
 def disclaimer(run: Run) -> str:

@@ -1,4 +1,4 @@
-"""Includes about the project: its changelog and API, how to cite it, and where a chapter opens without installing."""
+"""Includes about the project: its changelog and API, and where a chapter opens without installing."""
 
 from asprm import REPOSITORY
 from asprm.run.open import Run
@@ -14,11 +14,6 @@ def changelog(run: Run) -> str:
 def api_contents(run: Run) -> str:
     """The pages of the API reference, with the modules of each."""
     return api.contents()
-
-
-def citation(run: Run) -> str:
-    """BibTeX of the study, in a block that can be copied."""
-    return f"```bibtex\n{publish.citation()}\n```\n"
 
 
 def hosted(run: Run) -> str:
