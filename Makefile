@@ -9,7 +9,7 @@ PYTHON ?= $(or $(wildcard .venv/bin/python),python3)
 BIN := .venv/bin
 VERSION := $(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])')
 INSTALLED := .venv/installed-$(VERSION)
-VLLM_TESTS := tests/test_engines_vllm.py tests/test_engines_guided_vllm.py
+VLLM_TESTS := tests/test_engines_vllm.py tests/test_engines_guided_vllm.py tests/test_reward_pooling.py
 SITE = $(abspath $(or $(ASPRM_HOME),.))/data/runs/$(basename $(notdir $(PROFILE)))/site/index.html
 
 study: $(INSTALLED)  ## run the study and build its site
@@ -31,7 +31,8 @@ test: $(INSTALLED)  ## all tests, the smoke study and its site among them
 	$(BIN)/python -m pytest
 
 test-vllm: .venv-vllm/installed  ## the tests that need vLLM, in an environment of its own: ten minutes the first time
-	OMP_NUM_THREADS=1 VLLM_CPU_KVCACHE_SPACE=1 .venv-vllm/bin/python -m pytest $(VLLM_TESTS)
+	@set -e; for file in $(VLLM_TESTS); do \
+	  OMP_NUM_THREADS=1 VLLM_CPU_KVCACHE_SPACE=1 .venv-vllm/bin/python -m pytest $$file; done
 
 fast: $(INSTALLED)  ## all but the slow tests: some 90 seconds on two cores
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist worksteal -m "not study and not browser and not slow"

@@ -125,6 +125,12 @@ class StepTagPRM(_ByItems):
             )
         return cls(model.to(where), load_tokenizer(path), convention)
 
+    @property
+    def answers(self) -> tuple[int, int]:
+        """The ids of the good and the bad answer, between which the model decides."""
+        good, bad = (_one_token(self.tokenizer, x, "the answer") for x in (self.convention.good, self.convention.bad))
+        return good, bad
+
     def item(self, text: Text, name: str = "text") -> Item:
         """The tagged text as ids, and where its scores are read. ValueError, with the name: it cannot be tagged."""
         # 1. Write the text with a tag after each piece. Ends that fall together share a piece: `piece_of` (K,).
