@@ -14,6 +14,7 @@ from asprm.policy import about
 from asprm.prm import tasks_of
 from asprm.problems.errors import first_error
 from asprm.problems.families import scenes
+from asprm.problems.scene import Scene
 from asprm.problems.sets import test_sets
 from asprm.problems.student import solve
 from asprm.run import names
@@ -24,6 +25,7 @@ from asprm.threshold import fit_threshold
 def students_who_depart(_: Run) -> float:
     """Share of 400 students who depart from the truth, at the chapter's problem."""
     problem, scene = list(scenes("minigsm", "validation", 4))[3]
+    assert isinstance(scene, Scene)
     departs = [first_error(problem, solve(scene, random.Random(seed))) is not None for seed in range(400)]
     return float(np.mean(departs))
 
