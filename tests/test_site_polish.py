@@ -109,6 +109,7 @@ def test_a_table_scrolls_in_a_box_and_its_heads_have_scopes():
     )
     assert 'aria-label="Table: By how much?"' in tables(f"{heading}{table}</tr></tbody></table>")
     prose = '<table class="table"><thead><tr><th class="head">a</th></tr></thead></table>'
+    assert "<td><p>80 % right</p></td>" in tables('<table class="table"><td><p>80% right</p></td></table>')
     assert tables(prose) == prose.replace("<th ", '<th scope="col" ')
 
 

@@ -34,6 +34,7 @@ _HIDDEN = re.compile(
     r'<details class="admonition hide above-input">\s*<summary.*?</summary>\s*(.*?)</details>', re.DOTALL
 )
 _CELL = re.compile(r"(?P<start><t[dh]\b[^>]*>)(?P<text>[^<]*\d[^<]*)(?=</t[dh]>)")
+_PERCENT = re.compile(r"(?<=\d)(?=%[^<>]*<)")
 _OF_NUMBERS = re.compile(r"(?:[\s\d.,:;%+\-\N{MINUS SIGN}\N{EN DASH}<=\[\]()]|to|e-?\d)*")
 _VERBATIM = re.compile(r"(<(?P<tag>pre|code|script|style|svg)\b.*?</(?P=tag)>|<[^>]*>)", re.DOTALL)
 _TABLE = re.compile(r"<table\b.*?</table>", re.DOTALL)
@@ -133,7 +134,7 @@ def tables(article: str) -> str:
         head, body = (_HEAD.sub(f'<th scope="{scope}"', part) for part, scope in ((head, "col"), (body, "row")))
         body = _SHORT.sub(r"\g<0> data-short", body)
         if 'class="table"' in table or "docutils" in table:  # of prose, in a box already
-            return head + mark + body
+            return _PERCENT.sub(" ", head + mark + body)
         return f'<div class="table-box" role="region" aria-label="{name}" tabindex="0">{head}{mark}{body}</div>'
 
     return _TABLE.sub(boxed, article)

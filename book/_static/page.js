@@ -29,6 +29,7 @@
   const boxes = [...document.querySelectorAll(`.bd-article :is(${selector})`)];
   const mark = (box) => {
     const scrolls = box.scrollWidth > box.clientWidth + 1 && getComputedStyle(box).overflowX !== "visible";
+    box.toggleAttribute("data-scrolls", scrolls);
     if (scrolls) {
       box.tabIndex = 0;
       box.setAttribute("role", "region");
