@@ -201,7 +201,8 @@ def page(frame: pd.DataFrame, columns: Sequence[str]) -> Any:
 
     What was found stands in front, in the order of _FIRST, and the interval in one column.
     """
-    shown = frame[[*(name for name in _FIRST if name in columns), *(n for n in columns if n not in _FIRST)]].copy()
+    order = [*(name for name in _FIRST if name in columns), *(name for name in columns if name not in _FIRST)]
+    shown = frame.loc[:, order].copy()
     if "low" in shown:
         shown = one_interval(shown, number_text)
     if "verdict" in shown:

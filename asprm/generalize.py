@@ -188,7 +188,7 @@ def page(rows: pd.DataFrame) -> Any:
     found = ["difference", "low", "high", "p (Holm)"]
     last = [name for name in ("this", "other", "greedy", "p") if name in rows]
     keys = [name for name in rows if name not in (*found, *last)]
-    shown = one_interval(rows[[*keys, *found, *last]], points)
+    shown = one_interval(rows.loc[:, [*keys, *found, *last]], points)
     formats: dict[str, Any] = {"points": points} | dict.fromkeys(["this", "other", "greedy"], percent)
     formats |= dict.fromkeys(["p", "p (Holm)"], p_value)
     style: Any = shown.rename(columns={"difference": "points"}).style

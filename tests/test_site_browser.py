@@ -151,7 +151,8 @@ def test_tabs_turn_by_arrow_keys(built, view):
     assert shown.get_attribute("aria-labelledby") == tabs.nth(1).get_attribute("id")
 
 
-RESULTS = ["verdict", "here", "gain in points", "points", "saving", "95 % interval", "p (Holm)", "f1", "recall"]
+# "here" is not among them: the paper's own tables keep the paper's shape, and some are wider than a page.
+RESULTS = ["verdict", "gain in points", "points", "saving", "95 % interval", "p (Holm)", "f1", "recall"]
 
 
 def test_the_columns_that_carry_a_result_are_in_sight_on_a_desktop(built, view):

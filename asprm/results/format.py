@@ -59,4 +59,4 @@ def one_interval(
         "–" if a != a or b != b else f"{show(a)} to {show(b)}" for a, b in zip(frame[low], frame[high], strict=True)
     ]
     columns = [name if column == low else column for column in frame.columns if column != high]
-    return frame.assign(**{name: texts})[columns]
+    return frame.assign(**{name: texts}).loc[:, columns]
