@@ -164,7 +164,8 @@ def test_the_columns_that_carry_a_result_are_in_sight_on_a_desktop(built, view):
             for column in view.evaluate(
                 """(results) => [...document.querySelectorAll(".table-box")].flatMap((box) => {
                   const right = box.getBoundingClientRect().right + 1;
-                  return [...box.querySelectorAll("thead th")].map((head) => [head.textContent.trim(), head])
+                  const words = (head) => head.textContent.trim().replace(/\\s/g, " ");
+                  return [...box.querySelectorAll("thead th")].map((head) => [words(head), head])
                     .filter(([text, head]) => results.includes(text) && head.getBoundingClientRect().right > right)
                     .map(([text]) => text);
                 })""",
