@@ -27,6 +27,7 @@ from asprm.models.load import load_tokenizer
 from asprm.models.prompts import encode_prompts
 from asprm.problems.problem import Problem
 from asprm.problems.sets import origins, problem_set, test_sets
+from asprm.results.format import interval, p_value, points
 from asprm.reward.adapters import base_of
 from asprm.reward.guides import guide_for
 from asprm.reward.published import load_reward_model
@@ -249,7 +250,7 @@ def against_greedy(
     clusters: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
     """TVD at one trigger against greedy decoding, paired by problem: a row of the chapter's table. low, high and p are
-    NaN if it never steps in: then nothing can differ.
+    NaN if it changes no token: then nothing can differ.
 
     frame: columns of `SCHEMA`.
     greedy: by problem, whether greedy decoding is right.
@@ -259,7 +260,7 @@ def against_greedy(
     part = at_trigger(frame, trigger)
     right, base = part["correct"].to_numpy(float), [float(greedy[problem]) for problem in part["problem"]]
     groups = _groups(part["problem"], clusters)
-    paired = compare(right, base, groups, seed=seed) if part["decisions"].any() else untested(right)
+    paired = compare(right, base, groups, seed=seed) if part["changed"].any() else untested(right)
     return {
         "trigger": trigger,
         "problems": len(part),
@@ -273,6 +274,29 @@ def against_greedy(
         "p": paired.p,
         "stepped in": part["decisions"].sum() / part["tokens"].sum(),
     }
+
+
+def told(row: Mapping[str, Any], problems: str, alpha: float) -> str:
+    """What a row of `against_greedy` says, in sentences; a gain is explained only where the test shows one.
+
+    problems: title of the set. alpha: of the test.
+    """
+    start = f"At the trigger {row['trigger']:g}, chosen on validation problems, "
+    if np.isnan(row["p"]):
+        return f"{start}the reward model changed no token on {problems}: nothing was tested."
+    p = p_value(row["p"])
+    found = (
+        f"{start}guided decoding changes accuracy on {problems} by {points(row['difference'])} points (95 % interval "
+        f"{interval(row['low'], row['high'])}, p {p if p.startswith('<') else f'= {p}'}, before Holm's correction)."
+    )
+    if row["p"] >= alpha:
+        return f"{found} This could be chance, so there is nothing to explain."
+    if row["difference"] < 0:
+        return f"{found} The reward model makes it worse: it does not know what the policy doubts."
+    return (
+        f"{found} Greedy decoding errs systematically here, in contexts that the reward model can recognise. This is "
+        "what TVD can do where doubt and error coincide; it is no estimate of what it does for a 7B model."
+    )
 
 
 def overruled(frames: Mapping[str, pd.DataFrame], trigger: float) -> pd.DataFrame:
@@ -318,23 +342,20 @@ class Decision:
 
 
 def telling_decision(run: Run, name: str, trigger: float) -> Decision | None:
-    """The decision that tells most about guiding by `run.prm` on the set `name`; None if it never stepped in.
+    """A decision by which guiding by `run.prm` wins on the set `name`; None if there is none.
 
     The problem is the first that guided decoding solves, with a token that was changed, and greedy decoding does not.
-    If there is none, it is the first with a changed token, else the first with a decision. It is decoded once more, for
-    the candidates are not kept; the decision is the first that changed a token, else the first.
+    It is decoded once more, for the candidates are not kept; the decision is the first that changed a token.
     """
     frame = run.read(names.guided(run.prm, run.policy, name)).to_pandas()
     greedy = greedy_verdicts(run, name)
     frame = at_trigger(frame, trigger)
-    frame = frame.loc[frame["decisions"] > 0]
-    if not len(frame):
+    gained = (frame["changed"] > 0) & frame["correct"] & ~frame["problem"].map(greedy).astype(bool)
+    if not gained.any():
         return None
-    changed = frame["changed"] > 0
-    gained = changed & frame["correct"] & ~frame["problem"].map(greedy).astype(bool)
-    row = frame.loc[(2 * gained + changed).idxmax()]  # the first of equals
-    problem = next(problem for problem in problem_set(run.profile, name) if problem.id == row["problem"])
-    return _decision(run, name, problem, trigger, greedy[problem.id])
+    won = frame.loc[gained, "problem"].iloc[0]
+    problem = next(problem for problem in problem_set(run.profile, name) if problem.id == won)
+    return _decision(run, name, problem, trigger)
 
 
 def decode_again(run: Run, problems: Sequence[Problem], trigger: float) -> dict[str, Guided]:
@@ -353,12 +374,12 @@ def decode_again(run: Run, problems: Sequence[Problem], trigger: float) -> dict[
     return {request.key.id: guided for request, guided in decoded}
 
 
-def _decision(run: Run, name: str, problem: Problem, trigger: float, greedy: bool) -> Decision:
+def _decision(run: Run, name: str, problem: Problem, trigger: float) -> Decision:
     # 1. Decode the problem once more.
     guided = decode_again(run, [problem], trigger)[problem.id]
 
-    # 2. Its first decision that changed a token, or its first.
-    at = int([*guided.changed, *guided.decisions][0])
+    # 2. Its first decision that changed a token.
+    at = int(guided.changed[0])
     number = int(np.flatnonzero(guided.decisions == at)[0])
 
     # 3. What each candidate adds to the text so far.
@@ -370,7 +391,7 @@ def _decision(run: Run, name: str, problem: Problem, trigger: float, greedy: boo
         prompt=problem.prompt,
         trigger=trigger,
         correct=guided.finished and grade(problem, spell(guided.ids)[0]).correct,
-        greedy=greedy,
+        greedy=False,
         before=before,
         tokens=[spell(np.append(guided.ids[:at], token))[0].removeprefix(before) for token in candidates],
         probabilities=guided.probabilities[number].tolist(),

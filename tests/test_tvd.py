@@ -11,12 +11,13 @@ from asprm.engines.protocol import Request
 from asprm.models.load import load_tokenizer
 from asprm.models.prompts import encode_prompts
 from asprm.problems.load import domain_of, load
+from asprm.problems.sets import problem_set
 from asprm.reward.guides import TextGuide, TokenGuide
 from asprm.reward.published import TokenScorer
 from asprm.reward.score import load_prm
 from asprm.run.open import open_run
 from asprm.sample import greedy_verdicts
-from asprm.tvd import Decision, Guides, against_greedy, by_trigger, overruled, telling_decision
+from asprm.tvd import Guides, _decision, against_greedy, by_trigger, overruled, telling_decision, told
 
 
 def frame(correct, decisions, trigger=0.5):
@@ -41,13 +42,19 @@ def test_overruled_counts_the_changed_decisions_at_one_trigger():
 
 
 def test_against_greedy_counts_discordant_problems():
-    guided = frame([True] * 8 + [False] * 2, [1] * 10)
+    guided = frame([True] * 8 + [False] * 2, [1] * 10).assign(changed=1)
     greedy = {f"p{i}": i in (0, 1, 9) for i in range(10)}
     row = against_greedy(guided, greedy, 0.5, seed=0)
     assert (row["only TVD"], row["only greedy"]) == (6, 1)
     assert row["difference"] == pytest.approx(0.5)
     assert row["p"] == pytest.approx(2 * (1 + 7) / 2**7)  # exact McNemar: at most 1 of 7
     assert row["stepped in"] == pytest.approx(0.1)
+
+
+def test_nothing_is_tested_where_the_reward_model_changes_no_token():
+    row = against_greedy(frame([True, False], [3, 1]), {"p0": True, "p1": False}, 0.5, seed=0)
+    assert (row["TVD"], row["greedy"], row["difference"]) == (0.5, 0.5, 0)
+    assert np.isnan([row["p"], row["low"], row["high"]]).all()
 
 
 def test_the_smoke_study_decodes_every_problem_at_every_trigger(study, monkeypatch):
@@ -64,28 +71,47 @@ def test_the_smoke_study_decodes_every_problem_at_every_trigger(study, monkeypat
     assert np.isfinite(shares).all()
 
 
-def test_the_kept_decision_is_one_of_the_chosen_trigger(study, monkeypatch):
+def test_a_decision_is_kept_only_where_guided_decoding_wins(study, monkeypatch):
     monkeypatch.setenv("ASPRM_HOME", str(study))
     run = open_run("smoke", stage="tvd", quiet=True)
-    found = Decision(**run.read_json(f"tvd/{run.prm}/M-decision"))
-    assert found.trigger == run.read_json(f"tvd/{run.prm}/M")["trigger"]
+    rows = run.read(f"tvd/{run.prm}/M-minigsm").to_pandas()
+    rows = rows[rows["trigger"] == run.read_json(f"tvd/{run.prm}/M")["trigger"]]
+    greedy = greedy_verdicts(run, "minigsm")
+    won = [p for p, right, n in zip(rows["problem"], rows["correct"], rows["changed"], strict=True)
+           if right and n and not greedy[p]]  # fmt: skip
+    kept = run.read_json(f"tvd/{run.prm}/M-decision")
+    assert (kept and kept["problem"]) == (won[0] if won else None)
+
+
+def test_a_decision_is_what_the_reward_model_saw(study, monkeypatch):
+    monkeypatch.setenv("ASPRM_HOME", str(study))
+    run = open_run("smoke", stage="tvd", quiet=True)
+    rows = run.read(f"tvd/{run.prm}/M-minigsm").to_pandas()
+    row = rows[rows["changed"] > 0].iloc[0]
+    problem = next(p for p in problem_set(run.profile, "minigsm") if p.id == row["problem"])
+    found = _decision(run, "minigsm", problem, row["trigger"])
     assert found.written == np.argmax(found.scores)
     assert found.probabilities == sorted(found.probabilities, reverse=True)
     assert found.probabilities[0] < found.trigger
     assert len(found.tokens) == len(found.scores) == run.profile.tvd.candidates
-    rows = run.read(f"tvd/{run.prm}/M-{found.set}").to_pylist()
-    [row] = [row for row in rows if (row["problem"], row["trigger"]) == (found.problem, found.trigger)]
     assert row["correct"] == found.correct
     assert row["text"].startswith(found.before + found.tokens[found.written])
-    assert greedy_verdicts(run, found.set)[found.problem] == found.greedy
 
 
-def test_there_is_no_telling_decision_where_the_reward_model_never_stepped_in(tmp_path, monkeypatch):
+def test_the_decision_that_is_shown_is_the_first_that_guided_decoding_wins(tmp_path, monkeypatch):
     monkeypatch.setenv("ASPRM_HOME", str(tmp_path))
     run = open_run("smoke", stage="tvd", quiet=True)
-    run.write(f"tvd/{run.prm}/M-minigsm", frame([True, False], [0, 0]))
-    monkeypatch.setattr("asprm.tvd.greedy_verdicts", lambda run, name: {"p0": True, "p1": False})
-    assert telling_decision(run, "minigsm", 0.5) is None
+    ids = [problem.id for problem in problem_set(run.profile, "minigsm")][:4]
+    guided = frame([True, False, True, True], [1, 1, 1, 1]).assign(problem=ids, changed=[1, 1, 0, 1])
+    run.write(f"tvd/{run.prm}/M-minigsm", guided)
+    monkeypatch.setattr("asprm.tvd._decision", lambda run, name, problem, trigger: problem.id)
+
+    def shown(*greedy):
+        monkeypatch.setattr("asprm.tvd.greedy_verdicts", lambda run, name: dict(zip(ids, greedy, strict=True)))
+        return telling_decision(run, "minigsm", 0.5)
+
+    assert shown(True, False, False, False) == ids[3]  # 0: greedy is right, too; 1: lost; 2: nothing changed
+    assert shown(True, True, False, True) is None
 
 
 @pytest.mark.slow
@@ -249,3 +275,13 @@ def test_a_walk_by_an_unknown_guide_is_an_error():
     request = Request(np.array([1, 2], np.int32), 2, 0)
     with pytest.raises(ValueError, match=r"walks by \['b'\], but the guides are \['a'\]"):
         list(decode_together(engine, {"a": Never()}, [(request, [Walk("b", 0.5)])]))
+
+
+def test_a_gain_is_explained_only_where_the_test_shows_one():
+    row = {"trigger": 0.7, "difference": 0.05, "low": -0.01, "high": 0.11, "p": 0.01}
+    assert "errs systematically" in told(row, "MiniGSM", 0.05)
+    assert "by +5.0 points (95 % interval −1.0 to +11.0, p = .010," in told(row, "MiniGSM", 0.05)
+    assert "nothing to explain" in told(row | {"p": 0.2}, "MiniGSM", 0.05)
+    assert "makes it worse" in told(row | {"difference": -0.05}, "MiniGSM", 0.05)
+    untested = told(row | {"p": np.nan}, "MiniGSM", 0.05)
+    assert untested.endswith("changed no token on MiniGSM: nothing was tested.")

@@ -43,7 +43,7 @@ from asprm.run import names
 from asprm.statistics import Floats
 
 INCOMPARABLE, UNTESTED = "not comparable at this scale", "not tested"  # verdicts without a test
-IDLE = "guided decoding never stepped in: both sides are greedy decoding"
+IDLE = "guided decoding changed no token: both sides are greedy decoding"
 ALIKE = "both sides are alike on every problem"
 _BY_PROBLEM = "interval over problems"  # a test against a bound, from the interval alone
 _FEWEST = 6  # discordant problems, all one way, that exact McNemar can call significant

@@ -33,7 +33,7 @@ class Outcomes:
     problems: tuple[str, ...]  # (P,)
     values: Floats  # (R, P)
     artifact: str  # the table that they come from, the first if there are several
-    greedy: bool = False  # whether the texts are those of greedy decoding: also of guided decoding that never steps in
+    greedy: bool = False  # whether the texts are greedy decoding's, as where guided decoding changes no token
     broken: bool = False  # whether a reward model chose, and was right less often than a random candidate
 
     @property
@@ -82,10 +82,10 @@ def best_of_n(run: Run, prm: str, policy: str, problems: str, position: str = OW
 def guided(run: Run, prm: str, policy: str, problems: str) -> Outcomes:
     """Which problems guided decoding solves at the chosen trigger. Only the first training of `prm` guides: one row."""
     name = names.guided(prm, policy, problems)
-    frame = run.read(name, ["problem", "trigger", "correct", "decisions"]).to_pandas()
+    frame = run.read(name, ["problem", "trigger", "correct", "changed"]).to_pandas()
     rows = frame[frame["trigger"] == chosen_trigger(run, prm, policy)]
     stacked = _stacked([rows.set_index("problem")["correct"].astype(float)], name)
-    return replace(stacked, greedy=not rows["decisions"].any())
+    return replace(stacked, greedy=not rows["changed"].any())
 
 
 def chosen_trigger(run: Run, prm: str, policy: str) -> float:
