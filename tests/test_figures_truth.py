@@ -35,10 +35,11 @@ def kinds():
 
 
 def arrows(n=12):
-    verdicts = np.resize(["reproduced", "opposite", "inconclusive"], n)
+    verdicts = np.resize([*_VERDICTS], n)
     frame = pd.DataFrame({"id": [f"t1-{i}" for i in range(n)], "aspect": "arrow", "verdict": verdicts})
     here = np.linspace(-3, 3, n)
-    return frame.assign(direction=np.resize(["up", "down"], n), here=here, low=here - 1, high=here + 1)
+    ends = {"low": np.where(verdicts == "not tested", np.nan, here - 1), "high": here + 1}
+    return frame.assign(direction=np.resize(["up", "down"], n), here=here, **ends)
 
 
 def spent():
@@ -52,7 +53,10 @@ FIGURES = {
     "labels": (lambda: label_errors(labels()), "no error yet, label 0: 10 % at step 1, 50 % at step 5"),
     "curves": (lambda: reliability_curves({"A": CURVE, "B": CURVE}), f"A {CURVE.error:.3f}, B"),
     "kinds": (lambda: shares_of_kinds(kinds()), "put right 12, led astray 4, none 4."),
-    "arrows": (lambda: directions(arrows()), "12 arrows of the paper"),
+    "arrows": (
+        lambda: directions(arrows()),
+        "3 reproduced, 3 opposite, 2 inconclusive, 2 broken baseline, 2 not tested.",
+    ),
     "no arrows": (lambda: directions(arrows(0)), "for 0 arrows of the paper"),
     "costs": (lambda: label_cost_bars(spent()), "ASPRM-M 16.0 and 3.0; MS-M 32.0 and 8.0"),
 }
@@ -67,4 +71,4 @@ def test_figure_renders_says_what_it_shows_and_can_be_read(name):
 
 def test_a_verdict_is_shown_by_shape_and_not_by_colour_alone():
     markers = [marker for _, marker in _VERDICTS.values()]
-    assert len(set(markers)) == len(markers) == 3
+    assert len(set(markers)) == len(markers) == 5

@@ -5,12 +5,14 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from asprm.figures.base import BLUE, GREEN, GREY, PALE, RED, Plot, bar_values, distances, new_plot, styled
+from asprm.figures.base import BLUE, GREEN, GREY, PALE, PURPLE, RED, Plot, bar_values, distances, new_plot, styled
 
 _VERDICTS = {  # colour and shape: colour alone must not carry a verdict
     "reproduced": (GREEN, "o"),
     "opposite": (RED, "X"),
     "inconclusive": (GREY, "s"),
+    "broken baseline": (PURPLE, "D"),
+    "not tested": (GREY, "x"),
 }
 
 
