@@ -17,6 +17,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from asprm import statistics as s
+from asprm.grading.math import one_spelling
 from asprm.intervals import share_interval
 from asprm.models.load import load_tokenizer
 from asprm.models.prompts import prompts_of
@@ -330,30 +331,57 @@ def _in_order(by_problem: Mapping[str, object], problems: list[str], value: str)
 # --- the chosen candidates --------------------------------------------------------------------------------------------
 
 
-def chosen(table: Table, lengths: pd.Series, how: str = "min", margin: int = 5) -> pd.DataFrame:
+def chosen(
+    table: Table, solutions: pd.DataFrame, how: str = "min", margin: int = 5, doubt: float = 0.1
+) -> pd.DataFrame:
     """Properties of the best-scored candidate of each problem: one row per problem, shares in [0, 1] over its ties.
 
     table: as for `candidates`.
-    lengths: tokens by (problem, solution).
+    solutions: by (problem, solution), with the columns tokens, their number, and least, the least confidence of one.
     how: aggregate of step scores.
     margin: tokens.
+    doubt: confidence.
 
-    Columns: right; shorter and longer: by more than `margin` tokens than the median of the problem's candidates;
-    all_right, all_shorter and all_longer: the same shares of all its candidates.
+    Columns: right and the traits below, each also with all_ in front, of all the problem's candidates; spread, the
+    standard deviation of their scores. shorter and longer: by more than `margin` tokens than the median of the
+    problem's candidates; usual: neither; usual_right: that, and right; rare: with an answer that no other candidate
+    gives (NaN where there are no answers); doubtful: with a confidence below `doubt`.
     """
     frame = table.to_pandas() if isinstance(table, pa.Table) else table
     scores = aggregates(np.concatenate(frame["scores"].tolist()), frame["scores"].map(len).to_numpy(), how)
-    scores = np.where(frame["finished"], scores, scores.min() - 1)
+    ranks = np.where(frame["finished"], scores, scores.min() - 1)
     problems = frame["problem"].to_numpy()
-    keys = pd.MultiIndex.from_arrays([problems, frame["solution"]])
-    tokens = lengths.loc[keys].to_numpy()
+    like = solutions.loc[pd.MultiIndex.from_arrays([problems, frame["solution"]])]
+    tokens, right = like["tokens"].to_numpy(), frame["correct"].to_numpy(bool)
     over = tokens - pd.Series(tokens).groupby(problems).transform("median").to_numpy()
-    traits = pd.DataFrame({"right": frame["correct"].to_numpy(), "shorter": over < -margin, "longer": over > margin})
-    traits = traits.astype(float)
-    best = scores == pd.Series(scores).groupby(problems).transform("max").to_numpy()
+    usual = np.abs(over) <= margin
+    traits = pd.DataFrame(
+        {
+            "right": right,
+            "shorter": over < -margin,
+            "longer": over > margin,
+            "usual": usual,
+            "usual_right": usual & right,
+            "rare": _rare(frame),
+            "doubtful": like["least"].to_numpy() < doubt,
+        },
+        dtype=float,
+    )
+    best = ranks == pd.Series(ranks).groupby(problems).transform("max").to_numpy()
     every = traits.groupby(problems, sort=False).agg("mean").add_prefix("all_")
     of_best = traits.loc[best].groupby(problems[best], sort=False).agg("mean")
-    return of_best.join(every).rename_axis("problem")
+    spread = pd.Series(scores).groupby(problems, sort=False).std(ddof=0).rename("spread")
+    return of_best.join(every).join(spread).rename_axis("problem")
+
+
+def _rare(frame: pd.DataFrame) -> NDArray[np.float64]:
+    """(S,) whether a candidate's answer is given by no other one of its problem; NaN if there are no answers at all."""
+    answers = frame["answer"].astype(object).where(frame["answer"].notna() & frame["finished"], None)
+    rare = np.full(len(frame), np.nan)
+    for rows in frame.reset_index(drop=True).groupby("problem").indices.values():
+        row = one_spelling(answers.iloc[rows].tolist())
+        rare[rows] = [answer is not None and row.count(answer) == 1 for answer in row]
+    return rare if answers.notna().any() else np.full(len(frame), np.nan)
 
 
 def rescued(table: Table, how: str = "min") -> list[str]:

@@ -158,9 +158,36 @@ def directions(counts: dict[str, Any]) -> dict[str, int]:
     }
 
 
+def cost_by_unit(frame: pd.DataFrame) -> str:
+    """The verdicts of a ledger on what labels cost, each with its unit and value, in one sentence."""
+    rows = frame.loc[frame["id"].str.contains("-cost-")]
+    parts = [
+        f"{line['says'].removesuffix('.')}: {'not run' if pd.isna(line['here']) else _saved(line)}"
+        for line in rows.to_dict("records")
+    ]
+    return "; ".join(parts) + "."
+
+
+def _saved(line: dict[Any, Any]) -> str:
+    sign = 1 if line["here"] > 0 else -1
+    low, high = sorted(sign * line[end] for end in ("low", "high"))
+    more = "less" if sign > 0 else "more"
+    return f"{sign * line['here']:.0f} % {more} [{low:.0f}, {high:.0f}], {line['verdict']}"
+
+
 def surest_opposites(frame: pd.DataFrame, most: int = 5) -> pd.DataFrame:
     """The rows of a ledger that contradict the paper with the smallest p."""
     return frame.loc[frame["verdict"] == "opposite"].sort_values(by="p_holm").head(most)
+
+
+def by_one_family(frame: pd.DataFrame, alpha: float) -> dict[str, int]:
+    """How many tests of directions a ledger has, and how many are significant: as it corrects them, and as one family.
+
+    Keys: tests, significant, as one family.
+    """
+    tested = frame.loc[(frame["aspect"] != "level") & ~frame["composite"] & frame["p"].notna()]
+    corrected = {"significant": tested["p_holm"].to_numpy(), "as one family": s.holm(tested["p"])}
+    return {"tests": len(tested)} | {name: int((p < alpha).sum()) for name, p in corrected.items()}
 
 
 def sizes_of_arrows(frame: pd.DataFrame) -> pd.DataFrame:

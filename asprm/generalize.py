@@ -7,6 +7,8 @@ model count as one: a problem's outcome is the mean over them.
 
 from __future__ import annotations
 
+import json
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -17,7 +19,7 @@ from asprm.best_of_n import chosen
 from asprm.intervals import Interval, difference_interval, share_interval
 from asprm.problems.load import domain_of
 from asprm.problems.sets import templates, test_sets
-from asprm.results import outcomes
+from asprm.results import costs, outcomes
 from asprm.results.format import one_interval, p_value, percent, points
 from asprm.results.outcomes import OWN, POSITIONS, RANDOM, Outcomes
 from asprm.run import names
@@ -238,19 +240,32 @@ def at_other_positions(run: Run, frame: pd.DataFrame) -> pd.DataFrame:
 def sweep(run: Run, frame: pd.DataFrame, policy: str) -> pd.DataFrame:
     """Best-of-N by the share of tokens below the threshold at which the reward model's steps were cut.
 
-    frame: from `results`. Columns: share, prm, set, position, bon, low, high, trainings. Each reward model rates where
-    its own steps end (`own steps`), and all at the same places, decision tokens by the study's share (`confidence`).
+    frame: from `results`. Columns: share, prm, set, position, bon, low, high, trainings, labelled (steps learned from).
+    Each reward model rates where its own steps end (`own steps`), and all at the same places, decision tokens by
+    the study's share (`confidence`).
     """
     own_share = run.profile.threshold.share
-    shares = {}
+    shares, labelled = {}, {}
     for prm, model in run.profile.reward_models.items():
         tables = [(table.policy, table.method.kind) for table in model.tables]
         if model.base == policy and tables == [(policy, "adaptive")]:
             shares[prm] = model.rates.share or own_share
+            labelled[prm] = json.loads((run.find(names.reward_model(prm)) / costs.ABOUT).read_text())["labels"]
     places = frame["position"].isin([OWN, "confidence"])
     rows = frame.loc[(frame["policy"] == policy) & places & frame["prm"].isin(list(shares))]
-    rows = rows.assign(share=[shares[prm] for prm in rows["prm"]]).sort_values(["set", "position", "share"])
-    return rows.loc[:, ["share", "prm", "set", "position", "bon", "low", "high", "trainings"]]
+    rows = rows.assign(share=rows["prm"].map(shares), labelled=rows["prm"].map(labelled))
+    columns = ["share", "prm", "set", "position", "bon", "low", "high", "trainings", "labelled"]
+    return rows.sort_values(["set", "position", "share"]).loc[:, columns]
+
+
+def what_else_differs(swept: pd.DataFrame) -> str:
+    """What differs in a sweep (from `sweep`) besides the share: trainings and labelled steps, in a sentence."""
+    each = swept.drop_duplicates("prm").sort_values("share")
+    parts = [
+        f"{percent(share)}: {steps:,} labelled steps, {count} training{'s' if count > 1 else ''}"
+        for share, steps, count in zip(each["share"], each["labelled"], each["trainings"], strict=True)
+    ]
+    return f"Beside the share differ what each learned from, and how often it was trained. {'; '.join(parts)}."
 
 
 # --- candidates and training data -------------------------------------------------------------------------------------
@@ -260,23 +275,78 @@ def chosen_candidates(run: Run) -> pd.DataFrame:
     """What the candidates are like that each reward model chooses, of each policy's first test set.
 
     Columns: policy; reward model; gain over a random candidate (how much more often the chosen one is right), low,
-    high; shorter, all_shorter, longer, all_longer (see `asprm.best_of_n.chosen`). Shares. The sweep is left out.
+    high; spread, the mean standard deviation of a problem's scores; usual right, of the chosen ones of usual length the
+    share that is right, and all usual right, of all of usual length; then rare, doubtful, shorter and longer (see
+    `asprm.best_of_n.chosen`), of the chosen ones and, with all in front, of all. Means over trainings. The sweep is
+    left out.
     """
     profile, rows = run.profile, []
     swept = profile.of_role("sweep")
     for policy, source in profile.policies.items():
         name = next(iter(test_sets(profile, source.domain)))
-        ids = run.read(names.samples(policy, name), ["problem", "solution", "ids"]).to_pandas()
-        lengths = ids.set_index(["problem", "solution"])["ids"].map(len)
+        like = solutions_like(run, policy, name)
         for prm in profile.best_of_n.score.get(policy, ()):
-            if prm in swept:
-                continue
-            best = chosen(run.read(names.scores(prm, policy, name)), lengths, profile.best_of_n.aggregate)
-            gain = difference_interval(best["right"] - best["all_right"])
-            like = best[["shorter", "all_shorter", "longer", "all_longer"]].mean().to_dict()
-            gained = {"gain over a random candidate": gain.value, "low": gain.low, "high": gain.high}
-            rows.append({"policy": policy, "reward model": prm} | gained | like)
+            if prm not in swept:
+                rows.append({"policy": policy, "reward model": prm} | of_chosen(run, prm, policy, name, like))
     return pd.DataFrame(rows)
+
+
+def solutions_like(run: Run, policy: str, name: str) -> pd.DataFrame:
+    """The policy's candidates of the set `name` by (problem, solution): tokens, and least, their least confidence."""
+    samples = run.read(names.samples(policy, name), ["problem", "solution", "confidences"]).to_pandas()
+    confidences = samples["confidences"]
+    return samples.assign(tokens=confidences.map(len), least=confidences.map(np.min)).set_index(["problem", "solution"])
+
+
+def of_chosen(run: Run, prm: str, policy: str, name: str, like: pd.DataFrame) -> dict[str, Any]:
+    """A row of `chosen_candidates`, without its key. like: from `solutions_like`."""
+    tables = [run.read(names.scores(training, policy, name)) for training in run.profile.trainings(prm, policy)]
+    each = [chosen(table, like, run.profile.best_of_n.aggregate) for table in tables]
+    best = pd.DataFrame(sum(each) / len(each))
+    gains = [float((one["right"] - one["all_right"]).mean()) for one in each]
+    gain = difference_interval(best["right"] - best["all_right"], trainings=[gains])
+    row = {
+        "gain over a random candidate": gain.value,
+        "low": gain.low,
+        "high": gain.high,
+        "spread": best["spread"].mean(),
+    }
+    for start, words in (("", ""), ("all_", "all ")):
+        usual = best[f"{start}usual"].sum()
+        row[f"{words}usual right"] = best[f"{start}usual_right"].sum() / usual if usual else np.nan
+        row |= {f"{words}{trait}": best[start + trait].mean() for trait in ("rare", "doubtful", "shorter", "longer")}
+    return row
+
+
+def why_worse(chosen: pd.DataFrame) -> str:
+    """What reward models that choose worse than a random candidate pick, in sentences; or that there is none.
+
+    chosen: from `chosen_candidates`. Ranges are over its rows: over those that choose worse, and over the others.
+    """
+    is_worse = chosen["gain over a random candidate"] < 0
+    if not is_worse.any():
+        return "Here no reward model chooses worse than a random candidate."
+
+    def span(column: str, which: pd.Series, show: Callable[[float], str]) -> str:
+        low, high = show(chosen.loc[which, column].min()), show(chosen.loc[which, column].max())
+        return low if low == high else f"{low} to {high}"
+
+    def both(column: str, show: Callable[[float], str] = percent) -> str:
+        rest = f", the others' {span(column, ~is_worse, show)}" if (~is_worse).any() else ""
+        return f"{span(column, is_worse, show)}{rest}"
+
+    worse = chosen.loc[is_worse]
+    pairs = ", ".join(f"{prm} on {policy}" for policy, prm in worse[["policy", "reward model"]].to_numpy())
+    is_length = (worse["usual right"] >= worse["all usual right"]).any()
+    return (
+        f"Here these choose worse than a random candidate: {pairs}. Among candidates of usual length their picks are "
+        f"right for {span('usual right', is_worse, percent)}, random ones for "
+        f"{span('all usual right', is_worse, percent)}: length {'may be' if is_length else 'is not'} the reason. The "
+        f"standard deviation of their scores within a problem is {both('spread', '{:.3f}'.format)}. Of their picks "
+        f"{both('rare')} have an answer that no other candidate gives, of all candidates "
+        f"{span('all rare', is_worse, percent)}; {both('doubtful')} have a token of confidence below .1, of all "
+        f"candidates {span('all doubtful', is_worse, percent)}."
+    )
 
 
 def splits_by_difficulty(run: Run, groups: int = 4) -> pd.DataFrame:

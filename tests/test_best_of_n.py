@@ -29,6 +29,10 @@ ROWS = [
 GREEDY = {"a": False, "b": True, "c": False}
 
 
+def like(tokens, keys, least=0.5):
+    return pd.DataFrame({"tokens": tokens, "least": least}, pd.MultiIndex.from_tuples(keys))
+
+
 @pytest.fixture
 def table():
     frame = pd.DataFrame(ROWS, columns=["problem", "solution", "scores", "correct", "answer"]).assign(finished=True)
@@ -70,7 +74,7 @@ def test_a_truncated_candidate_is_chosen_only_where_none_is_finished(how):
     assert frame[f"PRM-{how}", 3] == 1
     assert frame["weighted vote", 3] == 1
     assert frame["majority", 3] == 0.5  # 12 and 3 have one vote each
-    assert chosen(table, pd.Series(5, [("p", i) for i in range(3)]), how)["right"].tolist() == [1]
+    assert chosen(table, like([5] * 3, [("p", i) for i in range(3)]), how)["right"].tolist() == [1]
     all_cut = rows(candidate(0.95, False, "12", finished=False), candidate(0.9, False, None, finished=False))
     assert curves(all_cut, [2], how=[how])["value"].max() == 0
 
@@ -168,12 +172,28 @@ def test_comparisons_at_fewer_candidates(table):
 
 def test_the_chosen_candidate_is_compared_with_all_candidates(table):
     tokens = [3, 30, 10, 10, 7, 7, 7, 7, 9, 10, 11, 30]
-    lengths = pd.Series(tokens, pd.MultiIndex.from_tuples([row[:2] for row in ROWS]))
-    best = chosen(table, lengths)
+    solutions = like(tokens, [row[:2] for row in ROWS])
+    best = chosen(table, solutions)
     assert list(best.index) == ["a", "b", "c"]
-    assert best.loc["a"].tolist() == [1, 0, 1, 0.25, 0.25, 0.25]  # solution 1: right, and longer than most
-    assert best.loc["b"].tolist() == [1, 0, 0, 1, 0, 0]  # all tie
-    assert chosen(table, lengths, how="max").loc["a"].tolist()[:3] == [0, 0.5, 0]  # 0.9 twice: one short, one not
+    traits = ["right", "shorter", "longer"]
+    of_all = [f"all_{trait}" for trait in traits]
+    assert best.loc["a", [*traits, *of_all]].tolist() == [1, 0, 1, 0.25, 0.25, 0.25]  # solution 1 is longer than most
+    assert best.loc["b", [*traits, *of_all]].tolist() == [1, 0, 0, 1, 0, 0]  # all tie
+    assert best.loc["b", ["usual", "usual_right", "spread"]].tolist() == [1, 1, 0]
+    assert best.loc["a", "spread"] > 0
+    assert chosen(table, solutions, how="max").loc["a", traits].tolist() == [0, 0.5, 0]  # 0.9 twice: one short, one not
+
+
+def test_a_rare_answer_is_one_that_no_other_candidate_gives():
+    rows = [("p", 0, [0.9], True, "1/2", True), ("p", 1, [0.1], True, "0.5", True), ("p", 2, [0.2], False, "7", True),
+            ("p", 3, [0.3], False, None, True)]  # fmt: skip
+    table = pd.DataFrame(rows, columns=["problem", "solution", "scores", "correct", "answer", "finished"])
+    solutions = like([5] * 4, [row[:2] for row in rows], least=[0.5, 0.05, 0.5, 0.5])
+    first = chosen(table, solutions).loc["p"]
+    assert (first["rare"], first["all_rare"], first["doubtful"], first["all_doubtful"]) == (0, 0.25, 0, 0.25)
+    turned = table.assign(scores=[[0.1], [0.1], [0.9], [0.1]])
+    assert chosen(turned, solutions).loc["p", "rare"] == 1
+    assert np.isnan(chosen(table.assign(answer=None), solutions).loc["p", "rare"])
 
 
 def test_a_problem_is_rescued_where_the_vote_fails_and_the_reward_model_does_not(table):

@@ -61,10 +61,10 @@ class Tables:
     def greedy(self, right, policy="M", of="minigsm", problems=PROBLEMS):
         self.write(f"sample/{policy}/{of}-greedy", {"problem": problems, "correct": outcomes(right, len(problems))})
 
-    def tvd(self, right, prm="ASPRM-L", policy="M", of="minigsm", problems=PROBLEMS, decisions=1):
+    def tvd(self, right, prm="ASPRM-L", policy="M", of="minigsm", problems=PROBLEMS, changed=1):
         correct = outcomes(right, len(problems))
         frame = {"problem": problems * 2, "trigger": [0.5] * len(problems) + [0.9] * len(problems)}
-        frame |= {"correct": [*correct, *~correct], "decisions": decisions}
+        frame |= {"correct": [*correct, *~correct], "changed": changed}
         self.write(f"tvd/{prm}/{policy}-{of}", frame)
         path = self.run.base / f"tvd/{prm}/{policy}.json"
         path.write_text(json.dumps({"trigger": 0.5}))
@@ -273,14 +273,14 @@ def test_a_win_over_what_chooses_worse_than_chance_is_marked_and_not_counted(tab
     assert row(tables, "fig4-b-asprm-M", "prose")["verdict"] == "opposite"  # to lose is to lose
 
 
-def test_guided_decoding_that_never_stepped_in_is_not_tested(tables):
+def test_guided_decoding_that_changed_no_token_is_not_tested(tables):
     tables.greedy(20)
-    tables.tvd(20, decisions=0)
+    tables.tvd(20, changed=0)
     one = row(tables, "t1-gsm8k-M-asprm-L")
     assert (one["verdict"], one["here"]) == ("not tested", 0)
     assert np.isnan([one["p"], one["low"], one["high"]]).all()
     tables.tvd(20)
-    assert row(tables, "t1-gsm8k-M-asprm-L")["verdict"] == "inconclusive"  # it stepped in, and changed no verdict
+    assert row(tables, "t1-gsm8k-M-asprm-L")["verdict"] == "inconclusive"  # tokens were changed, and no verdict
 
 
 def test_all_trainings_of_the_profile_are_needed(tables):
@@ -513,6 +513,9 @@ def test_over_thirty_percent_cheaper(tables, steps, verdict):
     tokens = row(tables, "study-cost-ms-as-run", "prose")  # here each rollout has as many tokens
     assert tokens["here"] == pytest.approx(one["here"], abs=1)  # but for one step that took all of them
     assert tokens["source"] == "study"  # the paper's tally counts its own unit
+    told = book.cost_by_unit(ledger(tables.run))
+    assert f"than those of Math-Shepherd: {abs(one['here']):.0f} % {'less' if steps < 10 else 'more'} [" in told
+    assert told.count("not run") == 3  # ER-PRM has no labels here
     both = row(tables, "prose-cost", "prose")
     assert both["verdict"] == ("opposite" if verdict == "opposite" else "not run")
 
@@ -555,6 +558,18 @@ def test_savings_are_counted_in_four_ways(tables):
 
 
 # --- what the page shows ----------------------------------------------------------------------------------------------
+
+
+def test_one_family_of_all_tests_asks_for_more(tables):
+    tables.greedy(20)
+    tables.tvd(27)
+    tables.bon(30)
+    for training in ("L-to-M", "L-to-M@1", "L-to-M@2"):
+        tables.bon(23, prm=training)
+    found = book.by_one_family(ledger(tables.run), 0.02)
+    assert binomtest(7, 7).pvalue < 0.02 < 2 * binomtest(7, 7).pvalue
+    assert found["tests"] > 1
+    assert found["as one family"] < found["significant"]
 
 
 def test_the_tally_adds_up(tables):

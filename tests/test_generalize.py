@@ -218,10 +218,26 @@ def test_what_is_chosen_gains_what_best_of_n_gains_over_a_random_candidate(run):
     for (policy, prm), row in chosen.iterrows():
         name = sets_of(run.profile, run.profile.policies[policy].domain)[0]
         first = outcomes.single_sample(run, policy, name).mean.mean()
-        best = outcomes.best_of_n(run, prm, policy, name).values[0].mean()
+        best = outcomes.best_of_n(run, prm, policy, name).values.mean()
         assert row[gain] == pytest.approx(best - first)
         assert row["low"] <= row[gain] <= row["high"]
     assert not set(chosen.index.get_level_values(1)) & set(run.profile.of_role("sweep"))
+
+
+def test_what_differs_where_a_reward_model_chooses_worse_than_chance_is_told_by_the_table():
+    rows = [
+        ("M", "MS-M", -0.2, 0.01, 0.4, 0.6, 0.36, 0.15, 0.5, 0.3),
+        ("M", "A", 0.2, 0.1, 0.8, 0.6, 0.1, 0.15, 0.2, 0.3),
+    ]
+    columns = ["policy", "reward model", "gain over a random candidate", "spread", "usual right", "all usual right"]
+    frame = pd.DataFrame(rows, columns=[*columns, "rare", "all rare", "doubtful", "all doubtful"])
+    told = g.why_worse(frame)
+    assert "worse than a random candidate: MS-M on M. " in told
+    assert "right for 40.0 %, random ones for 60.0 %: length is not the reason" in told
+    assert "is 0.010, the others' 0.100" in told
+    assert "Of their picks 36.0 %, the others' 10.0 % have an answer" in told
+    assert "length may be" in g.why_worse(frame.assign(**{"usual right": 0.7}))
+    assert g.why_worse(frame[1:]) == "Here no reward model chooses worse than a random candidate."
 
 
 def test_holm_is_over_all_rows():

@@ -57,7 +57,7 @@ def run(tmp_path, monkeypatch):
         "problem": PROBLEMS * 2,
         "trigger": [0.5] * 8 + [0.9] * 8,
         "correct": [True] * 8 + [False] * 8,
-        "decisions": 1,
+        "changed": 1,
     }
     write(run, "tvd/ASPRM-Q/Q-minigsm", guided)
     (run.base / "tvd/ASPRM-Q/Q.json").write_text(json.dumps({"trigger": 0.5}))

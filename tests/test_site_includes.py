@@ -1,4 +1,5 @@
 import json
+import math
 import re
 from html import unescape
 
@@ -11,19 +12,23 @@ from myst_parser.config.main import MdParserConfig
 from myst_parser.parsers.mdit import create_md_parser
 
 from asprm import REPOSITORY
+from asprm.best_of_n import comparisons, rated
 from asprm.claims import VERDICTS
 from asprm.problems import sets
 from asprm.problems.load import title
+from asprm.results.format import percent
+from asprm.run import names
 from asprm.run.manifests import manifests, seconds_of
 from asprm.run.names import METHODS, TALLY
 from asprm.run.open import open_run
 from asprm.run.profile import load_profile
-from asprm.site.includes import landing, performance
+from asprm.site.includes import coverage, landing, performance, results
 from asprm.site.includes.performance import meets, promises, stage_seconds
 from asprm.site.includes.provenance import provenance
 from asprm.site.includes.results import ASPECTS, overview, tally
 from asprm.site.includes.settings import ENDS, HOLDS, KINDS, deviations, reward_models, settings, what_ran
 from asprm.site.includes.tables import code, duration, plain, table
+from asprm.site.quantities import quantities
 
 
 def test_a_table_escapes_what_would_break_it():
@@ -124,6 +129,58 @@ def test_the_tally_shows_every_verdict_by_symbol_and_word_and_says_when_there_is
     assert "Of 10 claims" in page
 
 
+def test_the_coverage_of_every_method_is_shown_and_too_little_is_marked(monkeypatch, tmp_path):
+    few = {"case": "few", "width": 0.1}
+    methods = [{"method": "usual", "coverage": 0.7, "zero": 0.3}, {"method": "ours", "coverage": 0.951, "zero": 0.0}]
+    rows = [few | {"kind": kind} | method for kind in coverage.KINDS for method in methods]
+    (tmp_path / "benchmarks/results").mkdir(parents=True)
+    measured = {"rows": rows, "draws": 2000, "resamples": 1000, "command": "python x.py"}
+    (tmp_path / "benchmarks/results/coverage.json").write_text(json.dumps(measured))
+    monkeypatch.setattr(coverage, "REPOSITORY", tmp_path)
+    page = coverage.coverage(None)
+    assert page.count("| few | 70.0 % ✗ *0*<br>10.0 | 95.1 %<br>10.0 |") == 3
+    assert "Cases of 1 in which fewer than 93 % are held: usual 1, ours 0." in page
+
+
+def test_longer_training_is_shown_and_its_absence_said(monkeypatch, tmp_path):
+    monkeypatch.setattr(coverage, "REPOSITORY", tmp_path)
+    assert "Not measured" in coverage.budget(None)
+    (tmp_path / "benchmarks/results").mkdir(parents=True)
+    row = {"prm": "MS-M", "set": "MiniGSM", "epochs": 3, "gain over a random candidate": -0.1, "spread": 0.0134}
+    row |= {"rare": 0.36, "validation AUC": 0.68}
+    rows = [row, row | {"epochs": 9, "gain over a random candidate": 0.02}, row | {"epochs": 1, "prm": "fine"}]
+    rows[-1]["gain over a random candidate"] = 0.3
+    (tmp_path / "benchmarks/results/undertrained.json").write_text(json.dumps({"rows": rows, "command": "python x.py"}))
+    page = coverage.budget(None)
+    assert "| MS-M, MiniGSM | 3 | −10.0 | 0.013 | 36.0 % | 0.680 |" in page
+    assert "Of the 1 that choose worse" in page
+    assert "1 choose better after more, 1 of them no longer worse" in page
+
+
+def test_the_kept_simulation_chose_the_methods_that_hold():
+    rows = json.loads((REPOSITORY / "benchmarks/results/coverage.json").read_text())["rows"]
+    for kind in coverage.KINDS:
+        of_kind = [row for row in rows if row["kind"] == kind]
+        ours = of_kind[-1]["method"]
+        fails = {row["method"]: 0 for row in of_kind}
+        for row in of_kind:
+            fails[row["method"]] += row["coverage"] < coverage.FAR
+        assert fails[ours] == min(fails.values())
+        assert all(row["zero"] == 0 for row in of_kind if row["method"] == ours)
+
+
+def test_one_sentence_says_where_a_way_is_better_by_the_test():
+    rows = [("M", "minigsm", 0.1, 0.01), ("M", "minimath", 0.3, 0.2), ("L", "minigsm", -0.1, 0.001)]
+    gains = pd.DataFrame([*rows, ("D", "minicode", 0.0, math.nan)], columns=["policy", "set", "difference", "p"])
+    gains = gains.assign(**{"way": "TVD", "p (Holm)": gains["p"]})
+    assert results._whole(gains, "TVD", 0.05) == (
+        "By the paired test (Holm over the 3 of this table, α = 0.05), guided decoding is better than greedy decoding "
+        "for M on MiniGSM; is worse than greedy decoding for L on MiniGSM; cannot be told from greedy decoding for M "
+        "on MiniMATH; is not tested for D on MiniCode."
+    )
+    assert results._whole(gains, "Best-of-N", 0.05) == ""
+
+
 def test_a_missed_target_is_marked_on_each_machine(monkeypatch, tmp_path):
     assert [meets(x, "≥ 3") for x in (2.99, 3.0)] == [False, True]
     assert [meets(x, "≤ 1.3") for x in (1.31, 1.3)] == [False, True]
@@ -182,6 +239,23 @@ def test_every_reward_model_is_described_in_words():
     assert "| ER-PRM-L | L | L, line breaks, entropy labels | line breaks |" in page
     assert "| C+M | D | D, decision tokens; M, decision tokens, as many solutions of each | decision tokens |" in page
     assert set(ENDS) <= set(METHODS)
+
+
+def test_best_of_n_has_one_value_on_all_pages(study, monkeypatch):
+    monkeypatch.setenv("ASPRM_HOME", str(study))
+    run = open_run("smoke", stage="claims", quiet=True)
+    rows = run.read(names.RESULTS).to_pandas().query("prm == 'ASPRM-M' and policy == 'M' and position == 'own steps'")
+    assert rows["trainings"].tolist() == [3, 3, 3]
+    reported = quantities(run, "best_of_n", "M").query("what == 'Best-of-N' and prm == 'ASPRM-M'")
+    assert reported["value"].tolist() == pytest.approx(rows["bon"].tolist())
+    by = rows.set_index("set")["bon"]
+    for name, value in by.items():
+        frames = rated(run, "ASPRM-M", name)
+        gains = comparisons(frames, how=run.profile.best_of_n.aggregate)
+        assert gains["a"].iloc[0] == pytest.approx(value)
+    page = results.headline(run)
+    assert f"is right for **{percent(by['minigsm'])}** of the problems: the mean of 3 trainings" in page
+    assert "excludes 0" not in page
 
 
 def test_the_overview_has_every_policy_and_test_set(study, monkeypatch):

@@ -3,7 +3,7 @@
 import json
 
 from asprm import REPOSITORY
-from asprm.results.format import percent
+from asprm.results.format import percent, points
 from asprm.run.open import Run
 from asprm.site.includes.tables import table
 
@@ -36,3 +36,40 @@ def coverage(run: Run) -> str:
 def _cell(row: dict) -> str:
     marks = [" ✗"] * (row["coverage"] < FAR) + [" *0*"] * (row["zero"] > 0)
     return f"{percent(row['coverage'])}{''.join(marks)}\n{100 * row['width']:.1f}"
+
+
+_DECIMALS = "{:.3f}".format
+BUDGET = {"gain over a random candidate": points, "spread": _DECIMALS, "rare": percent, "validation AUC": _DECIMALS}
+"""Columns of results/undertrained.json that the page shows, and how."""
+
+
+def budget(run: Run) -> str:
+    """What reward models choose when they learn longer from the same labels."""
+    file = REPOSITORY / "benchmarks" / "results" / "undertrained.json"
+    if not file.is_file():
+        return "*Not measured.* `python benchmarks/undertrained.py` measures on a finished run `tiny`.\n"
+    measured = json.loads(file.read_text())
+    rows = [
+        (f"{row['prm']}, {row['set']}", row["epochs"], *(show(row[column]) for column, show in BUDGET.items()))
+        for row in measured["rows"]
+    ]
+    return table(["reward model, its policy's candidates of", "passes", *BUDGET], rows, numbers=range(1, 6)) + (
+        f"\n{_recovered(measured['rows'])} The same solutions and labels of profile `tiny`, read more often; one "
+        "training each. The gain is in points: how much more often the pick is right. `spread`: mean standard "
+        "deviation of a problem's scores; `rare`: picks whose answer no other candidate gives. Made by "
+        f"`{measured['command']}`.\n"
+    )
+
+
+def _recovered(rows: list[dict]) -> str:
+    """How many of the models that are broken after the fewest passes are less so after more, or not at all."""
+    gains: dict[str, list[float]] = {}
+    for row in sorted(rows, key=lambda row: row["epochs"]):
+        gains.setdefault(row["prm"], []).append(row["gain over a random candidate"])
+    broken = [each for each in gains.values() if each[0] < 0]
+    better = sum(max(each[1:]) > each[0] for each in broken)
+    whole = sum(max(each[1:]) >= 0 for each in broken)
+    return (
+        f"Of the {len(broken)} that choose worse than a random candidate after the fewest passes, {better} choose "
+        f"better after more, {whole} of them no longer worse than a random candidate."
+    )

@@ -52,6 +52,7 @@ INCLUDES: dict[str, Callable[[Run], str]] = {
     "changes": changes.changes,
     "artifacts": provenance.artifacts,
     "coverage": coverage.coverage,
+    "budget": coverage.budget,
     "promises": performance.promises,
     "gpu": performance.gpu,
     "stage_seconds": performance.stage_seconds,

@@ -8,7 +8,7 @@ import pandas as pd
 
 from asprm import REPOSITORY
 from asprm import statistics as s
-from asprm.claims import directions, tally
+from asprm.claims import BROKEN, directions, tally
 from asprm.problems.families import FAMILIES
 from asprm.problems.load import title
 from asprm.results.format import points
@@ -90,7 +90,7 @@ def _sentence(doing: str, rival: str, runs: Sequence[tuple[str, pd.DataFrame]], 
         + (f" (by {points(min(gains))} to {points(max(gains))} points)." if gains else ".")
     )
     if untested := len(own) - better - worse - undecided:
-        text += f" On {untested} nothing could differ, since the reward model decided nothing."
+        text += f" On {untested} nothing could differ, since the reward model changed no token."
     told = [
         f"{b} of {len(rows)} better, {w} worse, {u} undecided in run {code(name)}"
         for name, rows in others
@@ -112,10 +112,11 @@ def _of_claims(runs: Iterable[tuple[str, dict[str, Any] | None]]) -> str:
     told = [(name, directions(counts)) for name, counts in runs if counts]
     parts = []
     for name, by in told:
-        tested = sum(by[verdict] for verdict in ("reproduced", "opposite", "inconclusive"))
+        tested = sum(by[verdict] for verdict in ("reproduced", "opposite", "inconclusive", BROKEN))
         parts.append(
             f"{f'run {code(name)}' if name else 'this run'} could test {tested}, and finds **{by['reproduced']}** "
-            f"reproduced, **{by['opposite']}** contradicted, **{by['inconclusive']}** undecided"
+            f"reproduced, **{by['opposite']}** contradicted, **{by['inconclusive']}** undecided, and "
+            f"**{by[BROKEN]}** wins over a reward model that chooses worse than chance"
         )
     if not parts:
         return "The paper's claims have not been compared with this run."

@@ -74,7 +74,7 @@ def guided(run: Run, name: str) -> str:
         f"**{percent(against.a)}** of them"
     )
     if np.isnan(against.p):
-        return f"{start}, as greedy decoding is: the reward model never stepped in, so nothing was tested.\n"
+        return f"{start}, as greedy decoding is: the reward model changed no token, so nothing was tested.\n"
     counts = run.read(names.guided(prm, policy, name), ["trigger", "decisions", "tokens"]).to_pandas()
     counts = counts[counts["trigger"] == trigger].sum()
     p = p_value(against.p)
@@ -103,7 +103,7 @@ def overview(run: Run) -> str:
     return table(["policy: problems", "greedy", f"Best-of-{n}", "guided"], rows, numbers=(1, 2, 3)) + (
         "\nBelow each share stands its gain over greedy decoding in points, with the 95 % interval. The policy's own "
         "reward model chooses and guides; Best-of-N is the mean over its trainings. *Not tested*: the trigger that was "
-        "best on validation problems is so low that the reward model never decides. "
+        "best on validation problems is so low that the reward model changes no token. "
         f"{' '.join(_whole(gains, way, alpha) for way in WAYS)}\n"
     )
 
@@ -124,8 +124,8 @@ def _whole(gains: pd.DataFrame, way: str, alpha: float) -> str:
     shown, better = rows["p (Holm)"] < alpha, rows["difference"] > 0
     groups = {
         "is better than greedy decoding for": shown & better,
-        "is worse for": shown & ~better,
-        "cannot be told from it for": ~shown & rows["p"].notna(),
+        "is worse than greedy decoding for": shown & ~better,
+        "cannot be told from greedy decoding for": ~shown & rows["p"].notna(),
         "is not tested for": rows["p"].isna(),
     }
     said = [
