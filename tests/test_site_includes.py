@@ -181,6 +181,12 @@ def test_one_sentence_says_where_a_way_is_better_by_the_test():
     assert results._whole(gains, "Best-of-N", 0.05) == ""
 
 
+def test_wins_over_what_is_broken_are_told_apart_on_the_landing_page():
+    verdicts = {verdict: {"arrow": number, "level": 9} for number, verdict in enumerate(VERDICTS, 1)}
+    page = landing._of_claims([("", {"verdicts": verdicts})])
+    assert "could test 10, and finds **1** reproduced, **2** contradicted, **3** undecided, and **4** wins" in page
+
+
 def test_a_missed_target_is_marked_on_each_machine(monkeypatch, tmp_path):
     assert [meets(x, "≥ 3") for x in (2.99, 3.0)] == [False, True]
     assert [meets(x, "≤ 1.3") for x in (1.31, 1.3)] == [False, True]
