@@ -17,7 +17,7 @@ from asprm.run import names
 from asprm.run.open import open_run
 
 RESULTS = Path(__file__).resolve().parent / "results/undertrained.json"
-MODELS = {"MS-M": "M", "ER-PRM-L": "L", "ORM-D": "D", "ASPRM-L": "L"}  # each with its policy
+MODELS = {"MS-M": "M", "ER-PRM-L": "L", "ORM-D": "D"}  # those that choose worse than chance, each with its policy
 EPOCHS = (1, 3, 9)
 
 
