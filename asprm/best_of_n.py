@@ -370,7 +370,7 @@ def chosen(
     best = ranks == pd.Series(ranks).groupby(problems).transform("max").to_numpy()
     every = traits.groupby(problems, sort=False).agg("mean").add_prefix("all_")
     of_best = traits.loc[best].groupby(problems[best], sort=False).agg("mean")
-    spread = pd.Series(scores).groupby(problems, sort=False).std(ddof=0).rename("spread")
+    spread = pd.DataFrame({"spread": scores}).groupby(problems, sort=False).std(ddof=0)
     return of_best.join(every).join(spread).rename_axis("problem")
 
 
@@ -381,7 +381,7 @@ def _rare(frame: pd.DataFrame) -> NDArray[np.float64]:
     for rows in frame.reset_index(drop=True).groupby("problem").indices.values():
         row = one_spelling(answers.iloc[rows].tolist())
         rare[rows] = [answer is not None and row.count(answer) == 1 for answer in row]
-    return rare if answers.notna().any() else np.full(len(frame), np.nan)
+    return rare if bool(answers.notna().to_numpy().any()) else np.full(len(frame), np.nan)
 
 
 def rescued(table: Table, how: str = "min") -> list[str]:

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from asprm import statistics as s
 from asprm.best_of_n import chosen
@@ -302,7 +303,7 @@ def of_chosen(run: Run, prm: str, policy: str, name: str, like: pd.DataFrame) ->
     """A row of `chosen_candidates`, without its key. like: from `solutions_like`."""
     tables = [run.read(names.scores(training, policy, name)) for training in run.profile.trainings(prm, policy)]
     each = [chosen(table, like, run.profile.best_of_n.aggregate) for table in tables]
-    best = pd.DataFrame(sum(each) / len(each))
+    best: Any = sum(each) / len(each)
     gains = [float((one["right"] - one["all_right"]).mean()) for one in each]
     gain = difference_interval(best["right"] - best["all_right"], trainings=[gains])
     row = {
@@ -323,21 +324,22 @@ def why_worse(chosen: pd.DataFrame) -> str:
 
     chosen: from `chosen_candidates`. Ranges are over its rows: over those that choose worse, and over the others.
     """
-    is_worse = chosen["gain over a random candidate"] < 0
+    is_worse = chosen["gain over a random candidate"].to_numpy(float) < 0
     if not is_worse.any():
         return "Here no reward model chooses worse than a random candidate."
 
-    def span(column: str, which: pd.Series, show: Callable[[float], str]) -> str:
-        low, high = show(chosen.loc[which, column].min()), show(chosen.loc[which, column].max())
+    def span(column: str, which: NDArray[np.bool_], show: Callable[[float], str]) -> str:
+        values = chosen[column].to_numpy(float)[which]
+        low, high = show(np.nanmin(values)), show(np.nanmax(values))
         return low if low == high else f"{low} to {high}"
 
     def both(column: str, show: Callable[[float], str] = percent) -> str:
         rest = f", the others' {span(column, ~is_worse, show)}" if (~is_worse).any() else ""
         return f"{span(column, is_worse, show)}{rest}"
 
-    worse = chosen.loc[is_worse]
+    worse: Any = chosen.loc[is_worse]
     pairs = ", ".join(f"{prm} on {policy}" for policy, prm in worse[["policy", "reward model"]].to_numpy())
-    is_length = (worse["usual right"] >= worse["all usual right"]).any()
+    is_length = bool((worse["usual right"] >= worse["all usual right"]).any())
     return (
         f"Here these choose worse than a random candidate: {pairs}. Among candidates of usual length their picks are "
         f"right for {span('usual right', is_worse, percent)}, random ones for "

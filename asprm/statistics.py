@@ -219,13 +219,13 @@ def compare(
         shapes = f"a has shape {np.shape(a)}, b {np.shape(b)}"
         raise ValueError(f"{shapes}; both must be (P,) or (R, P), in the same order of problems")
     trainings = [side.mean(1) for side in sides]
-    a, b = (side.mean(0) for side in sides)
-    difference, low, high = difference_interval(a - b, clusters, trainings=trainings, level=level)
-    binary = bool(np.isin(a, (0, 1)).all() and np.isin(b, (0, 1)).all())
-    test = paired_test(a - b, clusters, binary=binary, resamples=resamples, seed=seed)
+    mean_a, mean_b = (side.mean(0) for side in sides)
+    difference, low, high = difference_interval(mean_a - mean_b, clusters, trainings=trainings, level=level)
+    binary = all(bool(np.isin(side, (0, 1)).all()) for side in (mean_a, mean_b))
+    test = paired_test(mean_a - mean_b, clusters, binary=binary, resamples=resamples, seed=seed)
     return Comparison(
-        a=float(a.mean()),
-        b=float(b.mean()),
+        a=float(mean_a.mean()),
+        b=float(mean_b.mean()),
         difference=float(difference),
         low=float(low),
         high=float(high),
@@ -238,7 +238,7 @@ def compare(
 
 def untested(a: ArrayLike) -> Comparison:
     """Outcomes (P,) or (R, P) against the same again: by construction nothing can differ, so nothing is tested."""
-    value, nothing = float(np.mean(a)), math.nan
+    value, nothing = float(np.asarray(a, np.float64).mean()), math.nan
     return Comparison(value, value, 0.0, nothing, nothing, 0, 0, nothing, NOT_TESTED)
 
 

@@ -260,7 +260,7 @@ def against_greedy(
     part = at_trigger(frame, trigger)
     right, base = part["correct"].to_numpy(float), [float(greedy[problem]) for problem in part["problem"]]
     groups = _groups(part["problem"], clusters)
-    paired = compare(right, base, groups, seed=seed) if part["changed"].any() else untested(right)
+    paired = compare(right, base, groups, seed=seed) if part["changed"].to_numpy().any() else untested(right)
     return {
         "trigger": trigger,
         "problems": len(part),
@@ -350,10 +350,10 @@ def telling_decision(run: Run, name: str, trigger: float) -> Decision | None:
     frame = run.read(names.guided(run.prm, run.policy, name)).to_pandas()
     greedy = greedy_verdicts(run, name)
     frame = at_trigger(frame, trigger)
-    gained = (frame["changed"] > 0) & frame["correct"] & ~frame["problem"].map(greedy).astype(bool)
-    if not gained.any():
+    columns = (frame[column].tolist() for column in ("problem", "changed", "correct"))
+    won = next((p for p, changed, right in zip(*columns, strict=True) if changed and right and not greedy[p]), None)
+    if won is None:
         return None
-    won = frame.loc[gained, "problem"].iloc[0]
     problem = next(problem for problem in problem_set(run.profile, name) if problem.id == won)
     return _decision(run, name, problem, trigger)
 

@@ -94,7 +94,8 @@ def overview(run: Run) -> str:
     """Every policy on its test sets: greedy decoding, Best-of-N and guided decoding by its own reward model."""
     gains = _gains_over_greedy(run)
     rows = []
-    for (policy, name), each in gains.groupby(["policy", "set"], sort=False):
+    grouped: Any = gains.groupby(["policy", "set"], sort=False)
+    for (policy, name), each in grouped:
         by_way = {row["way"]: row for row in each.to_dict("records")}
         greedy = percent(next(iter(by_way.values()))["other"])
         shown = [_gain(by_way[way]) if way in by_way else "–" for way in WAYS]
