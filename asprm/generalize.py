@@ -7,7 +7,6 @@ model count as one: a problem's outcome is the mean over them.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from typing import Any
 
@@ -20,7 +19,7 @@ from asprm.best_of_n import chosen
 from asprm.intervals import Interval, difference_interval, share_interval
 from asprm.problems.load import domain_of
 from asprm.problems.sets import templates, test_sets
-from asprm.results import costs, outcomes
+from asprm.results import outcomes
 from asprm.results.format import one_interval, p_value, percent, points
 from asprm.results.outcomes import OWN, POSITIONS, RANDOM, Outcomes
 from asprm.run import names
@@ -251,7 +250,7 @@ def sweep(run: Run, frame: pd.DataFrame, policy: str) -> pd.DataFrame:
         tables = [(table.policy, table.method.kind) for table in model.tables]
         if model.base == policy and tables == [(policy, "adaptive")]:
             shares[prm] = model.rates.share or own_share
-            labelled[prm] = json.loads((run.find(names.reward_model(prm)) / costs.ABOUT).read_text())["labels"]
+            labelled[prm] = run.manifest(names.reward_model(prm))["facts"]["labels"]
     places = frame["position"].isin([OWN, "confidence"])
     rows = frame.loc[(frame["policy"] == policy) & places & frame["prm"].isin(list(shares))]
     rows = rows.assign(share=rows["prm"].map(shares), labelled=rows["prm"].map(labelled))
