@@ -320,6 +320,7 @@ def gains(*rows: tuple[str, float, float]) -> pd.DataFrame:
 
 def test_the_outcome_counts_sure_gains_of_this_run_and_the_others(tmp_path, monkeypatch):
     monkeypatch.setenv("ASPRM_HOME", str(tmp_path))
+    monkeypatch.setattr("asprm.site.reference.REPOSITORY", tmp_path)  # without the runs that come with the project
     run = open_run("smoke", stage="tvd", quiet=True)
     tables = {
         "best_of_n": gains(("best_of_n", 0.25, 0.001), ("best_of_n", -0.5, 0.04)),
