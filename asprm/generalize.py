@@ -303,7 +303,7 @@ def of_chosen(run: Run, prm: str, policy: str, name: str, like: pd.DataFrame) ->
     tables = [run.read(names.scores(training, policy, name)) for training in run.profile.trainings(prm, policy)]
     each = [chosen(table, like, run.profile.best_of_n.aggregate) for table in tables]
     best: Any = sum(each) / len(each)
-    gains = [float((one["right"] - one["all_right"]).mean()) for one in each]
+    gains = [np.mean(one["right"] - one["all_right"]) for one in each]
     gain = difference_interval(best["right"] - best["all_right"], trainings=[gains])
     row = {
         "gain over a random candidate": gain.value,

@@ -90,9 +90,9 @@ def compare(first: Record, second: Record) -> Difference:
     )
 
 
-def _by_key(frame: pd.DataFrame) -> dict[tuple[str, ...], dict[str, Any]]:
+def _by_key(frame: pd.DataFrame) -> dict[tuple[str, str, str, str, str], dict[str, Any]]:
     rows: Any = frame.to_dict("records")
-    return {tuple(row[name] for name in _KEY): row for row in rows}
+    return {(row["stage"], row["policy"], row["what"], row["set"], row["prm"]): row for row in rows}
 
 
 def _equal(a: Mapping[str, Any], b: Mapping[str, Any]) -> bool:

@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import pyarrow as pa
 import pyarrow.compute as pc
 
 from asprm.best_of_n import answers, own_steps
@@ -37,10 +36,10 @@ def explorer(run: Run, name: str, table: pd.DataFrame, how: str, most: int = MOS
     table: candidates with their step scores by `run.prm`, as `asprm.best_of_n.rated` gives them.
     how: the aggregate at the beginning.
     """
-    share = table.groupby("problem", sort=False)["correct"].mean()
-    mixed = share.index[(share > 0) & (share < 1)]
+    share: Any = table.groupby("problem", sort=False)["correct"].mean()
+    mixed = share[(share > 0) & (share < 1)]
     number = max(1, most // int(table.groupby("problem").size().iloc[0]))
-    keys = list((mixed if len(mixed) else share.index)[:number])
+    keys = list((mixed if len(mixed) else share).index[:number])
     part = table.loc[table["problem"].isin(keys)]
     c, prompts = candidates(part), {problem.id: problem.prompt for problem in problem_set(run.profile, name)}
     steps = _steps(run, name, part)
@@ -66,7 +65,8 @@ _OTHERS = {"vote": "majority vote", "fewest": "fewest steps"}
 def _steps(run: Run, name: str, part: pd.DataFrame) -> dict[str, list[list[str]]]:
     """The texts of the rated steps of each candidate, by problem, in the order of `part`'s solutions."""
     samples = run.read(names.samples(run.policy, name))
-    chosen = samples.filter(pc.is_in(samples["problem"], pa.array(part["problem"].unique())))
+    shown = pc.field("problem").isin(part["problem"].unique().tolist())
+    chosen = samples.filter(shown)
     chosen = chosen.sort_by([("problem", "ascending"), ("solution", "ascending")])
     ends = own_steps(run, run.prm, chosen)["char_ends"].to_pylist()
     texts: dict[str, list[list[str]]] = {}

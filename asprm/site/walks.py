@@ -43,7 +43,7 @@ def walks(run: Run, name: str, trigger: float, each: int = EACH) -> View | Fragm
     greedy = run.read(names.greedy_samples(run.policy, name)).to_pandas().set_index("problem")
     right: Any = zip(frame["correct"], greedy.loc[frame["problem"], "correct"], strict=True)
     frame["outcome"] = [OUTCOMES[bool(guided), bool(other)] for guided, other in right]
-    counts = {outcome: int((frame["outcome"] == outcome).sum()) for outcome in OUTCOMES.values()}
+    counts = {outcome: list(frame["outcome"]).count(outcome) for outcome in OUTCOMES.values()}
     asked = frame.loc[frame["decisions"] > 0]
     chosen = pd.concat([asked.loc[asked["outcome"] == outcome].head(each) for outcome in OUTCOMES.values()])
     if chosen.empty:
