@@ -33,6 +33,7 @@ from asprm.run.names import CONFIDENCE
 from asprm.run.open import Run
 from asprm.sample import greedy_verdicts
 
+SAMPLED, GREEDY = "sampled", "greedy"
 WITHIN = (0, 1, 2, 4, 8, 16)  # tokens from a departure to the next step end
 METHODS = ("decision tokens", "line breaks", "random, as many as decision tokens", "random, as many as line breaks")
 
@@ -43,18 +44,24 @@ def run_truth(run: Run) -> list[str]:
     """Measure step ends, labels, scores and guided decoding against the truth.
 
     Writes, and returns the names of, the tables `truth/<policy>-<table>`:
-    - entry: `entry_points` on all test sets.
+    - entry: `entry_points` on all test sets, of sampled and of greedy solutions; column texts, SAMPLED or GREEDY.
     - labels: `disagreement` by J; column split, the method.
     - first-error: `first_errors` on the first test set.
     - interventions: `intervention_table` of guided decoding by `run.prm`, over all test sets.
     """
     known = Known(run)
     tested = [solution for name in known.sets for solution in known.solutions[name]]
+    greedy = [solution for name in known.sets for solution in known.greedy[name]]
+    entries = [
+        entry_points(some, known.tau, seed=run.seed).assign(texts=texts)
+        for texts, some in ((SAMPLED, tested), (GREEDY, greedy))
+        if any(solution.departs is not None for solution in some)
+    ]
     disagree = [disagreement(known.labels[m]).assign(split=m) for m in label_methods(run)]
     trigger = run.read_json(names.trigger(run.prm, run.policy))["trigger"]
     steps_in = [interventions(run, run.prm, name, trigger, known.problems[name]) for name in known.sets]
     tables = {
-        "entry": entry_points(tested, known.tau, seed=run.seed),
+        "entry": pd.concat(entries, ignore_index=True),
         "labels": pd.concat(disagree),
         "first-error": first_errors(known.scored["validation"], known.scored[known.sets[0]]),
         "interventions": intervention_table(pd.concat(steps_in)),
@@ -70,7 +77,7 @@ class Known:
     sets: the test sets whose truth is known.
     tau: the policy's threshold.
     problems: by set, and there by id.
-    solutions: by set, in the order of the tables.
+    solutions, greedy: by set, in the order of the tables: sampled ones, and those of greedy decoding.
     labels: by method, from `label_truth`.
     scored: by set, and there by training of a reward model, from `scored_steps`.
     """
@@ -83,6 +90,9 @@ class Known:
         tokenizer = load_tokenizer(run.policy_path())
         self.problems = _Lazy(lambda name: problems_of(run, name))
         self.solutions = _Lazy(lambda name: list(solutions(run, name, self.problems[name], tokenizer)))
+        self.greedy = _Lazy(
+            lambda name: list(solutions(run, name + names.GREEDY, self.problems[name], tokenizer)),
+        )
         self.labels = _Lazy(lambda method: label_truth(run, method, self.problems["train"]))
         self.scored = _Lazy(
             lambda name: {
@@ -181,7 +191,7 @@ def problems_of(run: Run, name: str) -> dict[str, Problem]:
 
 
 def solutions(run: Run, name: str, problems: Mapping[str, Problem], tokenizer: Any) -> Iterator[Solution]:
-    """The sampled solutions of the set `name`, in the order of the table, with their departures.
+    """The solutions of the set `name` (greedy ones: with `names.GREEDY`), in the order of the table, with departures.
 
     problems: by id. tokenizer: the policy's.
     """

@@ -114,6 +114,15 @@ def test_random_step_ends_find_departures_at_their_rate():
     assert frame.loc["random, as many as line breaks", "recall"] == 0  # there are none
 
 
+def test_errors_of_greedy_texts_are_counted_beside_those_of_sampled_ones(study, monkeypatch):
+    monkeypatch.setenv("ASPRM_HOME", str(study))
+    run = open_run("smoke", stage="truth", quiet=True)
+    entry = run.read("truth/M-entry").to_pandas()
+    assert entry.groupby("texts").size().to_dict() == {truth.SAMPLED: 4, truth.GREEDY: 4}
+    known = truth.Known(run)
+    assert {len(known.greedy[name]) for name in known.sets} <= {4, 6}  # one a problem
+
+
 def test_without_a_departure_there_is_nothing_to_find():
     with pytest.raises(ValueError, match="no solution departs"):
         truth.entry_points([solution("p")], 0.5)
@@ -211,6 +220,29 @@ def test_the_policys_confidence_stands_beside_the_reward_models_best_first():
     assert sorted(table["by"]) == ["A", "B", "the policy's confidence"]
     assert table["f1"].tolist() == [1, 1, 0]
     assert table["by"].iloc[-1] == "A"
+    gains = table.set_index("by")[["gain", "gain_low", "gain_high", "p"]]
+    assert gains.loc["B", "gain"] == 0
+    assert gains.loc["A", "gain"] == -1
+    assert (gains.loc["A", "gain_low"], gains.loc["B", "p"]) == (-1, 1)
+    assert gains.loc["the policy's confidence"].isna().all()
+    assert "no reward model is better by the test" in first_errors.told(table, 0.05)
+
+
+def test_the_f1_and_its_gain_have_the_intervals_of_resampled_problems():
+    rng = np.random.default_rng(0)
+    errors = [int(rng.integers(-1, 3)) for _ in range(400)]
+    claims = [[error if rng.random() < skill else 2 - error for error in errors] for skill in (0.8, 0.6)]
+    ways = [[[0.1 if k == claim else 0.9 for k in range(4)] for claim in of] for of in claims]
+    one, two = (scored([(f"p{i}", way, e) for i, (way, e) in enumerate(zip(of, errors, strict=True))]) for of in ways)
+    sums = [first_errors._claims(frame, "scores", 0.5) for frame in (one, two)]
+    weights = rng.multinomial(400, np.full(400, 1 / 400), 4000)
+    drawn = [first_errors._f1(weights @ each)[2] for each in sums]
+    found = first_errors.find_errors(one, 0.5)
+    assert (found["f1_low"], found["f1_high"]) == pytest.approx(np.quantile(drawn[0], [0.025, 0.975]), abs=0.01)
+    gain, p = first_errors.f1_gain(*sums)
+    assert (gain.low, gain.high) == pytest.approx(np.quantile(drawn[0] - drawn[1], [0.025, 0.975]), abs=0.01)
+    assert p < 0.001
+    assert first_errors.f1_gain(sums[0], sums[0])[1] == 1
     with pytest.raises(ValueError, match="no reward model rated"):
         first_errors.first_errors({}, {})
 

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from asprm import statistics as s
 from asprm.intervals import Interval, difference_interval, score_interval, share_interval
+from asprm.results.format import interval, percent, points
 
 CUTS = np.linspace(0.02, 0.98, 49)
 POLICY = "the policy's confidence"  # beside the names of reward models
@@ -26,8 +27,9 @@ def first_errors(validated: Mapping[str, pd.DataFrame], scored: Mapping[str, pd.
     """How well each reward model, and the policy's own confidence, find the first error; the best first.
 
     validated, scored: by reward model, the validation solutions, on which its cut is chosen, and the test solutions.
-    Columns: by, cut, then the keys of `find_errors`; gain, gain_low, gain_high: by how much its F1 is above that of the
-    policy's confidence, paired by problem (NaN for the confidence itself). ValueError: there are no reward models.
+    Columns: by, cut, then the keys of `find_errors`; gain, gain_low, gain_high, p, p (Holm): by how much its F1 is
+    above that of the policy's confidence, as `f1_gain` gives it (NaN for the confidence itself). ValueError: there are
+    no reward models.
     """
     if not scored:
         raise ValueError("truth: no reward model rated the policy's validation and test candidates at decision tokens")
@@ -40,16 +42,40 @@ def first_errors(validated: Mapping[str, pd.DataFrame], scored: Mapping[str, pd.
         claims[label] = _claims(scored[prm], column, cut)
         rows.append({"by": label, "cut": cut} | find_errors(scored[prm], cut, column))
     for row in rows:
-        gain = [np.nan] * 3 if row["by"] == POLICY else f1_gain(claims[row["by"]], claims[POLICY])
-        row |= dict(zip(("gain", "gain_low", "gain_high"), gain, strict=True))
-    return pd.DataFrame(rows).sort_values("f1", ascending=False)
+        row |= dict.fromkeys(("gain", "gain_low", "gain_high", "p"), np.nan)
+        if row["by"] != POLICY:
+            gain, row["p"] = f1_gain(claims[row["by"]], claims[POLICY])
+            row |= {"gain": gain.value, "gain_low": gain.low, "gain_high": gain.high}
+    table = pd.DataFrame(rows)
+    return table.assign(**{"p (Holm)": s.holm(table["p"])}).sort_values("f1", ascending=False)
 
 
-def f1_gain(sums: NDArray, others: NDArray) -> Interval:
-    """By how much the F1 of one way is above another's, both (P, 4) of `_claims` for the same problems, paired."""
+def f1_gain(sums: NDArray, others: NDArray) -> tuple[Interval, float]:
+    """By how much the F1 of one way is above another's, both (P, 4) of `_claims` for the same problems, and p.
+
+    Paired by problem: each problem stands for the gain and by how much it moves it. The test draws their signs.
+    """
     gain = float(_f1(sums.sum(0))[2] - _f1(others.sum(0))[2])
     parts = _contributions(sums) - _contributions(others)
-    return difference_interval(gain + len(parts) * parts)
+    values = gain + len(parts) * parts
+    return difference_interval(values), s.sign_flip_p(values)
+
+
+def told(table: pd.DataFrame, alpha: float) -> str:
+    """Who finds the first error best, and which reward models do so better than the policy's confidence, in sentences.
+
+    table: from `first_errors`. alpha: of Holm's p.
+    """
+    best, own = table.iloc[0], table.set_index("by").loc[POLICY]
+    better = table.loc[(table["p (Holm)"] < alpha) & (table["gain"] > 0), "by"]
+    start = f"The first error is found best by {best['by']}, with F1 {percent(best['f1'])}"
+    if best["by"] != POLICY:
+        start += f", against {percent(own['f1'])} of {POLICY}: a gain of {points(best['gain'])} points "
+        start += f"({interval(best['gain_low'], best['gain_high'])})"
+    found = (
+        f"better than it by the test: {', '.join(better)}" if len(better) else "no reward model is better by the test"
+    )
+    return f"{start}; {found} (random signs, Holm over the reward models of this table)."
 
 
 def first_below(scores: Sequence[NDArray], cut: float) -> NDArray[np.int64]:
