@@ -245,14 +245,14 @@ def sweep(run: Run, frame: pd.DataFrame, policy: str) -> pd.DataFrame:
     the study's share (`confidence`).
     """
     own_share = run.profile.threshold.share
-    shares, labelled = {}, {}
+    shares = {}
     for prm, model in run.profile.reward_models.items():
         tables = [(table.policy, table.method.kind) for table in model.tables]
         if model.base == policy and tables == [(policy, "adaptive")]:
             shares[prm] = model.rates.share or own_share
-            labelled[prm] = run.manifest(names.reward_model(prm))["facts"]["labels"]
     places = frame["position"].isin([OWN, "confidence"])
     rows = frame.loc[(frame["policy"] == policy) & places & frame["prm"].isin(list(shares))]
+    labelled = {prm: run.manifest(names.reward_model(prm))["facts"]["labels"] for prm in rows["prm"].unique()}
     rows = rows.assign(share=rows["prm"].map(shares), labelled=rows["prm"].map(labelled))
     columns = ["share", "prm", "set", "position", "bon", "low", "high", "trainings", "labelled"]
     return rows.sort_values(["set", "position", "share"]).loc[:, columns]

@@ -135,7 +135,7 @@ def _decoded(
         size=run.profile.chunk,
         folder=run.work(f"tvd/{policy}/{label}"),
         key={
-            "settings": profile.reads("tvd"),
+            "settings": {name: value for name, value in profile.reads("tvd").items() if name != "claims"},  # words only
             "inputs": inputs,
             "sets": sets,
             "walks": [[walk.guide, walk.trigger] for walk in walks],

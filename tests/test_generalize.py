@@ -125,9 +125,13 @@ def test_transfer_is_the_difference_of_two_results(run, results):
         this, other = (own.loc[prm, row.policy, row.set][column] for prm in (row.prm, row.against))
         assert (row.this, row.other) == pytest.approx((this, other))
         assert row.difference == pytest.approx(this - other)
+        if np.isnan(row.p):  # not tested, for nothing could differ
+            assert row.difference == 0
+            continue
         assert row.low <= row.difference + 1e-9
         assert row.difference <= row.high + 1e-9
-    assert (rows["p (Holm)"] >= rows["p"]).all()
+    tested = rows.dropna(subset="p")
+    assert (tested["p (Holm)"] >= tested["p"]).all()
 
 
 def test_a_mixture_is_set_against_the_reward_model_of_its_own_base(run, results):

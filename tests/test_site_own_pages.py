@@ -69,7 +69,7 @@ def test_commands_are_shown_with_what_they_said_and_added(pages):
     assert "3 right (" in pages["own_decode"]
     assert "\nproblem " not in pages["own_label"]  # only what is new
     assert "Assumed:" in pages["own_plan"]
-    assert pages["own_help"].count("Example:") == pages["own_help"].count("{dropdown}") == 13
+    assert pages["own_help"].count("Example:") == pages["own_help"].count("{dropdown}") == 14
 
 
 @pytest.mark.slow

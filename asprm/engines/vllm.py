@@ -26,7 +26,7 @@ import numpy as np
 
 from asprm.engines.ends import Ends, ends_of
 from asprm.engines.protocol import Completion, Follow, Request, Sampling, checked, in_order
-from asprm.models.load import load_config, load_tokenizer, located
+from asprm.models.load import load_config, load_generation, load_tokenizer, located
 
 VERSION = "0.32"
 INSTALL = "pip install 'asprm[vllm]'"
@@ -303,12 +303,4 @@ def _device(wanted: Any) -> str:
 
 def _ends(path: str | Path, tokenizer: Any) -> Ends:
     """Where the model's texts end, from its files alone."""
-    from transformers import GenerationConfig
-
-    name, revision = located(path)
-    config = load_config(path)
-    try:
-        generation = GenerationConfig.from_pretrained(name, revision=revision or "main")
-    except OSError:  # it has none
-        generation = GenerationConfig.from_model_config(config)
-    return ends_of(tokenizer, generation, config)
+    return ends_of(tokenizer, load_generation(path), load_config(path))

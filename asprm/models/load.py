@@ -22,7 +22,7 @@ from asprm.models.faults import Misfit, in_one_line
 from asprm.models.gguf import converted
 
 if TYPE_CHECKING:
-    from transformers import PretrainedConfig, PreTrainedTokenizerBase
+    from transformers import GenerationConfig, PretrainedConfig, PreTrainedTokenizerBase
 
 _METAMATH = (  # what MetaMath's models were trained with; it is also in the field `input` of the authors' samples
     "{{ bos_token }}Below is an instruction that describes a task. "
@@ -115,6 +115,17 @@ def load_config(path: str | Path, **fields: Any) -> PretrainedConfig:
     name, revision = located(path)
     with in_one_line(name):
         return AutoConfig.from_pretrained(name, revision=revision or "main", trust_remote_code=False, **fields)
+
+
+def load_generation(path: str | Path) -> GenerationConfig:
+    """How the model's texts are generated, and where they end: its own settings, else those of its configuration."""
+    from transformers import GenerationConfig
+
+    name, revision = located(path)
+    try:
+        return GenerationConfig.from_pretrained(name, revision=revision or "main")
+    except OSError:  # it has none
+        return GenerationConfig.from_model_config(load_config(path))
 
 
 def load_tokenizer(path: str | Path) -> PreTrainedTokenizerBase:

@@ -54,10 +54,11 @@ READS: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "rollout": ("engine", "policies", "models", "problems", "data", "sample", "split", "reward_models", "rollout"),
         "prm": ("policies", "models", "problems", "data", "reward_models", "prm"),
         "best_of_n": ("policies", "models", "problems", "data", "sample", "split", "reward_models", "best_of_n"),
-        "tvd": ("engine", "policies", "models", "problems", "data", "sample", "reward_models", "tvd"),
+        "tvd": ("engine", "policies", "models", "problems", "data", "sample", "reward_models", "tvd", "claims"),
         "generalize": ("policies", "problems", "data", "threshold", "reward_models", "best_of_n", "tvd", "generalize"),
         "tokens": ("policies", "models", "tokens"),
-        "truth": ("policies", "problems", "sample", "split", "reward_models", "rollout", "best_of_n", "tvd", "truth"),
+        "truth": ("policies", "problems", "sample", "split", "reward_models", "rollout", "best_of_n", "tvd", "truth")
+        + ("claims",),
         "claims": ("policies", "problems", "sample", "reward_models", "best_of_n", "tvd", "generalize", "claims"),
     }
 )
