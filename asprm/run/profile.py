@@ -57,8 +57,18 @@ READS: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "tvd": ("engine", "policies", "models", "problems", "data", "sample", "reward_models", "tvd", "claims"),
         "generalize": ("policies", "problems", "data", "threshold", "reward_models", "best_of_n", "tvd", "generalize"),
         "tokens": ("policies", "models", "tokens"),
-        "truth": ("policies", "problems", "sample", "split", "reward_models", "rollout", "best_of_n", "tvd", "truth")
-        + ("claims",),
+        "truth": (
+            "policies",
+            "problems",
+            "sample",
+            "split",
+            "reward_models",
+            "rollout",
+            "best_of_n",
+            "tvd",
+            "truth",
+            "claims",
+        ),
         "claims": ("policies", "problems", "sample", "reward_models", "best_of_n", "tvd", "generalize", "claims"),
     }
 )
