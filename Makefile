@@ -28,7 +28,7 @@ reference: $(INSTALLED)  ## take the small results of a finished run into data/r
 	$(BIN)/python -m asprm.site.keep --profile $(PROFILE)
 
 test: $(INSTALLED)  ## all tests, the smoke study and its site among them
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n logical --maxprocesses 4 --dist worksteal
 
 test-vllm: .venv-vllm/installed  ## the tests that need vLLM, in an environment of its own: ten minutes the first time
 	@set -e; for file in $(VLLM_TESTS); do \
