@@ -128,6 +128,12 @@ def test_whole_numbers_are_met_exactly(run):
     assert not judge(run, "8.3", 6.01).right
 
 
+@pytest.mark.parametrize("answer", [10**400, -(10**400)])
+def test_a_number_that_no_float_holds_is_not_it(run, answer):
+    assert not judge(run, "6.1", answer).right
+    assert "inf is not it" in judge(run, "8.3", answer).words
+
+
 def test_an_unknown_exercise_is_refused(run):
     with pytest.raises(ValueError, match=r"no exercise '6\.9'; there are 1\.1"):
         judge(run, "6.9", 1.0)

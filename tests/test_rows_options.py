@@ -13,6 +13,7 @@ from typer.testing import CliRunner
 
 from asprm import REPOSITORY
 from asprm.cli import app
+from asprm.rows.options import write_text
 
 M = str(REPOSITORY / "data" / "policies" / "M")
 RIGHT = {"problem": "2 + 3?", "answer": "5", "solution": "2 + 3 = 5\nThe answer is: 5"}
@@ -146,3 +147,10 @@ def test_ctrl_c_keeps_the_verdicts_that_are_found_and_waits_for_no_program(tmp_p
     assert [row["correct"] for row in rows] == [True, True]
     assert rest == b""
     assert said.decode().splitlines() == ["» 2 of 2 right (100.0 %)", "asprm grade: interrupted"]
+
+
+def test_a_text_that_cannot_be_written_leaves_the_file_as_it_was(tmp_path):
+    (tmp_path / "keep.html").write_text("kept")
+    with pytest.raises(ValueError, match="surrogates not allowed"):
+        write_text(str(tmp_path / "keep.html"), "caf\udce9")
+    assert (tmp_path / "keep.html").read_text() == "kept"

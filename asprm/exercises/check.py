@@ -60,9 +60,16 @@ def right_value(run: Run, number: str) -> float:
 
 def _agree(answer: Real, right: float) -> bool:
     if isinstance(right, Integral):
-        return float(answer) == right
-    return math.isclose(float(answer), right, rel_tol=_TOLERANCE)
+        return _float(answer) == right
+    return math.isclose(_float(answer), right, rel_tol=_TOLERANCE)
+
+
+def _float(answer: Real) -> float:
+    try:
+        return float(answer)
+    except OverflowError:  # larger than any float
+        return -math.inf if answer < 0 else math.inf
 
 
 def _shown(answer: Real) -> str:
-    return f"{float(answer):.6g}"
+    return f"{_float(answer):.6g}"

@@ -248,12 +248,13 @@ def check_other_file(source: str, output: str) -> None:
 
 
 def write_text(output: str, text: str) -> None:
-    """Write a text to a file or to standard output, in UTF-8."""
+    """Write a text to a file or to standard output, in UTF-8. ValueError: it cannot be; the file is then as it was."""
+    encoded = text.encode()
     if output == PIPE:
-        sys.stdout.buffer.write(text.encode())
+        sys.stdout.buffer.write(encoded)
         sys.stdout.buffer.flush()
     else:
-        Path(output).write_text(text, encoding="utf-8")
+        Path(output).write_bytes(encoded)
 
 
 def _check_numbers(options: Mapping[str, Any]) -> None:
