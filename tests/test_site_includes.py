@@ -136,14 +136,14 @@ def test_the_coverage_of_every_method_is_shown_and_too_little_is_marked(monkeypa
     (tmp_path / "benchmarks/results").mkdir(parents=True)
     measured = {"rows": rows, "draws": 2000, "resamples": 1000, "command": "python x.py"}
     (tmp_path / "benchmarks/results/coverage.json").write_text(json.dumps(measured))
-    monkeypatch.setattr(coverage, "REPOSITORY", tmp_path)
+    monkeypatch.setattr("asprm.site.includes.measured.REPOSITORY", tmp_path)
     page = coverage.coverage(None)
     assert page.count("| few | 70.0 % ✗ *0*<br>10.0 | 95.1 %<br>10.0 |") == 3
     assert "Cases of 1 in which fewer than 93 % are held: usual 1, ours 0." in page
 
 
 def test_longer_training_is_shown_and_its_absence_said(monkeypatch, tmp_path):
-    monkeypatch.setattr(coverage, "REPOSITORY", tmp_path)
+    monkeypatch.setattr("asprm.site.includes.measured.REPOSITORY", tmp_path)
     assert "Not measured" in coverage.budget(None)
     (tmp_path / "benchmarks/results").mkdir(parents=True)
     row = {"prm": "MS-M", "set": "MiniGSM", "epochs": 3, "gain over a random candidate": -0.1, "spread": 0.0134}
@@ -202,7 +202,7 @@ def test_a_missed_target_is_marked_on_each_machine(monkeypatch, tmp_path):
     ]
     (tmp_path / "benchmarks/results").mkdir(parents=True)
     (tmp_path / "benchmarks/results/latest.json").write_text(json.dumps(rows))
-    monkeypatch.setattr(performance, "REPOSITORY", tmp_path)
+    monkeypatch.setattr("asprm.site.includes.measured.REPOSITORY", tmp_path)
     page = promises(None)
     assert "| promise | A | B | target |" in page
     # 2.996 would seem to be met if it were rounded.
@@ -212,7 +212,7 @@ def test_a_missed_target_is_marked_on_each_machine(monkeypatch, tmp_path):
 
 
 def test_a_gpu_is_shown_with_its_limits_and_its_absence_said(monkeypatch, tmp_path):
-    monkeypatch.setattr(performance, "REPOSITORY", tmp_path)
+    monkeypatch.setattr("asprm.site.includes.measured.REPOSITORY", tmp_path)
     assert "Not measured" in performance.gpu(None)
     row = {"model": "7B", "what": "rollouts", "unit": "tokens/s", "value": 15210.0, "low": 14950.0, "high": 15300.0}
     measured = {"gpu": "a card", "torch": "2.11.0", "command": "python benchmarks/gpu.py", "bytes_per_second": 3.01e12}

@@ -6,7 +6,7 @@ from asprm.site.includes import noise
 
 
 def test_the_noise_of_the_engine_is_summed_up_from_its_rows(monkeypatch, tmp_path):
-    monkeypatch.setattr(noise, "REPOSITORY", tmp_path)
+    monkeypatch.setattr("asprm.site.includes.measured.REPOSITORY", tmp_path)
     assert "Not measured" in noise.noise(None)
     row = {
         "policy": "M",

@@ -1,10 +1,8 @@
 """Include about intervals: how often those of each method hold the truth, by simulation."""
 
-import json
-
-from asprm import REPOSITORY
 from asprm.results.format import percent, points
 from asprm.run.open import Run
+from asprm.site.includes.measured import measured
 from asprm.site.includes.tables import table
 
 KINDS = {"share": "Shares", "difference": "Paired differences", "trainings": "Shares, over several trainings"}
@@ -13,10 +11,10 @@ FAR = 0.93  # a coverage below is marked
 
 def coverage(run: Run) -> str:
     """A table for each kind of number: cases by methods, the method of this study last."""
-    measured = json.loads((REPOSITORY / "benchmarks" / "results" / "coverage.json").read_text())
+    found = measured("coverage")
     parts = []
     for kind, title in KINDS.items():
-        rows = [row for row in measured["rows"] if row["kind"] == kind]
+        rows = [row for row in found["rows"] if row["kind"] == kind]
         methods = list(dict.fromkeys(row["method"] for row in rows))
         cells = {(row["case"], row["method"]): _cell(row) for row in rows}
         cases = dict.fromkeys(row["case"] for row in rows)
@@ -27,9 +25,9 @@ def coverage(run: Run) -> str:
         counts = ", ".join(f"{method} {count}" for method, count in below.items())
         parts.append(f"\nCases of {len(shown)} in which fewer than {percent(FAR, 0)} are held: {counts}.\n\n")
     return "\n".join(parts) + (
-        f"Of {measured['draws']:,} draws, the share whose interval holds the truth, and below it the mean width in "
+        f"Of {found['draws']:,} draws, the share whose interval holds the truth, and below it the mean width in "
         f"points. ✗: less than {percent(FAR, 0)}. *0*: some of the intervals have no width. A bootstrap has "
-        f"{measured['resamples']:,} resamples. Made by `{measured['command']}`.\n"
+        f"{found['resamples']:,} resamples. Made by `{found['command']}`.\n"
     )
 
 
@@ -45,19 +43,18 @@ BUDGET = {"gain over a random candidate": points, "spread": _DECIMALS, "rare": p
 
 def budget(run: Run) -> str:
     """What reward models choose when they learn longer from the same labels."""
-    file = REPOSITORY / "benchmarks" / "results" / "undertrained.json"
-    if not file.is_file():
+    found = measured("undertrained")
+    if found is None:
         return "*Not measured.* `python benchmarks/undertrained.py` measures on a finished run `tiny`.\n"
-    measured = json.loads(file.read_text())
     rows = [
         (f"{row['prm']}, {row['set']}", row["epochs"], *(show(row[column]) for column, show in BUDGET.items()))
-        for row in measured["rows"]
+        for row in found["rows"]
     ]
     return table(["reward model, its policy's candidates of", "passes", *BUDGET], rows, numbers=range(1, 6)) + (
-        f"\n{_recovered(measured['rows'])} The same solutions and labels of profile `tiny`, read more often; one "
+        f"\n{_recovered(found['rows'])} The same solutions and labels of profile `tiny`, read more often; one "
         "training each. The gain is in points: how much more often the pick is right. `spread`: mean standard "
         "deviation of a problem's scores; `rare`: picks whose answer no other candidate gives. Made by "
-        f"`{measured['command']}`.\n"
+        f"`{found['command']}`.\n"
     )
 
 

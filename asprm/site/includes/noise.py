@@ -1,12 +1,11 @@
 """The include of the page on noise: what `benchmarks/noise.py` measured, as a table with a summary in words."""
 
-import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from asprm import REPOSITORY
 from asprm.results.format import percent
 from asprm.run.open import Run
+from asprm.site.includes.measured import measured
 from asprm.site.includes.tables import table
 
 _HEADER = [
@@ -24,19 +23,18 @@ _HEADER = [
 
 def noise(run: Run) -> str:
     """The measured noise of the engine, or that there is none."""
-    file = REPOSITORY / "benchmarks" / "results" / "noise.json"
-    if not file.is_file():
+    found = measured("noise")
+    if found is None:
         return "*Not measured.* `python benchmarks/noise.py` measures, where vLLM is installed.\n"
-    measured = json.loads(file.read_text())
-    rows = measured["rows"]
+    rows = found["rows"]
     return (
         table(_HEADER, map(_cells, rows), numbers=range(3, 9))
         + "\n"
         + "".join(_summary(rows, number_format) for number_format in ("fp32", "bf16"))
         + _labels(rows)
-        + f"\nMeasured by `{measured['command']}` on {measured['machine']}, vLLM "
-        f"{measured['vllm']} (its build for CPUs). τ leaves {percent(measured['share'], 0)} of the tokens below it; "
-        f"labels are by {measured['rollouts']} rollouts.\n"
+        + f"\nMeasured by `{found['command']}` on {found['machine']}, vLLM "
+        f"{found['vllm']} (its build for CPUs). τ leaves {percent(found['share'], 0)} of the tokens below it; "
+        f"labels are by {found['rollouts']} rollouts.\n"
     )
 
 

@@ -1,21 +1,19 @@
 """Includes about speed: benchmarks beside their targets, measurements on a GPU, and the seconds of each stage."""
 
-import json
 import re
 from collections.abc import Mapping
 from typing import Any
 
-from asprm import REPOSITORY
 from asprm.results.format import percent
 from asprm.run.manifests import kept_seconds, manifests, seconds_of
 from asprm.run.open import Run
+from asprm.site.includes.measured import measured
 from asprm.site.includes.tables import table
 
 
 def promises(run: Run) -> str:
     """The latest ratios of every benchmark on each kind of machine, beside their targets."""
-    file = REPOSITORY / "benchmarks" / "results" / "latest.json"
-    rows = json.loads(file.read_text()) if file.is_file() else []
+    rows = measured("latest")
     if not rows:
         return "*Not measured.* `make bench` measures.\n"
     machines = sorted({row["machine"] for row in rows})
@@ -58,10 +56,9 @@ def _ratio(x: float, digits: int = 3) -> str:
 
 def gpu(run: Run) -> str:
     """The measurements on a GPU, or that there are none."""
-    file = REPOSITORY / "benchmarks" / "results" / "gpu.json"
-    if not file.is_file():
+    found = measured("gpu")
+    if found is None:
         return "*Not measured.* `python benchmarks/gpu.py` measures on a machine with CUDA.\n"
-    measured = json.loads(file.read_text())
     rows = [
         (
             row["model"],
@@ -72,14 +69,14 @@ def gpu(run: Run) -> str:
             _ratio(row["limit"]),
             percent(row["share of limit"], 0),
         )
-        for row in measured["rows"]
+        for row in found["rows"]
     ]
     return (
         table(["model", "task", "median", "spread", "unit", "limit", "share of the limit"], rows, numbers=(2, 5, 6))
-        + f"\nMedians of {min(row['repeats'] for row in measured['rows'])} or more repeats after a warm-up, with the "
-        f"least and the greatest, on one {measured['gpu']}, torch {measured['torch']}, by `{measured['command']}`. "
-        f"This device copies {measured['bytes_per_second'] / 1e12:.2f} TB/s and multiplies large matrices at "
-        f"{measured['operations_per_second'] / 1e12:.0f} TFLOP/s in bf16; the limits follow from these two numbers.\n"
+        + f"\nMedians of {min(row['repeats'] for row in found['rows'])} or more repeats after a warm-up, with the "
+        f"least and the greatest, on one {found['gpu']}, torch {found['torch']}, by `{found['command']}`. "
+        f"This device copies {found['bytes_per_second'] / 1e12:.2f} TB/s and multiplies large matrices at "
+        f"{found['operations_per_second'] / 1e12:.0f} TFLOP/s in bf16; the limits follow from these two numbers.\n"
     )
 
 
