@@ -1,3 +1,5 @@
+import pytest
+
 from asprm.run.manifests import ALL, by_notebook, manifests
 from asprm.run.open import open_run
 
@@ -22,3 +24,12 @@ def test_a_notebook_counts_its_last_artifact_its_largest_process_and_all_digests
     assert by_notebook(manifests(run.base))[1].digest == before
     run.write_json("sample/M/validation", [2])
     assert by_notebook(manifests(run.base))[1].digest != before
+
+
+@pytest.mark.parametrize("content", [b"", b"{}", b"null", b"[]", b'{"stage": ', b"\xff\xfe{}"])
+def test_a_damaged_manifest_is_named(tmp_path, content):
+    path = tmp_path / "sample" / "x.manifest.json"
+    path.parent.mkdir()
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=r"x\.manifest\.json: a damaged manifest; expected JSON with stage, artifact"):
+        manifests(tmp_path)

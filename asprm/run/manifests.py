@@ -34,12 +34,31 @@ class Made(NamedTuple):
     """commit of the code, and whether files differed from it"""
 
 
+_FIELDS = {"stage": str, "artifact": str, "digest": str, "seconds": (int, float), "settings": dict, "inputs": dict}
+_FIELDS |= {"kept": dict, "peak_memory_mb": dict, "versions": dict}  # those that are looked into
+
+
 def manifests(folder: Path) -> list[dict[str, Any]]:
-    """The manifests of all artifacts in a run's folder, in the order of the stages."""
+    """The manifests of all artifacts in a run's folder, in the order of the stages. ValueError: one is damaged."""
     order = list(READS)
     files = [path for path in folder.rglob("*.manifest.json") if not _hidden(path, folder)]
-    contents = [json.loads(path.read_text()) for path in files]
+    contents = [_read(path) for path in files]
     return sorted(contents, key=lambda m: (order.index(m["stage"]) if m["stage"] in order else -1, m["artifact"]))
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        manifest = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError:  # neither JSON nor UTF-8
+        manifest = None
+    values = manifest if isinstance(manifest, dict) else {}
+    wrong = [name for name, kind in _FIELDS.items() if not isinstance(values.get(name), kind)]
+    if wrong:
+        raise ValueError(
+            f"{path}: a damaged manifest; expected JSON with {', '.join(wrong)}. Delete it and run the study "
+            "again, which makes its artifact anew"
+        )
+    return values
 
 
 def written(folder: Path) -> list[float]:
