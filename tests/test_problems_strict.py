@@ -13,6 +13,12 @@ def test_a_field_that_appears_twice_is_refused(text):
         read_json(text)
 
 
+def test_an_integer_that_python_does_not_read_is_refused_with_its_digits():
+    with pytest.raises(ValueError, match="the integer -99999999999… has 6,000 digits, expected at most 4,300"):
+        read_json(f'{{"answer": -{"9" * 6000}}}')
+    assert read_json("9" * 4300) == 10**4300 - 1
+
+
 def test_other_values_are_those_of_json():
     assert read_json('{"a": [1, {"b": null}], "": "x"}') == {"a": [1, {"b": None}], "": "x"}
 

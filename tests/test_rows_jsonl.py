@@ -111,7 +111,7 @@ def test_devices_may_be_read_and_written_at_once():
         lines.write({"x": 1})
 
 
-def test_an_old_output_stays_until_there_is_a_row(rows, tmp_path):
+def test_an_old_output_stays_until_there_is_a_row(rows, tmp_path, capsys):
     out, bad = tmp_path / "out.jsonl", tmp_path / "bad.jsonl"
     bad.write_text("nonsense\n{\n")
     for strict, said in ((True, "line 1: it is not JSON"), (False, "2 of 2 rows failed; nothing was written to")):
@@ -130,9 +130,11 @@ def test_an_old_output_stays_until_there_is_a_row(rows, tmp_path):
         halves(lines)
     assert [row["n"] for row in written(out)] == [1, 4]
     (tmp_path / "empty.jsonl").touch()
+    capsys.readouterr()
     with Lines(str(tmp_path / "empty.jsonl"), str(out)) as lines:
         halves(lines)
     assert out.read_bytes() == b""
+    assert capsys.readouterr().err == f"» {tmp_path / 'empty.jsonl'} has no rows\n"
 
 
 def test_no_row_ends_the_others(tmp_path, capsys):

@@ -1,5 +1,7 @@
 """Rows as a terminal shows them: tokens over their confidences, and no character that the terminal would obey."""
 
+import re
+
 import pytest
 
 from asprm.rows.look import described
@@ -86,14 +88,18 @@ def test_no_character_moves_the_cursor_and_wide_ones_take_two_columns():
         ({"solution": 5}, "'solution' is 5"),
         ({"char_ends": [9, 14]}, "ends at character 14, but the solution has 15"),
         ({"labels": [1.0]}, "'labels' should hold 2 numbers"),
-        ({"scores": [0.5, 0.5, 0.5]}, "'scores' should hold 2 numbers, one for each step"),
-        ({"confidences": [0.5]}, "'confidences' should hold 6 numbers, one for each token"),
+        ({"scores": [0.5, 0.5, 0.5]}, "'scores' should hold 2 numbers in [0, 1], one for each step"),
+        ({"confidences": [0.5]}, "'confidences' should hold 6 numbers in [0, 1], one for each token"),
         ({"token_ends": [3, 15]}, "'confidences' should hold 2 numbers"),
         ({"token_ends": [3, 14]}, "'token_ends' are not the ends of this solution's tokens"),
-        ({"ends": [3, 5]}, "'ends' are not those of this solution's steps"),
+        ({"ends": [3, 5]}, "'ends' should rise to 6, the number of tokens; it is [3, 5]"),
+        ({"ends": [6]}, "'ends' and 'char_ends' are of different lengths"),
+        ({"confidences": [0.5, 0.5, 1.5, 0.5, 0.5, 0.5]}, "number 3 is 1.5"),
+        ({"scores": [0.5, -0.1]}, "number 2 is -0.1"),
+        ({"tau": 2}, "'tau' is 2, expected a probability"),
         ({"score": "high"}, "'score' is \"high\", expected a number"),
     ],
 )
 def test_a_field_that_does_not_fit_the_solution_is_named(fields, words):
-    with pytest.raises(ValueError, match=words.replace("(", r"\(")):
+    with pytest.raises(ValueError, match=re.escape(words)):
         described(LABELLED | fields, 1)

@@ -58,6 +58,18 @@ def test_an_option_that_is_no_number_is_refused(tmp_path, command, option, value
     assert f"{option} {value}: expected a finite number" in refused(command, *needed, option, value)
 
 
+def test_the_folder_of_the_output_has_to_be_there(tmp_path):
+    told = refused("grade", "-o", tmp_path / "new" / "out.jsonl", rows=[RIGHT])
+    assert told == f"asprm grade: --output {tmp_path}/new/out.jsonl: there is no folder {tmp_path}/new; make it first"
+    assert not (tmp_path / "new").exists()
+
+
+def test_a_page_without_rows_is_not_written(tmp_path):
+    told = refused("view", "-o", tmp_path / "page.html", rows=[])
+    assert told == "asprm view: standard input has no rows to show, so no page was written"
+    assert not (tmp_path / "page.html").exists()
+
+
 def test_the_output_is_no_file_that_is_read_as_something_else(tmp_path):
     template, model = tmp_path / "t.txt", tmp_path / "model"
     template.write_text("Q: {problem}")

@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 
 from asprm.run.open import open_run
+from asprm.site.differences import as_markdown, as_rows, as_text, compare
 from asprm.site.records import HISTORY, Record, find_record, previous, record_of, reference_of, remember
 from asprm.site.reference import FOLDER
 
@@ -61,6 +62,16 @@ def test_the_last_five_records_are_kept(home):
         remember(write(minute, minute))
     assert len(history(home)) == 5
     assert history(home)[0].startswith("1970-01-0")
+
+
+def test_a_stage_that_ran_and_whose_table_is_gone_is_named(home):
+    run = open_run("smoke", "claims", quiet=True)  # its threshold is there, the samples that its results need are not
+    [lost] = record_of(run).lost
+    assert lost.startswith("threshold of M: ")
+    assert "sample/M/train.parquet" in lost
+    d = compare(*(record_of(run),) * 2)
+    assert as_text(d).count(" ".join(lost.split())) == as_markdown(d).count("threshold of M") == 2
+    assert [row["section"] for row in as_rows(d)] == ["left out"] * 2
 
 
 def test_an_experiment_is_read_over_the_run_that_it_changes(home):

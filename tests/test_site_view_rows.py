@@ -34,6 +34,11 @@ def test_a_row_is_a_solution_with_what_is_known_of_its_steps():
         ({"confidences": [0.9, True, 0.7]}, "number 2 is true"),
         ({"scores": [0.5]}, "'scores' should hold 2 numbers"),
         ({"labels": [0.5]}, "'labels' should hold 2 numbers"),
+        ({"ends": [2]}, "'ends' should rise to 3, the number of tokens; it is \\[2\\]"),
+        ({"ends": [3, 2]}, "'ends' should rise to 3"),
+        ({"ends": [1, 2, 3]}, "'ends' and 'char_ends' are of different lengths"),
+        ({"tau": 7}, "'tau' is 7, expected a probability, from 0 to 1"),
+        ({"tau": "low"}, "'tau' is \"low\", expected a probability"),
         ({"correct": 1}, "'correct' is 1, expected true or false"),
     ],
 )
@@ -51,8 +56,11 @@ def test_the_threshold_is_the_first_rows_unless_one_is_given():
     assert tokens_of([ROW | {"test": "…"}], solutions, tau=None, rollouts=4).data["code"]
     with pytest.raises(ValueError, match="--tau"):
         tokens_of(rows[:1], solutions, tau=None, rollouts=4)
-    with pytest.raises(ValueError, match="from 0 to 1"):
-        tokens_of([ROW | {"tau": 7}], solutions, tau=None, rollouts=4)
+
+
+def test_labels_need_the_ends_of_their_steps():
+    with pytest.raises(ValueError, match="no field 'ends'"):
+        solution_of({name: value for name, value in ROW.items() if name != "ends"} | {"labels": [1, 0]}, 1)
 
 
 def test_confidences_keep_their_precision():

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import codecs
 import json
+import sys
 from collections.abc import Sequence
 from typing import Any
 
@@ -21,8 +22,20 @@ _PACKED = {b"\x1f\x8b": "gzip", b"PK\x03\x04": "zip", b"\x28\xb5\x2f\xfd": "zstd
 
 
 def read_json(text: str) -> Any:
-    """The value of a JSON text. ValueError: it is not JSON, or an object in it names a field twice."""
-    return json.loads(text, object_pairs_hook=_fields)
+    """The value of a JSON text. ValueError: it is not JSON, an object in it names a field twice, or an integer has more
+    digits than Python reads.
+    """
+    return json.loads(text, object_pairs_hook=_fields, parse_int=_integer)
+
+
+def _integer(digits: str) -> int:
+    most = sys.get_int_max_str_digits()
+    if 0 < most < len(digits.lstrip("-")):
+        raise ValueError(
+            f"the integer {digits[:12]}… has {len(digits.lstrip('-')):,} digits, expected at most {most:,}; write it "
+            'as a text, in "quotes"'
+        )
+    return int(digits)
 
 
 def _fields(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:

@@ -75,6 +75,8 @@ class Lines:
         if kind is None and not self.failed:
             self._empty()  # there were no rows, and so there are none in the output
         self._close()
+        if kind is None and not self.rows:
+            log(f"{self.name} has no rows")
         if kind is None and self.rows:
             for name in sorted(self._unseen):
                 log(f"--rename {name}={self.rename[name]}: no row has a field {name!r}")
@@ -142,6 +144,11 @@ class Lines:
         """Write one row, without delay for those who read the pipe. ValueError: a number that is not finite."""
         self._put(_json(row))
 
+    @property
+    def name(self) -> str:
+        """Of what is read, for messages."""
+        return "standard input" if self.source == PIPE else self.source
+
     def _put(self, text: str) -> None:
         try:
             data = text.encode()
@@ -165,8 +172,7 @@ class Lines:
 
     def _numbered(self) -> Iterator[tuple[int, bytes]]:
         """The lines with their numbers. ValueError: the first row shows that these are no JSON Lines."""
-        lines = enumerate(self._in, 1)
-        name = "standard input" if self.source == PIPE else self.source
+        lines, name = enumerate(self._in, 1), self.name
         for number, text in lines:
             if number == 1:
                 _check_encoding(name, text)

@@ -13,7 +13,7 @@ import numpy as np
 
 from asprm.models.align import visible
 from asprm.rows.jsonl import take
-from asprm.rows.values import finished_in, labels_in, steps_in, take_problem, whole_numbers
+from asprm.rows.values import ends_in, finished_in, labels_in, shares, steps_in, take_problem, tau_in, whole_numbers
 
 _INDENT = "  "
 _WIDEST = 100  # columns
@@ -39,7 +39,7 @@ def described(row: Mapping[str, Any], number: int, width: int | None = None) -> 
     facts += [f"{name} {_number(row, name):.3g}" for name in ("tau", "score") if name in row]
     lines = [", ".join(facts), *_wrapped(f"problem: {problem}", width)]
     lines += _wrapped(f"answer: {row['answer']}", width) if "answer" in row else []
-    tau = _number(row, "tau") if "tau" in row else None
+    tau = tau_in(row) if "tau" in row else None
     steps = _steps_of_tokens(row, tokens, ends)
     for step, (start, end) in enumerate(pairwise([0, *ends])):
         lines += ["", ", ".join([f"step {step + 1}", *facts_of_steps[step]])] if "char_ends" in row else [""]
@@ -62,7 +62,7 @@ def _about(row: Mapping[str, Any], steps: int) -> list[list[str]]:
         for words, a, b in zip(about, right, rollouts, strict=True):
             words.append(f"{a:g} of {b:g} right")
     if "scores" in row:
-        for words, score in zip(about, _numbers(row, "scores", steps, "step"), strict=True):
+        for words, score in zip(about, shares(row, "scores", steps, "step"), strict=True):
             words.append(f"score {score:.3f}")
     return about
 
@@ -74,16 +74,13 @@ def _tokens(row: Mapping[str, Any], solution: str) -> tuple[list[str], np.ndarra
     ends = whole_numbers(row, "token_ends", "the rising character ends of its tokens").tolist()
     if not ends or ends != sorted(ends) or ends[-1] != len(solution):
         raise ValueError("'token_ends' are not the ends of this solution's tokens; split it again with `asprm split`")
-    return [solution[a:b] for a, b in pairwise([0, *ends])], _numbers(row, "confidences", len(ends), "token")
+    return [solution[a:b] for a, b in pairwise([0, *ends])], shares(row, "confidences", len(ends), "token")
 
 
 def _steps_of_tokens(row: Mapping[str, Any], tokens: Sequence[str], char_ends: Sequence[int]) -> np.ndarray:
     """(T,) the step of each token, from 0. char_ends: (K,). ValueError: the row's own ends are of another solution."""
     if "char_ends" in row and "ends" in row and tokens:
-        ends = whole_numbers(row, "ends", "token ends of its steps")
-        if len(ends) != len(char_ends) or ends[-1] != len(tokens):
-            raise ValueError("'ends' are not those of this solution's steps; split it again with `asprm split`")
-        return np.searchsorted(ends, np.arange(len(tokens)), side="right")
+        return np.searchsorted(ends_in(row, len(tokens)), np.arange(len(tokens)), side="right")
     token_ends = np.cumsum([len(token) for token in tokens])
     return np.searchsorted(char_ends, token_ends, side="left")
 

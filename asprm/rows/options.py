@@ -265,8 +265,10 @@ def _check_numbers(options: Mapping[str, Any]) -> None:
 
 
 def _check_output(options: Mapping[str, Any]) -> None:
-    """ValueError: --output would write over the template's file, or a file of the model that is read."""
+    """ValueError: --output is in no folder, or it is the template's file or a file of the model that is read."""
     output = Path(options.get("output", PIPE))
+    if not output.parent.is_dir():
+        raise ValueError(f"--output {output}: there is no folder {output.parent}; make it first")
     for name in ("template", "model", "prm", "base"):
         given = str(options.get(name) or "")
         if not output.is_file() or not os.path.exists(given):

@@ -73,6 +73,42 @@ def whole_numbers(row: Mapping[str, Any], name: str, meaning: str) -> np.ndarray
     return np.array(row[name], np.int32)
 
 
+def shares(row: Mapping[str, Any], name: str, count: int, noun: str) -> np.ndarray:
+    """The field's numbers (N,) float64 in [0, 1], one for each of `count` things. noun: what one of them is called.
+
+    Double precision: the numbers are compared as they are written.
+    """
+    expected = f"'{name}' should hold {count} {'number' if count == 1 else 'numbers'} in [0, 1], one for each {noun}"
+    numbers = take(row, name, list, expected)
+    if len(numbers) != count:
+        raise ValueError(f"{expected}; it holds {len(numbers)}")
+    for number, value in enumerate(numbers, 1):
+        if not isinstance(value, (int, float)) or isinstance(value, bool) or not 0 <= value <= 1:
+            raise ValueError(f"{expected}; number {number} is {shown(value)}")
+    return np.array(numbers, np.float64)
+
+
+def ends_in(row: Mapping[str, Any], tokens: int) -> np.ndarray:
+    """The token ends (K,) of the row's steps. tokens: T, of its solution. ValueError: they do not rise to T."""
+    ends = whole_numbers(row, "ends", "token ends of its steps")
+    if not len(ends) or ends[0] < 1 or (np.diff(ends) < 1).any() or ends[-1] != tokens:
+        raise ValueError(
+            f"'ends' should rise to {tokens}, the number of tokens; it is {shown(ends.tolist())}; split it again with "
+            "`asprm split`"
+        )
+    if "char_ends" in row and len(take(row, "char_ends", list, "the character ends of its steps")) != len(ends):
+        raise ValueError("'ends' and 'char_ends' are of different lengths; split it again with `asprm split`")
+    return ends
+
+
+def tau_in(row: Mapping[str, Any]) -> float:
+    """The row's threshold, a probability."""
+    tau = take(row, "tau", (int, float), "a probability, from 0 to 1")
+    if not 0 <= tau <= 1:
+        raise ValueError(f"'tau' is {shown(tau)}, expected a probability, from 0 to 1")
+    return float(tau)
+
+
 def texts(row: Mapping[str, Any], name: str, meaning: str) -> list[str]:
     """The field's texts, in a list."""
     for number, value in enumerate(take(row, name, list, meaning), 1):

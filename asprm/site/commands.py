@@ -46,7 +46,8 @@ def diff(first: opt.FirstRun, second: opt.SecondRun = None, as_json: opt.JsonRow
     \b
     Writes:  text; with --json a row for each thing that differs:
              section     parameters or environment, with name, first, second; or
-                         results, with stage, policy, what, set, prm, first and second (value, low, high), apart
+                         results, with stage, policy, what, set, prm, first and second (value, low, high), apart; or
+                         left out, with name: a stage that has run, but whose table is gone
     \b
     Example: asprm diff smoke tiny
     """
@@ -97,3 +98,5 @@ def view(
                 rows.append(line.row)
         if rows:
             opt.write_text(output, page(tokens_of(rows, solutions, tau=tau, rollouts=rollouts), title))
+        elif not lines.failed:
+            raise ValueError(f"{lines.name} has no rows to show, so no page was written")

@@ -124,6 +124,7 @@ def as_text(d: Difference) -> str:
         _section("Parameters", [("parameter", *names), *d.parameters]),
         _section("Environment", [("", *names), *d.environment]),
         _section("Results", [(*_HEADS, *names, ""), *map(_row, d.results)]) + f"\n{_counted(d)}",
+        *([_section("Left out of the results", [(text,) for text in _lost(d)])] if _lost(d) else []),
         f"Tables and models\n{_tables(d)}",
         _section("Notebooks", [costs, *_notebooks(d)]),
     ]
@@ -138,10 +139,12 @@ def as_markdown(d: Difference) -> str:
         apart = [tuple(map(plain, _row(result))) for result in d.results if result.apart]
         shown = table([*_HEADS, *names, ""], apart) if apart else "No two intervals lie apart.\n"
         results = f"{shown}\n:::{{dropdown}} All {len(d.results)} results that differ\n{results}:::\n"
+    lost = "".join(f"- {plain(text)}\n" for text in _lost(d))
     parts = [
         "### Parameters\n\n" + _pairs("parameter", names, d.parameters),
         "### Environment\n\n" + _pairs("", names, d.environment),
         "### Results\n\n" + (f"{results}\n" if d.results else "") + f"{_counted(d)}\n",
+        *([f"### Left out of the results\n\n{lost}"] if lost else []),
         f"### Tables and models\n\n{_tables(d)}\n",
         "### Notebooks\n\n"
         + table(["stage", "policy", "tables", *(f"{name}: s, MB" for name in names)], _notebooks(d), numbers=(3, 4)),
@@ -162,7 +165,7 @@ def as_rows(d: Difference) -> list[dict[str, Any]]:
         rows.append(
             {"section": "results"} | dict(zip(_KEY, result[:5], strict=True)) | values | {"apart": result.apart}
         )
-    return rows
+    return rows + [{"section": "left out", "name": text} for text in _lost(d)]
 
 
 def _section(heading: str, rows: list[tuple[str, ...]]) -> str:
@@ -186,6 +189,11 @@ def _counted(d: Difference) -> str:
     if any(d.alone):
         text += f" {d.alone[0]} are in the first run only, {d.alone[1]} in the second only."
     return text
+
+
+def _lost(d: Difference) -> list[str]:
+    """What results are missing although their stage has run, a line each."""
+    return [f"{record.name}, {' '.join(text.split())}" for record in (d.first, d.second) for text in record.lost]
 
 
 def _tables(d: Difference) -> str:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import shutil
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ import pandas as pd
 
 from asprm import REPOSITORY
 from asprm.run.artifacts import atomic, write_parquet
-from asprm.run.manifests import Made, by_notebook, manifests, written
+from asprm.run.manifests import ALL, Made, by_notebook, manifests, written
 from asprm.run.open import Run, open_run
 from asprm.run.root import study_root
 from asprm.run.shipped import FOLDER, MANIFESTS
@@ -42,6 +42,8 @@ class Record:
     manifests: Sequence[dict[str, Any]]
     quantities: pd.DataFrame
     """columns as `all_quantities` has them; stages that have not run are not in it"""
+    lost: Sequence[str] = ()
+    """why the quantities of a stage that has run are not in it, a sentence each: a table is gone"""
 
     @property
     def parameters(self) -> dict[str, Any]:
@@ -92,7 +94,7 @@ def record_of(run: Run) -> Record:
     kept = _history(run.folder)
     if kept and kept[-1].manifests == made:
         return Record(run.folder.name, made, kept[-1].quantities)
-    return Record(run.folder.name, made, _quantities(run))
+    return Record(run.folder.name, made, *_quantities(run, {(one.stage, one.policy) for one in by_notebook(made)}))
 
 
 def remember(run: Run) -> None:
@@ -132,6 +134,8 @@ def find_record(name: str) -> Record:
     name: a profile or its file, <profile>~<experiment>, <profile>@previous, the name of a reference run of which there
     is no run here, or the folder of a reference run. ValueError: there is no such run.
     """
+    if not name.strip():
+        raise ValueError("a run without a name; `asprm runs` lists the runs that are here")
     if (Path(name) / MANIFESTS).is_file():
         return _read(Path(name), name)
     wanted = name.removesuffix(PREVIOUS)
@@ -189,14 +193,18 @@ def _read(folder: Path, name: str) -> Record:
     return Record(name, [json.loads(line) for line in lines], pd.read_parquet(folder / f"{QUANTITIES}.parquet"))
 
 
-def _quantities(run: Run) -> pd.DataFrame:
-    """`all_quantities`, without the stages whose tables are missing."""
-    parts = [pd.DataFrame(columns=["stage", "policy", *Quantity._fields])]
+def _quantities(run: Run, ran: Set[tuple[str, str]]) -> tuple[pd.DataFrame, list[str]]:
+    """`all_quantities` without the stages whose tables are missing; and what is missing of those that ran.
+
+    ran: the stages that have run, each with its policy or ALL.
+    """
+    parts, lost = [pd.DataFrame(columns=["stage", "policy", *Quantity._fields])], []
     for stage in STAGES:
         for policy in run.profile.policies:
             try:
                 parts.append(quantities(run, stage, policy).assign(stage=stage))
-            except MissingArtifact:
-                continue
+            except MissingArtifact as error:
+                if {(stage, policy), (stage, ALL)} & ran:
+                    lost.append(f"{stage} of {policy}: {error}")
     parts = [part for part in parts if len(part)] or parts[:1]
-    return pd.concat(parts, ignore_index=True).loc[:, parts[0].columns]
+    return pd.concat(parts, ignore_index=True).loc[:, parts[0].columns], lost
