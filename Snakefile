@@ -19,11 +19,10 @@ from snakemake.exceptions import WorkflowError
 
 SOURCE = Path(workflow.basedir)
 sys.path.insert(0, str(SOURCE))
-from asprm.best_of_n import rated_sets
 from asprm.models.fetch import fetched
 from asprm.models.load import in_place_of
 from asprm.problems.hub import given_paths
-from asprm.problems.sets import knows_truth, test_sets
+from asprm.problems.sets import knows_truth, rated_sets, test_sets
 from asprm.run import code, names
 from asprm.run.names import Method, Training
 from asprm.run.sections import ProfileError

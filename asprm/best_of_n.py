@@ -21,7 +21,7 @@ from asprm.grading.math import one_spelling
 from asprm.intervals import share_interval
 from asprm.models.load import load_tokenizer
 from asprm.models.prompts import prompts_of
-from asprm.problems.sets import origins, problem_set, test_sets
+from asprm.problems.sets import origins, problem_set, scoring, test_sets
 from asprm.results import selection
 from asprm.results.candidates import Candidates, Table, candidates
 from asprm.reward.adapters import base_of
@@ -33,7 +33,6 @@ from asprm.run import names
 from asprm.run.chunks import map_chunks
 from asprm.run.names import CONFIDENCE, LINE, OWN, Method, Training, random_position
 from asprm.run.open import Run
-from asprm.run.profile import Profile
 from asprm.split import cutter, split_tables
 from asprm.threshold import tau_of
 
@@ -44,7 +43,7 @@ def run_best_of_n(run: Run) -> list[str]:
     """Rate the policy's candidates by every reward model that the profile names; an experiment rates by `run.prm`.
 
     Writes the table `best_of_n/<training>/<policy>-<set>` (`asprm.reward.rating.SCHEMA`) for each training and each of
-    its sets (`rated_sets`; for `run.prm` the validation set, too). Returns the tables' names.
+    its sets (`asprm.problems.sets.scoring`). Returns the tables' names.
 
     A reward model rates where its own steps end: at the ends of the kind of steps that it learned from (decision tokens
     by its own share of the threshold), or of the kind that the profile gives for a published one. For one that starts
@@ -53,12 +52,10 @@ def run_best_of_n(run: Run) -> list[str]:
     """
     profile, policy = run.profile, run.policy
     raters = [run.prm] if run.experiment else profile.best_of_n.score[policy]
-    trainings = [training for rater in raters for training in _trainings(profile, rater, policy)]
     sets = ["validation", *test_sets(profile, run.domain)]
-    sets_of = {training: rated_sets(profile, training, policy) for training in trainings}
-    if run.prm in sets_of:  # its chapter compares aggregates on the validation set
-        sets_of[run.prm] = sets
-    tasks = [(training, name) for name in sets for training in trainings if name in sets_of[training]]
+    sets_of = {rater: scoring(profile, rater, policy, shown=run.prm) for rater in raters}
+    trainings = {training: own for by_training in sets_of.values() for training, own in by_training.items()}
+    tasks = [(training, name) for name in sets for training, own in trainings.items() if name in own]
     with run.noting() as inputs:
         models = {training: run.reward_model(training) for training in trainings}
         for path, _ in models.values():
@@ -88,28 +85,10 @@ def run_best_of_n(run: Run) -> list[str]:
     return written
 
 
-def rated_sets(profile: Profile, training: str, policy: str) -> list[str]:
-    """The sets whose candidates a training of a reward model rates: the test sets of the policy's domain.
-
-    The first training of a reward model that starts from the policy also rates the validation set, on which cuts and
-    aggregates are chosen.
-    """
-    parsed = Training.parse(training)
-    own = parsed.number == 0 and profile.reward_models[parsed.reward_model].base == policy
-    return [*(["validation"] if own else []), *test_sets(profile, profile.policies[policy].domain)]
-
-
 def rated(run: Run, prm: str, name: str, position: str = OWN) -> list[pd.DataFrame]:
     """The rated candidates of the set `name`, one frame per training of the reward model `prm`."""
-    tables = (
-        names.scores(training, run.policy, name, position) for training in _trainings(run.profile, prm, run.policy)
-    )
+    tables = (names.scores(training, run.policy, name, position) for training in run.profile.trainings(prm, run.policy))
     return [run.read(table).to_pandas() for table in tables]
-
-
-def _trainings(profile: Profile, prm: str, policy: str) -> list[str]:
-    """The trainings that rate the policy's candidates; `prm` alone if it is a further training itself."""
-    return [prm] if Training.parse(prm).number else profile.trainings(prm, policy)
 
 
 class _SplitCandidates:

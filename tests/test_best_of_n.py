@@ -5,7 +5,8 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 
-from asprm.best_of_n import answers, chosen, comparisons, curves, rated_sets, rescued
+from asprm.best_of_n import answers, chosen, comparisons, curves, rescued
+from asprm.problems.sets import rated_sets, scoring
 from asprm.results.candidates import candidates
 from asprm.reward.aggregates import aggregate
 from asprm.run.profile import load_profile
@@ -211,6 +212,13 @@ def test_validation_is_rated_by_first_trainings_of_the_policys_reward_models():
     assert rated_sets(profile, "ASPRM-M", "M") == ["validation", *tests]
     assert rated_sets(profile, "ASPRM-M@1", "M") == tests
     assert rated_sets(profile, "ASPRM-L", "M") == tests
+
+
+def test_the_training_that_is_shown_rates_the_validation_set_too():
+    profile, both = load_profile("desk"), ["validation", "minigsm", "minimath", "minigsm-p2"]
+    sets_of = scoring(profile, "ASPRM-M", "M", shown="ASPRM-M@1")
+    assert sets_of == {"ASPRM-M": both, "ASPRM-M@1": both, "ASPRM-M@2": both[1:]}
+    assert scoring(profile, "ASPRM-M@2", "M", shown="ASPRM-M") == {"ASPRM-M@2": both[1:]}
 
 
 def test_wrong_input_is_named(table):

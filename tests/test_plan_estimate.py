@@ -126,10 +126,19 @@ def test_tokens_of_every_stage_by_hand(monkeypatch):
     assert rows["rollout"].generated == pytest.approx(20 * 4.9 * 2.25 * 25)
     assert rows["rollout"].read == 20 * 70
     assert rows["prm"].trained % (20 * 70 * 3) == 0  # for every seed
-    assert rows["best_of_n"].read == 10 * (20 + 3 * 50)
+    assert rows["best_of_n"].read == (10 + 6 + 6) * (20 + 3 * 50)  # three trainings; the first reads validation, too
     written = (4 * 2 + 6 * 2) * 50
     assert rows["tvd"].generated == written
     assert rows["tvd"].read == pytest.approx(2 * 20 * 20 + written + 0.04 * 4 * written)
+
+
+def test_every_training_of_a_reward_model_scores(monkeypatch):
+    model = load_profile("smoke").reward_models["ASPRM-M"]
+    for seeds, problems, name in ((1, 10, "M by ASPRM-M"), (2, 10 + 6, "M by ASPRM-M ×2")):  # validation: the first
+        more = {"ASPRM-M": model.model_copy(update={"seeds": seeds})}
+        rows, _ = toy_plan(monkeypatch, reward_models=more)
+        assert rows["best_of_n"].read == problems * (20 + 3 * 50)
+        assert rows["best_of_n"].name == name
 
 
 def test_a_mixture_takes_as_much_of_each_table_as_the_smallest_has(monkeypatch):

@@ -40,6 +40,7 @@ from asprm.plan.machines import (
 )
 from asprm.plan.shapes import Shape, shape_of
 from asprm.problems.load import domain_of
+from asprm.problems.sets import scoring
 from asprm.results.format import percent
 from asprm.run.names import LabelTable, Method
 from asprm.run.profile import Profile, load_profile
@@ -315,14 +316,17 @@ class _Stages:
             yield self.tvd(policy, name, everywhere=number == 0)
 
     def best_of_n(self, policy: str, name: str) -> Cost:
-        """Every candidate of validation and test is read once; further rating positions cost nothing."""
+        """Each training that rates reads every candidate of its sets once; further rating positions cost nothing."""
         shape, candidates = self.rater(name), self.p.sample.candidates
-        batches = self.sets(policy, "validation") + self.sets(policy, "test")
+        by_training = scoring(self.p, name, policy, shown=self.p.prm_of(policy))
+        validation = sum("validation" in sets for sets in by_training.values())
+        batches = validation * self.sets(policy, "validation") + len(by_training) * self.sets(policy, "test")
         texts = sum(b.problems for b in batches) * candidates
         read = sum(b.problems * (b.lengths.prompt + candidates * b.lengths.solution) for b in batches)
         work = self.device.read(shape, read, _mean_text(batches))
         memory = self.device.reading_memory(shape)
-        return self._cost("best_of_n", f"{policy} by {name}", work, memory, COPIES * 40 * texts, read=read)
+        shown = f"{policy} by {name}" + (f" ×{len(by_training)}" if len(by_training) > 1 else "")
+        return self._cost("best_of_n", shown, work, memory, COPIES * 40 * texts, read=read)
 
     def tvd(self, policy: str, name: str, everywhere: bool) -> Cost:
         """Guided decoding at every trigger on validation problems, and at one on test problems (everywhere: at all).

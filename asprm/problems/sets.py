@@ -6,6 +6,7 @@ from asprm.problems.families import FAMILIES
 from asprm.problems.hub import SOURCES, describe, given_paths
 from asprm.problems.load import domain_of, load
 from asprm.problems.problem import Problem
+from asprm.run.names import Training
 from asprm.run.profile import Profile
 from asprm.run.sections import ProfileError, nearest
 
@@ -63,6 +64,29 @@ def origins(profile: Profile, domain: str | None = None) -> dict[str, str]:
 def test_sets(profile: Profile, domain: str) -> list[str]:
     """Names of the test sets of a domain."""
     return [name for name in profile.problems.test if domain == domain_of(name)]
+
+
+def rated_sets(profile: Profile, training: str, policy: str) -> list[str]:
+    """The sets whose candidates a training of a reward model rates: the test sets of the policy's domain.
+
+    The first training of a reward model that starts from the policy also rates the validation set, on which cuts and
+    aggregates are chosen.
+    """
+    parsed = Training.parse(training)
+    own = parsed.number == 0 and profile.reward_models[parsed.reward_model].base == policy
+    return [*(["validation"] if own else []), *test_sets(profile, profile.policies[policy].domain)]
+
+
+def scoring(profile: Profile, prm: str, policy: str, shown: str) -> dict[str, list[str]]:
+    """By training of the reward model `prm` that rates the policy's candidates, the sets that it rates.
+
+    shown: the training that the policy's chapter looks at more closely: it compares aggregates on the validation set.
+    """
+    tests = test_sets(profile, profile.policies[policy].domain)
+    return {
+        training: ["validation", *tests] if training == shown else rated_sets(profile, training, policy)
+        for training in profile.trainings(prm, policy)
+    }
 
 
 def solvers(profile: Profile, name: str) -> list[str]:

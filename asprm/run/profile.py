@@ -174,8 +174,10 @@ class Profile(Section):
 
     def trainings(self, prm: str, policy: str) -> list[str]:
         """The trainings of a reward model that rate the policy's candidates: all of them where it starts from that
-        policy, elsewhere the first.
+        policy, elsewhere the first. One that is a further training itself ("ASPRM-M@1") rates alone.
         """
+        if Training.parse(prm).number:
+            return [prm]
         every = list(self.seeds_of(prm))
         return every if self.reward_models[prm].base == policy else every[:1]
 
