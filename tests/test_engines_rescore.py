@@ -8,7 +8,7 @@ from transformers import AutoModelForCausalLM, GPT2Config
 
 from asprm.engines.local import LocalEngine
 from asprm.engines.protocol import Request, Sampling
-from asprm.engines.rescore import confidences, reader
+from asprm.engines.rescore import confidences, entropies, reader
 
 
 def random_model(kind):
@@ -79,3 +79,24 @@ def test_what_cannot_be_read_is_refused():
     some.model.lm_head.weight.data[5] = torch.nan
     with pytest.raises(ValueError, match="non-finite confidences"):
         confidences(some, [np.array([3])], [np.array([4])])
+
+
+@pytest.mark.parametrize("kind", ["llama", "gemma2"])  # read in packs, and in rows
+def test_entropies_are_those_of_a_plain_forward_s_distributions(kind):
+    model = random_model(kind)
+    prompts, solutions = halves()
+    found = entropies(reader(model), prompts, solutions, tokens=50)
+    for prompt, ids, got in zip(prompts, solutions, found, strict=True):
+        text = torch.from_numpy(np.concatenate([prompt, ids]).astype(np.int64))
+        with torch.inference_mode():
+            p = model(text[None]).logits[0, len(prompt) - 1 : -1].double().softmax(-1).numpy()
+        np.testing.assert_allclose(got, -(p * np.log(p)).sum(-1), atol=1e-4)
+        assert got.shape == (len(ids),)
+
+
+def test_the_entropy_of_a_sure_policy_is_zero():
+    model = random_model("llama")
+    model.lm_head.weight.data *= 1e4
+    [found] = entropies(reader(model), [np.array([3])], [np.arange(3, 60)])
+    assert np.isfinite(found).all()
+    assert found.min() == 0

@@ -1,12 +1,13 @@
-"""Rescore: the confidence of every token of any solution, under any causal language model.
+"""Rescore: the confidence of every token of any solution, under any causal language model; or the entropy there.
 
 The model reads a solution once; a token's confidence is its softmax probability after the tokens before it, at
-temperature 1, in fp32 (paper §2). The engine records the same while it samples. Token ids only: no text, no step.
+temperature 1, in fp32 (paper §2). The engine records the same while it samples. The entropy is that of the whole
+distribution which the token was drawn from. Token ids only: no text, no step.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -19,6 +20,8 @@ from asprm.engines.packed import groups, pack, read, reading_size, use_packs
 from asprm.models.device import placement
 from asprm.models.load import load_tokenizer, load_weights, quiet
 
+_Measure = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
+"""From logits (N, V) float32 and the ids (N,) that follow to a number for each, (N,)."""
 _SLICE = 1 << 26  # outputs (tokens × vocabulary) that exist at a time: 256 MB in fp32
 
 
@@ -79,6 +82,26 @@ def confidences(
     tokens: how many are read in one forward (None: by the device). The other texts do not change a text's confidences.
     ValueError: an empty prompt or solution, a text longer than the model's positions, confidences that are not finite.
     """
+    out = _measured(reader, prompts, solutions, tokens, _confidence)
+    # A probability may be too small for a float32, but no confidence is 0: the token was written.
+    return [np.clip(values, np.finfo(np.float32).tiny, 1.0) for values in out]
+
+
+def entropies(
+    reader: Reader, prompts: Sequence[np.ndarray], solutions: Sequence[np.ndarray], *, tokens: int | None = None
+) -> list[np.ndarray]:
+    """−Σ p log p of the distribution at each of a solution's tokens, in nats: (T,) float32; arguments as above."""
+    return _measured(reader, prompts, solutions, tokens, _entropy)
+
+
+def _measured(
+    reader: Reader,
+    prompts: Sequence[np.ndarray],
+    solutions: Sequence[np.ndarray],
+    tokens: int | None,
+    measure: _Measure,
+) -> list[np.ndarray]:
+    """A measure (T,) float32 of each solution's tokens. ValueError as for `confidences`."""
     for number, (prompt, ids) in enumerate(zip(prompts, solutions, strict=True)):
         if not len(prompt) or not len(ids) or len(prompt) + len(ids) > reader.positions:
             raise ValueError(
@@ -88,19 +111,22 @@ def confidences(
     size = tokens or reading_size(reader.model.device.type)
     read_all = _in_packs if reader.packs else _in_rows
     out: list[np.ndarray] = [np.empty(0, np.float32)] * len(solutions)
-    for number, values in read_all(reader.model, prompts, solutions, size):
+    for number, values in read_all(reader.model, prompts, solutions, size, measure):
         if not np.isfinite(values).all():
             raise ValueError(f"rescore: text {number} has non-finite confidences; check the model's weights or dtype")
-        # A probability may be too small for a float32, but no confidence is 0: the token was written.
-        out[number] = np.clip(values, np.finfo(np.float32).tiny, 1.0)
+        out[number] = values
     return out
 
 
 @torch.inference_mode()
 def _in_packs(
-    model: PreTrainedModel, prompts: Sequence[np.ndarray], solutions: Sequence[np.ndarray], size: int
+    model: PreTrainedModel,
+    prompts: Sequence[np.ndarray],
+    solutions: Sequence[np.ndarray],
+    size: int,
+    measure: _Measure,
 ) -> Iterator[tuple[int, np.ndarray]]:
-    """The number and the confidences of each text, in any order. size: tokens of a pack."""
+    """The number and the measure of each text, in any order. size: tokens of a pack."""
     # The last token is not read: no confidence depends on it.
     texts = [np.concatenate([p, s[:-1]]).astype(np.int32) for p, s in zip(prompts, solutions, strict=True)]
     for group in groups(texts, size):
@@ -108,13 +134,17 @@ def _in_packs(
         states = read(model, packed)
         at = [packed.places[j][len(prompts[i]) - 1 :] for j, i in enumerate(group)]
         ids = np.concatenate([solutions[i] for i in group])
-        values = _probabilities(model, states[torch.from_numpy(np.concatenate(at)).to(model.device)], ids)
+        values = _at_states(model, states[torch.from_numpy(np.concatenate(at)).to(model.device)], ids, measure)
         yield from zip(group, np.split(values, np.cumsum([len(x) for x in at])[:-1]), strict=True)
 
 
 @torch.inference_mode()
 def _in_rows(
-    model: PreTrainedModel, prompts: Sequence[np.ndarray], solutions: Sequence[np.ndarray], size: int
+    model: PreTrainedModel,
+    prompts: Sequence[np.ndarray],
+    solutions: Sequence[np.ndarray],
+    size: int,
+    measure: _Measure,
 ) -> Iterator[tuple[int, np.ndarray]]:
     """As `_in_packs`, by rows of similar lengths, padded on the right, where a causal model does not see."""
     lengths = np.array([len(p) + len(s) - 1 for p, s in zip(prompts, solutions, strict=True)])
@@ -135,22 +165,28 @@ def _in_rows(
         logits = model(ids.to(model.device), attention_mask=seen.to(model.device), use_cache=False).logits
         for row, i in enumerate(rows):
             part = logits[row, len(prompts[i]) - 1 : lengths[i]]
-            yield int(i), _pick(part, torch.from_numpy(np.asarray(solutions[i], np.int64)).to(model.device))
+            following = torch.from_numpy(np.asarray(solutions[i], np.int64)).to(model.device)
+            yield int(i), measure(part.float(), following).cpu().numpy()
         start = end
 
 
-def _probabilities(model: PreTrainedModel, states: torch.Tensor, ids: np.ndarray) -> np.ndarray:
-    """Probabilities (N,) of ids (N,) after states (N, hidden), a slice of the N at a time."""
+def _at_states(model: PreTrainedModel, states: torch.Tensor, ids: np.ndarray, measure: _Measure) -> np.ndarray:
+    """The measure (N,) after states (N, hidden), of which the ids (N,) follow; a slice of the N at a time."""
     head: Any = model.get_output_embeddings()
     wanted = torch.from_numpy(ids.astype(np.int64)).to(model.device)
     size = max(1, _SLICE // head.weight.shape[0])
     slices = zip(states.split(size), wanted.split(size), strict=True)
-    return np.concatenate([_pick(head(part), own) for part, own in slices])
+    return np.concatenate([measure(head(part).float(), own).cpu().numpy() for part, own in slices])
 
 
-def _pick(logits: torch.Tensor, ids: torch.Tensor) -> np.ndarray:
-    """Probabilities (N,) float32 of ids (N,) from logits (N, V)."""
-    return logits.float().log_softmax(-1).gather(-1, ids[:, None])[:, 0].exp().cpu().numpy()
+def _confidence(logits: torch.Tensor, ids: torch.Tensor) -> torch.Tensor:
+    """Probabilities (N,) of ids (N,) from logits (N, V)."""
+    return logits.log_softmax(-1).gather(-1, ids[:, None])[:, 0].exp()
+
+
+def _entropy(logits: torch.Tensor, ids: torch.Tensor) -> torch.Tensor:
+    """Entropies (N,) of the distributions; they do not depend on which tokens follow."""
+    return torch.special.entr(logits.softmax(-1)).sum(-1)
 
 
 def _agrees(made: Reader) -> bool:
@@ -159,7 +195,7 @@ def _agrees(made: Reader) -> bool:
     ids = [(np.arange(12) * 7 + k) % size for k in (1, 1, 2)]
     cut = [x[:4] for x in ids], [x[4:] for x in ids]
     packs, rows = (
-        np.log(np.stack([x for _, x in sorted(way(made.model, *cut, 2048))]).clip(1e-30))
+        np.log(np.stack([x for _, x in sorted(way(made.model, *cut, 2048, _confidence))]).clip(1e-30))
         for way in (_in_packs, _in_rows)
     )
     error = np.abs(packs - rows).max() / max(1.0, np.abs(rows).max())
