@@ -19,10 +19,18 @@ STAGES = "policy sample threshold split rollout prm best_of_n tvd generalize tok
 MODULES = {"__init__", "__main__", "cli", "intervals", "statistics"}
 FOLDERS = set(
     "run models engines reward problems grading results figures site rows plan workflow profiles token_types "
-    "exercises".split()
+    "exercises contests".split()
 )
 NOTEBOOKS_USE = {f"asprm.site.{name}" for name in "glue beside lessons solutions explorer walks ledger".split()}
-USE_STAGES = {"figures", "site", "rows", "cli", "exercises", *STAGES}  # the other folders hold what stages are made of
+USE_STAGES = {
+    "figures",
+    "site",
+    "rows",
+    "cli",
+    "exercises",
+    "contests",
+    *STAGES,
+}  # the other folders hold what stages are made of
 
 LONGEST_MODULE, LONGEST_FUNCTION = 420, 60
 LONG_MODULES = {  # tables of words, which a reader looks things up in

@@ -1,0 +1,1 @@
+"""What AdaptiveStep is set against in the last chapter: one module for each contest, without models and runs."""
