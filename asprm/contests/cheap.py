@@ -29,6 +29,11 @@ class Rolled:
     tokens: NDArray[np.int64]
     correct: bool
 
+    @property
+    def solved(self) -> NDArray[np.bool_]:
+        """(K,) whether any rollout of the step is right."""
+        return np.logical_or.reduce(self.right, axis=1)
+
 
 @dataclass(frozen=True, eq=False)
 class Labelled:
@@ -45,13 +50,13 @@ class Labelled:
 
 def by_all(rolled: Rolled) -> Labelled:
     """Labels from all J rollouts of each step."""
-    return Labelled(rolled.right.any(1).astype(float), np.full(*rolled.right.shape), int(rolled.tokens.sum()))
+    return Labelled(rolled.solved.astype(float), np.full(*rolled.right.shape), int(rolled.tokens.sum()))
 
 
 def by_early_stopping(rolled: Rolled) -> Labelled:
     """The same labels, from as many waves of rollouts as they need."""
     asked = np.array([_until_right(right) for right in rolled.right], np.int64)
-    return _labelled(rolled, rolled.right.any(1), asked)
+    return _labelled(rolled, rolled.solved, asked)
 
 
 def by_binary_search(rolled: Rolled) -> Labelled:

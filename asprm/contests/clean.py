@@ -35,8 +35,7 @@ def scan_labels(rolled: Rolled, confidence: float, least: float) -> NDArray[np.f
     count = len(rolled.right)
     if rolled.correct:
         return np.ones(count)
-    solved = rolled.right.any(1).astype(float)
-    error = first_wrong(solved)
+    error = first_wrong(rolled.solved)
     labels = (np.arange(count) < error).astype(float)
     near = slice(max(0, error - NEAR), error)
     labels[near] = np.minimum(1.0, rolled.right[near].mean(1) / confidence)
@@ -49,10 +48,11 @@ def consensus_labels(rolled: Rolled) -> NDArray[np.float64] | None:
     """
     half = rolled.right.shape[1] // 2
     if half:
-        first, second = (first_wrong(part.any(1)) for part in (rolled.right[:, :half], rolled.right[:, half:]))
+        parts = rolled.right[:, :half], rolled.right[:, half:]
+        first, second = (first_wrong(np.logical_or.reduce(part, axis=1)) for part in parts)
         if first != second:
             return None
-    return rolled.right.any(1).astype(float)
+    return rolled.solved.astype(float)
 
 
 def noise(
