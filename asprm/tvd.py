@@ -322,9 +322,9 @@ class Decision:
     trigger: of the decoding.
     correct, greedy: whether the guided and the greedy solution are right.
     before: the solution up to the decision.
-    tokens: (M,) texts of the candidates, the most probable first; "" ends the solution.
-    probabilities: (M,) the policy's.
-    scores: (M,) the reward model's.
+    tokens: (W,) texts of the candidates, the most probable first; "" ends the solution.
+    probabilities: (W,) the policy's.
+    scores: (W,) the reward model's.
     written: index of the candidate that was written.
     """
 

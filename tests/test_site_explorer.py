@@ -33,7 +33,7 @@ ROWS = [  # problem, answer, correct, finished, step scores
     ("c", "9", True, True, [0.4, 0.9]),
     ("d", "3", True, True, [0.1]),  # the best-scored one was cut off
     ("d", None, False, False, [0.9]),
-    ("d", "4", False, True, [0.05]),
+    ("d", "4", False, True, [0.08749253]),
 ]
 
 
@@ -60,6 +60,11 @@ def test_the_problems_are_those_on_which_a_choice_matters(view, table):
     assert "What is c?" in view.plain
     all_right = table.loc[table["problem"] == "a"]
     assert [problem["title"] for problem in explorer(Run(), "set", all_right, "min").data["problems"]] == ["Problem a"]
+
+
+def test_a_step_s_score_and_the_candidate_s_are_the_same_number(view):
+    for candidate in (one for problem in view.data["problems"] for one in problem["candidates"] if one["finished"]):
+        assert candidate["aggregates"]["min"] == min(candidate["scores"])
 
 
 def test_the_choices_are_those_of_the_stage(view, table):

@@ -45,11 +45,18 @@ def test_a_decision_has_its_candidates_and_which_of_them_was_written():
     shown = walk()
     assert shown["tokens"] == ["a", "<", "\n", ""]
     assert [one["at"] for one in shown["decisions"]] == [0, 1]
-    assert shown["decisions"][1]["candidates"] == [
-        {"token": "b", "probability": 0.4, "score": 0.25, "written": False},
-        {"token": "<", "probability": 0.1, "score": 0.5, "written": True},
-    ]
+    first, second = shown["decisions"][1]["candidates"]
+    assert first == {"token": "b", "probability": pytest.approx(0.4), "score": 0.25, "written": False}
+    assert second == {"token": "<", "probability": pytest.approx(0.1), "score": 0.5, "written": True}
     assert (shown["outcome"], shown["correct"]) == ("only guided right", True)
+
+
+def test_a_score_is_shown_with_the_digits_that_it_has_elsewhere_on_the_page(opened):
+    one = walk()
+    one["decisions"][1]["candidates"][0]["score"] = 0.16748  # rounded to four digits first, it would become 0.168
+    shown = opened(view_of(one))
+    assert shown.locator("table tbody tr").nth(0).locator("td").nth(1).inner_text() == "0.167"
+    assert all(float(np.float32(x)) == x for x in (one["confidences"][0], one["decisions"][0]["candidates"][0]["score"]))
 
 
 def test_a_text_that_is_not_the_tables_is_graded_by_itself():

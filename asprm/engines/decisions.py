@@ -19,14 +19,14 @@ Where = Callable[[np.ndarray], bool]
 
 @dataclass(frozen=True, eq=False)
 class Guided:
-    """One prompt's guided decoding: T tokens, D decisions, M candidates each.
+    """One prompt's guided decoding: T tokens, D decisions, W candidates each.
 
     ids: (T,) int32, with the end-of-text token where there is one (`finished`).
     confidences: (T,) float32, the policy's top-1 probability at each position, whichever token was emitted.
     decisions: (D,) int32, the positions in `ids` where it was below the trigger.
-    candidates: (D, M) int32, the most probable tokens there, the most probable first.
-    probabilities: (D, M) float32, the policy's.
-    scores: (D, M) float32 in [0, 1], the PRM's.
+    candidates: (D, W) int32, the most probable tokens there, the most probable first.
+    probabilities: (D, W) float32, the policy's.
+    scores: (D, W) float32 in [0, 1], the PRM's.
     """
 
     ids: np.ndarray
@@ -57,7 +57,7 @@ class Walk:
 
 @dataclass(frozen=True, eq=False)
 class Decision:
-    """A position below the trigger. candidates: (M,) int32, the most probable first. probabilities: (M,) float32."""
+    """A position below the trigger. candidates: (W,) int32, the most probable first. probabilities: (W,) float32."""
 
     position: int
     candidates: np.ndarray
@@ -66,7 +66,7 @@ class Decision:
 
 @dataclass(frozen=True, eq=False)
 class Made:
-    """A decision that was made, with the candidates' scores (M,)."""
+    """A decision that was made, with the candidates' scores (W,)."""
 
     decision: Decision
     scores: np.ndarray

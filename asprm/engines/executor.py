@@ -125,9 +125,9 @@ class Executor:
 
         index: the rows, all different. starts: how many tokens each row holds before.
         chunks: per row (L,) ids to append, none or more.
-        branches: per row (M,) ids, alternatives for the token after the chunk: a branch sees no other branch. They
+        branches: per row (W,) ids, alternatives for the token after the chunk: a branch sees no other branch. They
             leave no trace: the row's length afterwards is start + L.
-        Returns per row (M, V) float32, an empty tensor where there are no branches.
+        Returns per row (W, V) float32, an empty tensor where there are no branches.
         """
         none = [np.empty(0, np.int32)] * len(chunks)
         pieces = [Piece(*x) for x in zip(index, starts, chunks, branches or none, strict=True)]
@@ -142,7 +142,7 @@ class Executor:
         return outputs
 
     def _read(self, rows: Rows, pieces: list[Piece]) -> Sequence[torch.Tensor]:
-        """The outputs for the branches of each piece, (M, V), from one forward."""
+        """The outputs for the branches of each piece, (W, V), from one forward."""
         # 1. Ids, positions and columns, (P, Q) each. The padding on the right is written beyond the row's length.
         longest = max(len(piece.ids) for piece in pieces)
         batch = np.zeros((3, len(pieces), longest), np.int64)

@@ -1,6 +1,6 @@
 """Token-level value-guided decoding (TVD, paper §TVD): greedy, except where the policy is unsure.
 
-Where the policy's top-1 probability is below the trigger, the PRM scores the policy's M most probable next tokens, each
+Where the policy's top-1 probability is below the trigger, the PRM scores the policy's W most probable next tokens, each
 appended to the prefix, and the best-scored one is emitted: s_i = argmax_m R(q, s_<i, s_i^m). Ties go to the more
 probable token. The end of text is a candidate like any other.
 
@@ -50,7 +50,7 @@ def guided_decode(
         `Translator` or `Rater` for a reward model that reads other tokens.
     requests: prompts; their seeds play no part.
     trigger: in [0, 1]; 0 is greedy decoding.
-    candidates: M, at most the size of the vocabulary.
+    candidates: W, at most the size of the vocabulary.
     max_new_tokens: length limit of a solution.
     where: positions at which the PRM may choose; None for all.
     ValueError: a trigger or number of candidates out of range, a PRM of another kind or vocabulary, a decision beyond
@@ -149,7 +149,7 @@ def _decode(
     max_new_tokens: int,
     where: Where | None,
 ) -> Iterator[tuple[Request, dict[Walk, Guided]]]:
-    """The loop of `decode_together`. queue: requests with a `_Text` as the key. width: M."""
+    """The loop of `decode_together`. queue: requests with a `_Text` as the key. width: W."""
     with engine.batch(max_new_tokens) as batch, ExitStack() as lent:
         for scorer in values.values():
             scorer.begin(lent)
@@ -189,7 +189,7 @@ def _step(batch: Batch, texts: Sequence[_Text], width: int, where: Where | None)
     if where is not None:
         unsure = [row for row in unsure if where(batch.ids[row, : batch.state[NEW, row]])]
     if unsure:
-        best, ids = (x.cpu().numpy() for x in best_of(probabilities[unsure], width))  # (U, M) each
+        best, ids = (x.cpu().numpy() for x in best_of(probabilities[unsure], width))  # (U, W) each
         for row, own, candidates in zip(unsure, best, ids.astype(np.int32), strict=True):
             texts[row].waits = Decision(int(batch.state[NEW, row]), candidates, own)
     return tokens, confidences

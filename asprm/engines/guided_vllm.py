@@ -70,7 +70,7 @@ class Row:
 class Steering:
     """The core: it rules out what the reward models do not choose.
 
-    values: the guides at work, by name. width: M, candidates of a decision. where: see `Where`; None for everywhere.
+    values: the guides at work, by name. width: W, candidates of a decision. where: see `Where`; None for everywhere.
     """
 
     def __init__(self, values: Mapping[str, Values], width: int, where: Where | None) -> None:
@@ -93,7 +93,7 @@ class Steering:
         if not unsure:
             return
         # 2. What the reward models choose there.
-        best, ids = (x.cpu().numpy() for x in best_of(probabilities[unsure], self.width))  # (U, M) each
+        best, ids = (x.cpu().numpy() for x in best_of(probabilities[unsure], self.width))  # (U, W) each
         asked = [
             (rows[i], Decision(rows[i].position, candidates, own))
             for i, own, candidates in zip(unsure, best, ids.astype(np.int32), strict=True)
@@ -132,7 +132,7 @@ def decode_in_vllm(
 ) -> Iterator[tuple[Request, dict[Walk, Guided]]]:
     """`asprm.engines.guided.decode_together` by vLLM, which decodes each walk of a request by itself.
 
-    engine: loaded for guided decoding. values: the guides, by name. width: M, candidates of a decision.
+    engine: loaded for guided decoding. values: the guides, by name. width: W, candidates of a decision.
     ValueError: the engine was not loaded for guided decoding.
     """
     if not engine.guided:

@@ -30,7 +30,7 @@ class Question:
     text: identifies the text in the calls of `Values`.
     request: the prompt's.
     ids: (L,) int32, the prompt and the solution so far.
-    candidates: (M,) int32, the most probable next tokens, the most probable first.
+    candidates: (W,) int32, the most probable next tokens, the most probable first.
     """
 
     text: Hashable
@@ -46,7 +46,7 @@ class Question:
 
 @dataclass(frozen=True, eq=False)
 class Scores:
-    """The scores (M,) float32 in [0, 1] of a question's candidates, and the index of the best, the first of equals."""
+    """The scores (W,) float32 in [0, 1] of a question's candidates, and the index of the best, the first of equals."""
 
     values: np.ndarray
     best: int
@@ -57,7 +57,7 @@ class Rater(Protocol):
     """A reward model that rates candidates by the text that they make, whatever its tokenizer."""
 
     def rate(self, questions: Sequence[Question]) -> list[np.ndarray]:
-        """Scores (M,) in [0, 1] per question."""
+        """Scores (W,) in [0, 1] per question."""
         ...
 
 

@@ -331,7 +331,7 @@ class _Stages:
     def tvd(self, policy: str, name: str, everywhere: bool) -> Cost:
         """Guided decoding at every trigger on validation problems, and at one on test problems (everywhere: at all).
 
-        The policy generates. The reward model reads everything once, and M candidates at each decision. This is an
+        The policy generates. The reward model reads everything once, and W candidates at each decision. This is an
         upper bound: what decodings at two triggers have in common is computed once, but nobody knows how much that is.
         """
         writer, rater = self.shapes[policy], self.rater(name)

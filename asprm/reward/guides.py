@@ -46,7 +46,7 @@ class TextGuide:
         self.scorer, self.tokenizer = scorer, tokenizer
 
     def rate(self, questions: Sequence[Question]) -> list[np.ndarray]:
-        """Scores (M,) float32 per question."""
+        """Scores (W,) float32 per question."""
         scores = np.concatenate(list(self.scorer.rate(_texts(questions, self.tokenizer))))
         return np.split(scores, np.cumsum([len(question.candidates) for question in questions])[:-1])
 

@@ -218,7 +218,7 @@ def decode_fields(
     engine: of the policy.
     guide: the reward model, from `asprm.reward.guides.guide_for`.
     trigger: the guide is asked where the policy's top-1 probability is lower.
-    candidates: M, tokens that the guide scores.
+    candidates: W, tokens that the guide scores.
     max_new_tokens: length limit of a solution.
     """
     spell = Speller(engine.tokenizer)

@@ -159,7 +159,7 @@ Aggregate = Annotated[
 Trigger = Annotated[
     float, typer.Option(min=0, max=1, help="Ask the reward model where the top-1 probability is lower; 0: never.")
 ]
-Candidates = Annotated[int, typer.Option(min=1, help="M, tokens that the reward model scores at a decision.")]
+Candidates = Annotated[int, typer.Option(min=1, help="W, tokens that the reward model scores at a decision.")]
 Format = Annotated[Literal["trl", "prm800k"], typer.Option(help="Format of the output, see above.")]
 Threshold = Annotated[float, typer.Option(min=0, max=1, help="Steps with a greater label count as right.")]
 Profile = Annotated[str, typer.Option(metavar="NAME|FILE", help="Name of a profile, or a .yml file of your own.")]

@@ -259,7 +259,7 @@ class BestOfN(Section):
 
 class Tvd(Section):
     candidates: Count
-    """M, tokens that the PRM rates at a decision point (paper: 8)"""
+    """W, tokens that the PRM rates at a decision point (paper: 8)"""
     triggers: Annotated[tuple[Probability, ...], BeforeValidator(_as_tuple), Field(min_length=1)]
     """top-1 probabilities below which the PRM steps in; the best on validation is used for the test"""
     guide: dict[str, Names]

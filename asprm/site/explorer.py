@@ -1,6 +1,7 @@
 """Explorer: some problems of Best-of-N with all their candidates, what each way of choosing takes, and who is right.
 
-The choices and their verdicts are computed here, by the functions of the stage; the page only shows them.
+The choices and their verdicts are computed here, by the functions of the stage; the page only shows them. It gets scores
+as they are: rounded twice, a score could differ in its last digit from the same one elsewhere.
 """
 
 from __future__ import annotations
@@ -98,7 +99,7 @@ def _problem(c: Candidates, p: int, prompt: str, steps: list[list[str]]) -> dict
     rows = [
         {
             "steps": steps[i],
-            "scores": [round(float(score), 4) for score in step_scores[i]],
+            "scores": [float(score) for score in step_scores[i]],
             "aggregates": {how: _shown(c, p, i, scores) for how, scores in by_how.items()},
             "answer": labels.get(answer) if answer is not None else None,
             "votes": votes[answer] if answer is not None else 0,
@@ -111,7 +112,7 @@ def _problem(c: Candidates, p: int, prompt: str, steps: list[list[str]]) -> dict
 
 
 def _shown(c: Candidates, p: int, i: int, scores: np.ndarray) -> float:
-    return round(float(scores[i]), 6) if c.finished[p, i] else _LOWEST
+    return float(scores[i]) if c.finished[p, i] else _LOWEST
 
 
 def _best(scores: np.ndarray) -> list[int]:

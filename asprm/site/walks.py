@@ -76,7 +76,7 @@ def _walk(problem: Problem, row: Any, guided: Guided, greedy: Any, spell: Spelle
         "correct": bool(correct),
         "greedy": {"text": greedy["text"], "correct": bool(greedy["correct"])},
         "tokens": cut(text, char_ends),
-        "confidences": [round(float(confidence), 4) for confidence in guided.confidences],
+        "confidences": [float(confidence) for confidence in guided.confidences],
         "decisions": [_decision(guided, number, spell) for number in range(len(guided.decisions))],
     }
 
@@ -90,8 +90,8 @@ def _decision(guided: Guided, number: int, spell: Speller) -> dict[str, Any]:
         "candidates": [
             {
                 "token": spell(np.append(guided.ids[:at], token))[0].removeprefix(before),
-                "probability": round(float(probability), 4),
-                "score": round(float(score), 4),
+                "probability": float(probability),
+                "score": float(score),
                 "written": bool(token == guided.ids[at]),
             }
             for token, probability, score in candidates
