@@ -70,7 +70,17 @@ def test_tables_are_counted_by_their_digests():
     second = [made(), made("y", "sample/M/a"), made("x", "sample/M/c"), made("x", "sample/M/d")]
     d = compare(record("a", manifests=first), record("b", manifests=second))
     assert d.tables == (1, 1, 1, 2)
-    assert "sample  M       differ  " in as_text(d)
+    assert "sample  M       1 equal, 1 differ, 1 in the first only, 2 in the second only" in as_text(d)
+
+
+def test_a_notebook_s_tables_add_up_to_those_of_the_run():
+    only = [made(), made("x", "rollout/M/a", stage="rollout")]  # as of a run of which fewer tables came along
+    d = compare(record("a", manifests=[*only, made("x", "rollout/M/b", stage="rollout")]), record("b", manifests=only))
+    assert d.tables == (2, 0, 1, 0)
+    text = as_text(d)
+    assert "sample   M       equal " in text
+    assert "rollout  M       1 equal, 1 in the first only" in text
+    assert "1 equal, 1 differ" not in text
 
 
 def test_the_text_has_values_with_intervals_and_time():

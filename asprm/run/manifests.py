@@ -22,16 +22,20 @@ class Made(NamedTuple):
     stage: str
     policy: str
     """the policy, or ALL"""
-    artifacts: int
-    """how many it wrote"""
+    digests: dict[str, str]
+    """of each artifact that it wrote, by its name"""
     seconds: float
     """up to its last artifact, with those of results that it took over"""
     memory_mb: int
     """the largest of its processes"""
-    digest: str
-    """of the names and digests of its artifacts: equal for equal tables"""
     commits: tuple[tuple[str | None, bool | None], ...]
     """commit of the code, and whether files differed from it"""
+
+    @property
+    def digest(self) -> str:
+        """Of the names and digests of its artifacts: equal for equal tables."""
+        lines = sorted(f"{name} {digest}\n" for name, digest in self.digests.items())
+        return hashlib.sha256("".join(lines).encode()).hexdigest()
 
 
 _FIELDS = {"stage": str, "artifact": str, "digest": str, "seconds": (int, float), "settings": dict, "inputs": dict}
@@ -79,10 +83,9 @@ def by_notebook(manifests: Sequence[dict[str, Any]]) -> list[Made]:
         Made(
             stage,
             policy,
-            len(own),
+            {m["artifact"]: m["digest"] for m in own},
             round(max(m["seconds"] + kept_seconds(m) for m in own), 1),
             max(max(m["peak_memory_mb"].values()) for m in own),
-            hashlib.sha256("".join(sorted(f"{m['artifact']} {m['digest']}\n" for m in own)).encode()).hexdigest(),
             tuple(dict.fromkeys((m["commit"], m["dirty"]) for m in own)),
         )
         for (stage, policy), own in groups.items()

@@ -75,9 +75,6 @@ def compare(first: Record, second: Record) -> Difference:
     a, b = (_by_key(record.quantities) for record in (first, second))
     shared = [key for key in a if key in b]
     results = [Result(*key, a[key], b[key]) for key in shared if not _equal(a[key], b[key])]
-    ours, theirs = first.digests, second.digests
-    same = [name for name in ours if name in theirs and ours[name] == theirs[name]]
-    both = ours.keys() & theirs.keys()
     return Difference(
         first,
         second,
@@ -86,7 +83,7 @@ def compare(first: Record, second: Record) -> Difference:
         results,
         len(shared) - len(results),
         (len(a) - len(shared), len(b) - len(shared)),
-        (len(same), len(both) - len(same), len(ours) - len(both), len(theirs) - len(both)),
+        _compared(first.digests, second.digests),
     )
 
 
@@ -204,16 +201,28 @@ def _tables(d: Difference) -> str:
 
 
 def _notebooks(d: Difference) -> list[tuple[str, ...]]:
-    """For each stage and policy, whether its tables are equal, and what it cost in both runs."""
+    """For each stage and policy, how its tables differ, and what it cost in both runs."""
     a, b = d.first.notebooks, d.second.notebooks
     keys = [*a, *(key for key in b if key not in a)]
-    return [(*key, _same(a.get(key), b.get(key)), _cost(a.get(key)), _cost(b.get(key))) for key in keys]
+    return [(*key, _tables_of(a.get(key), b.get(key)), _cost(a.get(key)), _cost(b.get(key))) for key in keys]
 
 
-def _same(first: Made | None, second: Made | None) -> str:
+def _tables_of(first: Made | None, second: Made | None) -> str:
+    """How many artifacts of one notebook are equal, differ, or are in one run only: these add up to `_tables`."""
     if first is None or second is None:
         return _NONE
-    return "equal" if first.digest == second.digest else "differ"
+    equal, differ, *alone = _compared(first.digests, second.digests)
+    if not differ and not any(alone):
+        return "equal"
+    counts = {"equal": equal, "differ": differ, "in the first only": alone[0], "in the second only": alone[1]}
+    return ", ".join(f"{count} {words}" for words, count in counts.items() if count)
+
+
+def _compared(first: Mapping[str, str], second: Mapping[str, str]) -> tuple[int, int, int, int]:
+    """Artifacts, by their digests, that are equal, that differ, that only the first has, and only the second."""
+    both = first.keys() & second.keys()
+    equal = sum(first[name] == second[name] for name in both)
+    return equal, len(both) - equal, len(first) - len(both), len(second) - len(both)
 
 
 def _cost(made: Made | None) -> str:

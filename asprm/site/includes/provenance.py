@@ -54,7 +54,7 @@ def notebooks(run: Run) -> str:
             one.policy,
             one.seconds,
             one.memory_mb,
-            one.artifacts,
+            len(one.digests),
             f"`{one.digest[:10]}`",
             *([", ".join(commit_of({"commit": commit, "dirty": dirty}) for commit, dirty in one.commits)] * several),
         )
