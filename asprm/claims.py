@@ -18,8 +18,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -28,7 +27,6 @@ from asprm import statistics as s
 from asprm.results import costs
 from asprm.results.cells import cell
 from asprm.results.evidence import (
-    ALIKE,
     INCOMPARABLE,
     UNTESTED,
     Evidence,
@@ -42,42 +40,13 @@ from asprm.results.format import number as number_text
 from asprm.results.format import one_interval, p_value
 from asprm.results.measures import Measures, NotRun
 from asprm.results.paper import All, Claim, Number, Pool, Statement, load_claims, number, paper, table
+from asprm.results.verdicts import ARROWS, ASPECTS, BROKEN, DOWN, SAME, UP, VERDICTS, Row, Verdict, judge
 from asprm.run import names
 from asprm.run.open import Run
 from asprm.run.store import MissingArtifact
 
-BROKEN = "broken baseline"  # a win over a reward model that chooses worse than a random candidate
-VERDICTS = {  # each with its symbol
-    "reproduced": "✓",
-    "opposite": "✗",
-    "inconclusive": "≈",
-    BROKEN: "◇",
-    UNTESTED: "○",
-    INCOMPARABLE: "∦",
-    "not run": "∅",
-}
-ASPECTS = ("arrow", "contrast", "prose", "level")
-UP, DOWN, SAME = "up", "down", "same"
-ARROWS = {UP: "↑", DOWN: "↓", SAME: "–"}  # as the paper prints them
 _FIRST = ("id", "verdict", "here", "low", "high", "unit", "paper", "p_holm")  # columns of a page
 _NARROW = "\N{NARROW NO-BREAK SPACE}"
-
-
-@dataclass(frozen=True)
-class Row:
-    """One line of the ledger before its verdict."""
-
-    claim: Claim
-    aspect: str  # one of ASPECTS
-    family: str  # of Holm's correction
-    direction: str  # UP, DOWN or SAME
-    over: float  # what the estimate is compared with: 0 for a difference
-    evidence: Evidence | str  # or why there is none
-
-
-class Verdict(NamedTuple):
-    verdict: str  # one of VERDICTS
-    why: str
 
 
 def run_claims(run: Run) -> list[str]:
@@ -111,7 +80,7 @@ def ledger(run: Run) -> pd.DataFrame:
     # 2. Verdicts from evidence.
     lines = []
     for row, p_holm in zip(rows, adjusted, strict=True):
-        lines.append(_line(row, _verdict(row, p_holm, alpha, margin), p_holm, run))
+        lines.append(_line(row, judge(row, p_holm, alpha, margin), p_holm, run))
 
     # 3. Verdicts of claims that hold only if others do: of these the directions count, not the levels.
     judged = {line["id"]: line for line in lines if line["aspect"] != "level"}
@@ -284,32 +253,6 @@ def _holm(rows: Sequence[Row]) -> list[float]:
     for family in set(families):
         adjusted[families == family] = s.holm(p[families == family])
     return adjusted.tolist()
-
-
-def _verdict(row: Row, p: float, alpha: float, margin: float) -> Verdict:
-    """p: Holm's. margin: in points."""
-    evidence = row.evidence
-    if isinstance(evidence, str):
-        return Verdict("not run", evidence)
-    if evidence.verdict:
-        return Verdict(evidence.verdict, evidence.why)
-    if not evidence.agree:
-        return Verdict("inconclusive", "seeds disagree in sign")
-    if row.aspect == "arrow" and evidence.why == ALIKE:
-        return Verdict("inconclusive", ALIKE)
-    if row.direction == SAME:
-        within = f"{margin:g} points"
-        if row.over - margin < evidence.low and evidence.high < row.over + margin:
-            return Verdict("reproduced", f"within {within}")
-        if not p < alpha:
-            return Verdict("inconclusive", f"may differ by more than {within}")
-    if not p < alpha:
-        return Verdict("inconclusive", evidence.why or "could be chance")
-    if (UP if evidence.value > row.over else DOWN) != row.direction:
-        return Verdict("opposite", evidence.why)
-    if evidence.broken:
-        return Verdict(BROKEN, f"worse than a random candidate: {evidence.broken}")
-    return Verdict("reproduced", evidence.why)
 
 
 def _all(parts: Sequence[dict[str, Any]]) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from scipy.stats import binomtest, spearmanr
 
 from asprm import claims as book
 from asprm import statistics as s
-from asprm.claims import VERDICTS, Row, ledger, run_claims, side_by_side, sizes_of_arrows, surest_opposites, tally
+from asprm.claims import ledger, run_claims, side_by_side, sizes_of_arrows, surest_opposites, tally
 from asprm.problems.families import FAMILIES
 from asprm.problems.hub import SOURCES
 from asprm.problems.load import PAPERS, load
@@ -19,6 +19,7 @@ from asprm.results import costs
 from asprm.results.evidence import ALIKE, Evidence, gain
 from asprm.results.measures import Measures, NotRun
 from asprm.results.paper import Number, claim, load_claims, table
+from asprm.results.verdicts import VERDICTS, Row, judge
 from asprm.run import names
 from asprm.run.artifacts import digest, write_parquet
 from asprm.run.open import open_run
@@ -344,7 +345,25 @@ def test_an_arrow_to_a_figure_is_held_against_this_runs_own_curve(tables):
 )
 def test_equal_needs_a_narrow_interval(evidence, verdict):
     same = Row(claim("t5-asprm-L-lcb-tvd"), "arrow", "", "same", 0, evidence)
-    assert book._verdict(same, evidence.p, alpha=0.05, margin=2).verdict == verdict
+    assert judge(same, evidence.p, alpha=0.05, margin=2).verdict == verdict
+
+
+@pytest.mark.parametrize(
+    ("evidence", "why"),
+    [
+        (Evidence(3.0, -1, 7, p=0.2), "could be chance"),
+        (Evidence(3.0, 1, 5, p=0.02), "p .020 alone, but not after Holm's correction"),
+        (Evidence(-3.0, -5, -1, p=0.02), "p .020 alone, but not after Holm's correction"),
+        (Evidence(3.0, 0.1, 6, p=0.06), "the interval does not hold 0, but the test could be chance"),
+        (
+            Evidence(3.0, 1, 5, p=0.02, why="nearest rival A"),
+            "nearest rival A; p .020 alone, but not after Holm's correction",
+        ),
+    ],
+)
+def test_an_undecided_row_explains_an_interval_off_0(evidence, why):
+    better = Row(claim("t1-gsm8k-M-asprm-M"), "arrow", "", "up", 0, evidence)
+    assert judge(better, 0.3, alpha=0.05, margin=2) == ("inconclusive", why)
 
 
 def test_random_rating_positions_are_averaged_and_set_beside_the_models_own(tables):

@@ -6,8 +6,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from asprm.claims import VERDICTS, ledger
+from asprm.claims import ledger
 from asprm.results.paper import paper
+from asprm.results.verdicts import VERDICTS
 from asprm.run import names
 from asprm.run.artifacts import to_json, write_parquet
 from asprm.run.open import open_run
@@ -15,7 +16,19 @@ from asprm.run.shipped import FOLDER, manifests_of, tables_of
 from asprm.site import beside as module
 from asprm.site.beside import PAPER, beside, ledgers
 from asprm.site.keep import keep, main
-from asprm.site.quantities import BEST, GREEDY, GUIDED, MAJORITY, POINTS, SHARE, SINGLE, STAGES, quantities
+from asprm.site.quantities import (
+    BEST,
+    GREEDY,
+    GUIDED,
+    MAJORITY,
+    PLAIN,
+    POINTS,
+    SHARE,
+    SINGLE,
+    STAGES,
+    Quantity,
+    quantities,
+)
 from asprm.site.reference import ABOUT, QUANTITIES, Reference, references
 
 PROFILE = """
@@ -156,6 +169,19 @@ def test_a_row_that_this_run_lacks_is_shown_where_it_reports_the_same_thing_of_a
     reference(run, "other", rows[rows["set"] != ""].assign(set="minimath"), {"M": "Z"})
     shown = beside(at(run, "tvd"))
     assert shown.loc[(GUIDED, "MiniMATH / MATH500", "ASPRM-M"), "this run: mine, Q"] == "–"
+
+
+def test_nothing_stands_beside_a_stage_that_no_other_run_and_no_table_of_the_paper_reports(run, monkeypatch):
+    monkeypatch.setattr(module, "quantities", lambda run, stage, policy: own)
+    own = pd.DataFrame([Quantity("mean label", PLAIN, 0.5)]).assign(policy="M")
+    assert beside(at(run, "rollout")) is None
+    reference(run, "other", own.assign(stage="rollout", value=0.25), {"M": "Z"})
+    assert list(beside(at(run, "rollout")).columns) == ["this run: mine, Q", "other, Z"]
+
+
+def test_without_another_run_the_ledger_is_not_shown_twice(run):
+    (run.base / "sample/Q/train.parquet").unlink()
+    assert ledgers(run, ledger(run), "arrow") is None
 
 
 def test_a_run_is_not_shown_beside_itself(run):

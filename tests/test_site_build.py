@@ -181,6 +181,16 @@ def test_another_policys_copy_is_a_section_with_labels_of_its_own():
     assert last["source"] == "In {numref}`fig-x-L` and {numref}`that <fig-x-L>`."
 
 
+def test_a_section_of_other_runs_is_left_out_where_there_is_none_to_show():
+    heading = {"cell_type": "markdown", "metadata": {"tags": ["beside"]}, "source": "## Beside other runs"}
+    empty = {"cell_type": "code", "metadata": {"tags": ["beside"]}, "source": "beside(run)", "outputs": []}
+    shown = empty | {"outputs": [{"output_type": "execute_result"}]}
+    own = {"cell_type": "code", "metadata": {}, "source": "x = 1", "outputs": []}
+    assert site.without_empty_sections({"cells": [own, heading, empty, own]})["cells"] == [own, own]
+    for group in ([heading, shown], [heading, empty, shown]):
+        assert site.without_empty_sections({"cells": [own, *group, own]})["cells"] == [own, *group, own]
+
+
 def test_a_chapter_says_how_to_open_it():
     cells = [{"cell_type": "markdown", "metadata": {}, "source": text} for text in ("# Why?", "| paper |", "First.")]
     shown = site.with_launch_line({"cells": cells, "nbformat": 4}, "notebooks/07_best_of_n")["cells"]

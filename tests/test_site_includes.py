@@ -13,10 +13,10 @@ from myst_parser.parsers.mdit import create_md_parser
 
 from asprm import REPOSITORY
 from asprm.best_of_n import comparisons, rated
-from asprm.claims import VERDICTS
 from asprm.problems import sets
 from asprm.problems.load import title
 from asprm.results.format import percent
+from asprm.results.verdicts import VERDICTS
 from asprm.run import names
 from asprm.run.manifests import manifests, seconds_of
 from asprm.run.names import METHODS, TALLY

@@ -56,7 +56,9 @@ def test_a_score_is_shown_with_the_digits_that_it_has_elsewhere_on_the_page(open
     one["decisions"][1]["candidates"][0]["score"] = 0.16748  # rounded to four digits first, it would become 0.168
     shown = opened(view_of(one))
     assert shown.locator("table tbody tr").nth(0).locator("td").nth(1).inner_text() == "0.167"
-    assert all(float(np.float32(x)) == x for x in (one["confidences"][0], one["decisions"][0]["candidates"][0]["score"]))
+    assert all(
+        float(np.float32(x)) == x for x in (one["confidences"][0], one["decisions"][0]["candidates"][0]["score"])
+    )
 
 
 def test_a_text_that_is_not_the_tables_is_graded_by_itself():

@@ -7,11 +7,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from asprm.claims import VERDICTS
 from asprm.problems.load import PAPERS, title
 from asprm.results.format import interval, p_value, percent, points
 from asprm.results.format import number as number_text
 from asprm.results.paper import Number, load_claims
+from asprm.results.verdicts import VERDICTS
 from asprm.run import names
 from asprm.run.open import Run
 from asprm.site.quantities import BEST, GREEDY, GUIDED, POINTS, SHARE, TOKEN_SHARES, quantities
@@ -21,15 +21,19 @@ PAPER = "paper"
 _KEY = ["what", "set", "prm"]
 _KINDS = {"greedy": GREEDY, "bon": BEST, "tvd": GUIDED}  # of the paper's measures, as quantities call them
 _NONE = "–"
+_WITHOUT_OTHERS = 3  # columns of `ledgers`: what the claim says, the paper, this run
+BESIDE = "beside"
+"""Tag of the cells of a notebook that the site leaves out where their last output shows no other run."""
 
 
-def beside(run: Run) -> pd.DataFrame:
-    """What this stage reports of the run's policy beside what other runs and the paper report, as text.
+def beside(run: Run) -> pd.DataFrame | None:
+    """What this stage reports of the run's policy beside what other runs and the paper report, as text; None if none of
+    them reports anything of it: the site then leaves the section out (cells tagged `BESIDE`).
 
-    One row for each quantity that at least one of the others has too, or for each of this run's where no other has any;
-    one column for this run, for each reference run in which a policy plays the same part, and for the paper. Values
-    have their 95 % interval, differences their p. Published test sets stand in the rows of the families that mirror
-    them; of reward models only those count that start from the policy. MissingArtifact: a table is missing.
+    One row for each quantity that at least one of the others has too; one column for this run, for each reference run
+    in which a policy plays the same part, and for the paper. Values have their 95 % interval, differences their p.
+    Published test sets stand in the rows of the families that mirror them; of reward models only those count that start
+    from the policy. MissingArtifact: a table is missing.
     """
     own = quantities(run, run.stage, run.policy)
     part = str(own["policy"].iloc[0]) if len(own) else run.policy
@@ -41,16 +45,17 @@ def beside(run: Run) -> pd.DataFrame:
             if len(rows):
                 columns[f"{reference.name}, {reference.playing(part)}"] = rows
     columns[PAPER] = _papers(part)
-    return _together(columns, _raters(run))
+    shown = _together(columns, _raters(run))
+    return shown if len(shown.columns) > 1 else None
 
 
-def ledgers(run: Run, frame: pd.DataFrame, aspect: str) -> pd.DataFrame:
-    """One aspect of the ledger, a row for each claim of the paper, as text.
+def ledgers(run: Run, frame: pd.DataFrame, aspect: str) -> pd.DataFrame | None:
+    """One aspect of the ledger, a row for each claim of the paper, as text; None if there is no other run.
 
     Columns: what the claim says, the paper's value, then of this run and of each reference run value, interval and
     verdict.
 
-    frame: this run's ledger. aspect: one of `asprm.claims.ASPECTS`.
+    frame: this run's ledger. aspect: one of `asprm.results.verdicts.ASPECTS`.
     """
     rows: Any = frame.loc[(frame["aspect"] == aspect) & (frame["source"] == "paper")].set_index("id")
     shown = pd.DataFrame({"says": rows["says"], PAPER: [_plain(value) for value in rows[PAPER]]})
@@ -59,7 +64,7 @@ def ledgers(run: Run, frame: pd.DataFrame, aspect: str) -> pd.DataFrame:
         other = reference.table(names.LEDGER)
         if other is not None:
             shown[reference.name] = _judged(other.loc[other["aspect"] == aspect].set_index("id").reindex(rows.index))
-    return shown
+    return shown if len(shown.columns) > _WITHOUT_OTHERS else None
 
 
 def _judged(rows: pd.DataFrame) -> list[str]:
@@ -116,11 +121,10 @@ def _together(columns: dict[str, pd.DataFrame], raters: set[str]) -> pd.DataFram
     own, *others = texts.values()
     elsewhere = {key for other in others for key in other}
     reported = {what for what, *_ in own}
-    if shared := [key for key in own if key in elsewhere]:
-        order = [*shared, *(k for other in others[:-1] for k in other if k not in own and k[0] in reported)]
-    else:
-        order = list(own)
-    keys = list(dict.fromkeys(order))
+    shared = [key for key in own if key in elsewhere]
+    keys = list(
+        dict.fromkeys([*shared, *(k for other in others[:-1] for k in other if k not in own and k[0] in reported)])
+    )
     shown = pd.DataFrame({name: [text.get(key, _NONE) for key in keys] for name, text in texts.items()})
     labels = [(what, _set_title(name), prm or _NONE) for what, name, prm in keys]
     levels = pd.DataFrame(labels, columns=["quantity", "test set", "reward model"])

@@ -15,6 +15,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Sequence
+from itertools import groupby
 from pathlib import Path
 
 import yaml
@@ -27,6 +28,7 @@ from asprm.run.open import Run, open_run
 from asprm.run.sections import ProfileError
 from asprm.run.store import BrokenArtifact, MissingArtifact
 from asprm.site import api
+from asprm.site.beside import BESIDE
 from asprm.site.check import check_site
 from asprm.site.includes.index import write_includes
 from asprm.site.polish import polish
@@ -110,7 +112,8 @@ def stage(run: Run, source: Path, staging: Path) -> None:
                     notebook = as_section(notebook, policy, f"policy {policy}")
                 else:
                     notebook = with_launch_line(notebook, page)
-            (staging / f"{page}.ipynb").write_text(json.dumps(notebook, ensure_ascii=False), encoding="utf-8")
+            text = json.dumps(without_empty_sections(notebook), ensure_ascii=False)
+            (staging / f"{page}.ipynb").write_text(text, encoding="utf-8")
         elif (source / f"{page}.ipynb").exists():
             shutil.copyfile(_how_to(run, source, Path(page).name), staging / f"{page}.ipynb")
     write_includes(run, staging / "book" / "generated")
@@ -234,6 +237,18 @@ def with_launch_line(notebook: dict, page: str) -> dict:
     cells = notebook["cells"]
     line = {"cell_type": "markdown", "id": "launch", "metadata": {}, "source": command}
     return notebook | {"cells": [*cells[:2], line, *cells[2:]]}
+
+
+def without_empty_sections(notebook: dict) -> dict:
+    """A notebook without the sections that would show other runs where there is none to show: neighbouring cells with
+    the tag BESIDE, none of which has an output.
+    """
+    kept: list[dict] = []
+    for tagged, group in groupby(notebook["cells"], lambda cell: BESIDE in cell["metadata"].get("tags", [])):
+        cells = list(group)
+        if not tagged or any(cell.get("outputs") for cell in cells):
+            kept += cells
+    return notebook | {"cells": kept}
 
 
 def _text(cell: dict) -> str:

@@ -1,7 +1,7 @@
 """Explorer: some problems of Best-of-N with all their candidates, what each way of choosing takes, and who is right.
 
-The choices and their verdicts are computed here, by the functions of the stage; the page only shows them. It gets scores
-as they are: rounded twice, a score could differ in its last digit from the same one elsewhere.
+The choices and their verdicts are computed here, by the functions of the stage; the page only shows them. It gets
+scores as they are: rounded twice, a score could differ in its last digit from the same one elsewhere.
 """
 
 from __future__ import annotations

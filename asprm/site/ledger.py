@@ -9,9 +9,9 @@ from typing import Any
 
 import pandas as pd
 
-from asprm.claims import VERDICTS
 from asprm.results.format import number as number_text
 from asprm.results.format import p_value
+from asprm.results.verdicts import VERDICTS
 from asprm.site.viewer import View, as_html
 
 KINDS = {"arrow": "arrow", "contrast": "contrast", "prose": "statement", "level": "level"}

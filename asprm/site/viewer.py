@@ -185,8 +185,7 @@ def _row(one: Solution, ends: list[int] | None) -> dict[str, Any]:
         "tokens": cut(one.text, one.char_ends),
         "confidences": [float(str(c)) for c in np.asarray(one.confidences)],  # float32: the fewest digits that tell it
         "values": {
-            name: {str(end): float(value) for end, value in by_end.items()}
-            for name, by_end in one.values.items()
+            name: {str(end): float(value) for end, value in by_end.items()} for name, by_end in one.values.items()
         },
     }
     if one.correct is not None:

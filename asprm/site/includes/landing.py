@@ -8,10 +8,11 @@ import pandas as pd
 
 from asprm import REPOSITORY
 from asprm import statistics as s
-from asprm.claims import BROKEN, directions, tally
+from asprm.claims import directions, tally
 from asprm.problems.families import FAMILIES
 from asprm.problems.load import title
 from asprm.results.format import points
+from asprm.results.verdicts import BROKEN
 from asprm.run import names
 from asprm.run.manifests import manifests, seconds_of
 from asprm.run.open import Run

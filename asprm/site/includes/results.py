@@ -7,12 +7,12 @@ import numpy as np
 import pandas as pd
 
 from asprm.best_of_n import comparisons, rated
-from asprm.claims import VERDICTS
 from asprm.generalize import against_greedy, corrected, paired
 from asprm.problems.load import title
 from asprm.problems.sets import templates, test_sets
 from asprm.results import outcomes
 from asprm.results.format import interval, p_value, percent, points
+from asprm.results.verdicts import VERDICTS
 from asprm.run import names
 from asprm.run.manifests import manifests
 from asprm.run.open import Run
