@@ -13,19 +13,19 @@ VLLM_TESTS := tests/test_engines_vllm.py tests/test_engines_guided_vllm.py tests
 SITE = $(abspath $(or $(ASPRM_HOME),.))/data/runs/$(basename $(notdir $(PROFILE)))/site/index.html
 
 study: $(INSTALLED)  ## run the study and build its site
-	@$(BIN)/snakemake --cores $(CORES) --config profile=$(PROFILE)
+	@[ -w "$${HOME:-/}" ] || export XDG_CACHE_HOME="$(CURDIR)/.snakemake/cache"; $(BIN)/snakemake --cores $(CORES) --config "profile=$(PROFILE)"
 	@printf '\nThe study is up to date. Open\n  %s\n' '$(SITE)'
 
 install: $(INSTALLED)  ## the environment alone, to open chapters without running the study
 
 book: $(INSTALLED)  ## build the site again from what has been run
-	$(BIN)/python -m asprm.site.build --profile $(PROFILE)
+	$(BIN)/python -m asprm.site.build --profile "$(PROFILE)"
 
 pdf: $(INSTALLED)  ## print the site into one PDF; needs Chromium
-	$(BIN)/python -m asprm.site.pdf --profile $(PROFILE)
+	$(BIN)/python -m asprm.site.pdf --profile "$(PROFILE)"
 
 reference: $(INSTALLED)  ## take the small results of a finished run into data/reference
-	$(BIN)/python -m asprm.site.keep --profile $(PROFILE)
+	$(BIN)/python -m asprm.site.keep --profile "$(PROFILE)"
 
 test: $(INSTALLED)  ## all tests, the smoke study and its site among them
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n logical --maxprocesses 4 --dist worksteal

@@ -34,7 +34,11 @@ if unknown := config.keys() - {"profile"}:
     raise WorkflowError(f"--config: unknown key '{min(unknown)}'; expected profile=<name or .yml file>")
 GIVEN = str(config.get("profile", "tiny"))
 NAME = str(Path(GIVEN).resolve()) if Path(GIVEN).is_file() else GIVEN
-HOME = Path(os.environ.setdefault("ASPRM_HOME", str(SOURCE)))
+HOME = Path(os.environ.setdefault("ASPRM_HOME", str(SOURCE))).resolve()  # relative paths do not survive a link
+try:
+    (HOME / ".snakemake").mkdir(parents=True, exist_ok=True)  # Snakemake's own folder, which it would make with a traceback
+except OSError as error:
+    raise WorkflowError(f"cannot write in {HOME} ({error.strerror}): set ASPRM_HOME to a folder of your own, for runs")
 try:
     PROFILE = load_profile(NAME)
     DATA_PATHS = PROFILE.data | given_paths()
@@ -59,9 +63,9 @@ ALONE = ["01_policy", "09_generalize", "12_claims"]
 # Heavy notebooks of two policies go side by side: while one starts, the other computes. An accelerator is not shared.
 SIDE_BY_SIDE = 1 if shutil.which("nvidia-smi") else min(2, len(POLICIES))
 HEAVY = max(1, workflow.cores // SIDE_BY_SIDE)
-JOB = "{sys.executable} -m asprm.workflow.forkserver asprm.workflow.job {RUN} {rule} "
-EXECUTE = JOB + "asprm.workflow.notebook {input.nb} {params.out} -p profile {NAME:q}"
-OF_POLICY = EXECUTE + " -p policy {params.policy}"
+JOB = "{sys.executable:q} -m asprm.workflow.forkserver asprm.workflow.job {RUN:q} {rule} "
+EXECUTE = JOB + "asprm.workflow.notebook {input.nb:q} {params.out:q} -p profile {NAME:q}"
+OF_POLICY = EXECUTE + " -p policy {params.policy:q}"
 
 
 def source(*paths):
@@ -387,7 +391,7 @@ if fetched("smollm2", HOME):
         params: modules("asprm/cli.py"), out=f"{RUN}/own-model.ipynb"
         threads: workflow.cores
         priority: 2
-        shell: JOB + "asprm.workflow.notebook {input.nb} {params.out}"
+        shell: JOB + "asprm.workflow.notebook {input.nb:q} {params.out:q}"
 
     CHAPTERS.append(f"{RUN}/own-model.digest")
 

@@ -42,10 +42,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(COSTLY[fixture])
 
 
-def snakemake(*arguments: str, source: Path = REPOSITORY, home: Path | None = None) -> subprocess.CompletedProcess:
+def snakemake(
+    *arguments: str, source: Path = REPOSITORY, home: Path | None = None, python: str | Path = sys.executable
+) -> subprocess.CompletedProcess:
     """Run the workflow of `source` on the data of `home`; both outputs are in `stdout`."""
     environment = os.environ | {"ASPRM_HOME": str(home or source), "PYTHONPATH": str(source)}
-    command = [sys.executable, "-m", "snakemake", "-s", str(source / "Snakefile"), "--cores", "all", *arguments]
+    command = [str(python), "-m", "snakemake", "-s", str(source / "Snakefile"), "--cores", "all", *arguments]
     return subprocess.run(
         command, cwd=home or source, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     )

@@ -11,6 +11,7 @@ import signal
 import subprocess
 import sys
 import tomllib
+from pathlib import Path
 
 import pytest
 import yaml
@@ -393,6 +394,33 @@ def test_a_site_that_cannot_be_built_leaves_the_old_one(project):
     assert "a warning" in done.stdout
     assert (project / "data/runs/tiny/site/index.html").read_text() == "a page"
     assert planned(project) == {"site"}
+
+
+def test_paths_may_have_spaces_and_any_letters(finished, tmp_path):
+    folder = tmp_path / "mein Ort 数"
+    project = shutil.copytree(finished, folder / "project")
+    (folder / "venv").symlink_to(sys.prefix)
+    profile = folder / "mine.yml"
+    profile.write_text((project / "asprm/profiles/tiny.yml").read_text().replace("name: tiny", "name: mine"))
+    python = folder / "venv" / "bin" / "python"
+    done = snakemake("--config", f"profile={profile}", source=project, python=python)
+    assert done.returncode == 0, done.stdout
+    assert len(re.findall("^executed ", done.stdout, re.MULTILINE)) == len(STAGES)
+
+
+def test_the_home_may_be_a_link(finished, tmp_path):
+    (tmp_path / "far" / "away").mkdir(parents=True)
+    (tmp_path / "home").symlink_to("far/away")
+    done = snakemake(source=finished, home=tmp_path / "home")
+    assert done.returncode == 0, done.stdout
+    assert (tmp_path / "far/away/data/runs/tiny/site/index.html").is_file()
+
+
+def test_a_home_that_cannot_be_written_is_one_line(finished):
+    done = snakemake(source=finished, home=Path("/proc"))  # in which root cannot write either
+    assert done.returncode == 1
+    assert "cannot write in /proc (No such file or directory): set ASPRM_HOME to a folder of your own" in done.stdout
+    assert "Traceback" not in done.stdout
 
 
 def test_an_unknown_profile_is_one_line(project):
