@@ -310,8 +310,8 @@ def _read(file: Path, children: tuple[Path, ...] = ()) -> dict[str, Any]:
     if file in children:
         raise ProfileError(f"profile {file}: extends itself")
     try:
-        values = parse(file.read_text())
-    except yaml.YAMLError as error:
+        values = parse(file.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ProfileError(f"profile {file}: not valid YAML\n  {error}") from None
     if not isinstance(values, dict):
         raise ProfileError(f"profile {file}: expected a mapping of sections, got {type(values).__name__}")
@@ -332,10 +332,19 @@ def _read(file: Path, children: tuple[Path, ...] = ()) -> dict[str, Any]:
 
 @cache
 def _loader() -> type[yaml.SafeLoader]:
-    """A YAML loader that reads 1e-3 as a number; YAML 1.1 takes it for text, since it has no point."""
+    """A YAML loader that refuses a key that stands twice in one mapping, and reads 1e-3 as a number: YAML 1.1 takes it
+    for text, since it has no point.
+    """
 
     class Loader(yaml.SafeLoader):
-        pass
+        def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+            seen: set[str] = set()
+            for key, _ in node.value:
+                if isinstance(key, yaml.ScalarNode) and key.value in seen:
+                    problem = f"the key '{key.value}' stands here for the second time; one value would be lost"
+                    raise yaml.constructor.ConstructorError(None, None, problem, key.start_mark)
+                seen.add(str(key.value))
+            return super().construct_mapping(node, deep)
 
     Loader.add_implicit_resolver(
         "tag:yaml.org,2002:float", re.compile(r"^[-+]?\d+(\.\d*)?[eE][-+]?\d+$"), list("-+0123456789")
