@@ -43,14 +43,22 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def snakemake(
-    *arguments: str, source: Path = REPOSITORY, home: Path | None = None, python: str | Path = sys.executable
+    *arguments: str,
+    source: Path = REPOSITORY,
+    home: Path | None = None,
+    python: str | Path = sys.executable,
+    **variables: str,
 ) -> subprocess.CompletedProcess:
     """Run the workflow of `source` on the data of `home`; both outputs are in `stdout`."""
-    environment = os.environ | {"ASPRM_HOME": str(home or source), "PYTHONPATH": str(source)}
+    environment = os.environ | {"ASPRM_HOME": str(home or source), "PYTHONPATH": str(source)} | variables
     command = [str(python), "-m", "snakemake", "-s", str(source / "Snakefile"), "--cores", "all", *arguments]
     return subprocess.run(
         command, cwd=home or source, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     )
+
+
+SECRET = "hf_NobodyMayReadThisAnywhere"
+"""A token in the environment of the smoke study."""
 
 
 @pytest.fixture(scope="session")
@@ -62,7 +70,7 @@ def study(tmp_path_factory) -> Path:
     if "ASPRM_STUDY" in os.environ:
         return Path(os.environ["ASPRM_STUDY"])
     home = tmp_path_factory.mktemp("study")
-    done = snakemake("--config", "profile=smoke", home=home)
+    done = snakemake("--config", "profile=smoke", home=home, HF_TOKEN=SECRET)
     if done.returncode:
         pytest.fail(f"the smoke study failed:\n{done.stdout[-6000:]}", pytrace=False)
     return home

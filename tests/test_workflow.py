@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from conftest import REPOSITORY, snakemake
+from conftest import REPOSITORY, SECRET, snakemake
 
 from asprm.run.artifacts import digest
 from asprm.run.code import modules
@@ -509,6 +509,21 @@ def test_the_smoke_study_does_nothing_the_second_time(study):
     assert "started" not in done.stdout
 
 
+@pytest.mark.study
+@pytest.mark.skipif("ASPRM_STUDY" in os.environ, reason="that study was run without the token that is looked for")
+def test_a_token_of_the_environment_is_written_nowhere(study):
+    files = [path for path in study.rglob("*") if path.is_file()]
+    assert any(path.suffix == ".html" for path in files)
+    assert not [path for path in files if SECRET.encode() in path.read_bytes()]
+
+
+def test_what_security_promises_names_tests_that_exist():
+    named = re.findall(r"`(tests/\w+\.py)`", (REPOSITORY / "SECURITY.md").read_text(encoding="utf-8"))
+    assert len(named) >= 7
+    assert [name for name in named if not (REPOSITORY / name).is_file()] == []
+
+
+@pytest.mark.study
 def test_what_is_left_out_changes_nothing_of_the_rest(study, tmp_path):
     """The study of one policy, as a page shows it, gives the whole study's tables: every stage is run twice."""
     page = (REPOSITORY / "book/run-it.md").read_text()
