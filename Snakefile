@@ -22,7 +22,7 @@ sys.path.insert(0, str(SOURCE))
 from asprm.models.fetch import fetched
 from asprm.models.load import in_place_of
 from asprm.problems.hub import given_paths
-from asprm.problems.sets import knows_truth, rated_sets, test_sets
+from asprm.problems.sets import has_rivals, knows_truth, rated_sets, test_sets
 from asprm.run import code, names
 from asprm.run.names import Method, Training
 from asprm.run.sections import ProfileError
@@ -231,6 +231,7 @@ TRUTHS = [policy for policy in POLICIES if knows_truth(PROFILE, policy)]
 CHAPTERS = [executed(chapter) for chapter in ALONE]
 CHAPTERS += [executed(chapter, policy) for chapter in BY_POLICY for policy in POLICIES]
 CHAPTERS += [executed("11_truth", policy) for policy in TRUTHS]
+CHAPTERS += [executed("13_rivals")] if has_rivals(PROFILE) else []
 
 
 onstart:
@@ -380,6 +381,25 @@ rule claims:
     output: nb=executed("12_claims"), tables=artifacts(names.LEDGER, names.COSTS), tally=artifacts(names.TALLY)
     params: reads("claims"), modules("notebooks/12_claims.ipynb"), out=out("12_claims")
     shell: EXECUTE
+
+
+if has_rivals(PROFILE):
+    FIRST = POLICIES[0]
+    FIRST_TEST = tests(FIRST)[0]
+    JUDGES = [name for name in PROFILE.of_role("own", "baseline") if PROFILE.reward_models[name].base == FIRST]
+
+    rule rivals:
+        input: nb=notebook("13_rivals"), data=DATA,
+               weights=weights(FIRST) + reward_bases(*JUDGES), published=published(*JUDGES),
+               tables=samples(FIRST, "train", "validation", FIRST_TEST) + threshold(FIRST)
+                      + trained(PROFILE.prm_of(FIRST), *JUDGES)
+                      + artifacts(names.scores(PROFILE.prm_of(FIRST), FIRST, FIRST_TEST),
+                                  names.trigger(PROFILE.prm_of(FIRST), FIRST))
+        output: nb=executed("13_rivals"), tables=artifacts(*(names.rivals(FIRST, one) for one in names.RIVALS))
+        params: reads("rivals"), modules("notebooks/13_rivals.ipynb"), out=out("13_rivals")
+        threads: HEAVY
+        priority: 1
+        shell: EXECUTE
 
 
 # The how-to "AdaptiveStep on your model" is executed where its model is; elsewhere the site shows the copy that comes along.

@@ -15,7 +15,7 @@ from conftest import REPOSITORY
 from asprm.run.parameters import COMMON, assigned_names
 from asprm.run.profile import Profile
 
-STAGES = "policy sample threshold split rollout prm best_of_n tvd generalize tokens truth claims".split()
+STAGES = "policy sample threshold split rollout prm best_of_n tvd generalize tokens truth claims rivals".split()
 MODULES = {"__init__", "__main__", "cli", "intervals", "statistics"}
 FOLDERS = set(
     "run models engines reward problems grading results figures site rows plan workflow profiles token_types "

@@ -35,11 +35,12 @@ STAGES = [
     "tokens",
     "truth",
     "claims",
+    "rivals",
 ]
-NUMBERS = [f"{number:02d}" for number in range(1, 13)]
-ALONE = {"policy", "generalize", "claims"}  # executed once, not once for each policy
+NUMBERS = [f"{number:02d}" for number in range(1, 14)]
+ALONE = {"policy", "generalize", "claims", "rivals"}  # executed once, not once for each policy
 TESTS = ["minigsm", "minimath", "minigsm-p2"]
-LAST = ("generalize", "truth", "claims")  # what reads the results of all others
+LAST = ("generalize", "truth", "claims", "rivals")  # what reads the results of all others
 WRITES = {
     "policy": "",
     "sample": "for s in ['train', 'validation', 'validation-greedy', *TESTS, *(t + '-greedy' for t in TESTS)]:\n"
@@ -55,6 +56,8 @@ WRITES = {
     "tokens": "run.write('tokens/M', TABLE)",
     "truth": "for s in ['entry', 'labels', 'first-error', 'interventions']: run.write(f'truth/M-{s}', TABLE)",
     "claims": "for s in ['ledger', 'costs']: run.write(f'claims/{s}', TABLE)\nrun.write_json('claims/tally', {})",
+    "rivals": "for s in ['steps', 'tokens', 'drops', 'labels', 'noise', 'search', 'edits']:\n"
+    "    run.write(f'rivals/M-{s}', TABLE)",
 }
 # The toy study has one policy and one reward model.
 CAST = {

@@ -1,4 +1,4 @@
-"""Right answers of chapters 7 to 12, counted in the plainest way: reward models in use, and what comes of it."""
+"""Right answers of chapters 7 to 13, counted in the plainest way: reward models in use, and what comes of it."""
 
 from __future__ import annotations
 
@@ -157,6 +157,25 @@ def saving_in_tokens(run: Run) -> float:
     return (rival - tokens[run.prm]) / rival
 
 
+def halves(run: Run) -> float:
+    """The rollouts of the binary search for each one that all labels take."""
+    rows = {row["way"]: row["rollouts"] for row in run.read(names.rivals(run.policy, "labels")).to_pylist()}
+    return rows["binary search"] / rows["all rollouts"]
+
+
+def off_the_frontier(run: Run) -> int:
+    """Ways than which another one costs less, or comes first at the same cost, and solves as much."""
+    rows = run.read(names.rivals(run.policy, "search")).to_pylist()
+    return sum(any(other["right"] >= row["right"] for other in rows[:i]) for i, row in enumerate(rows))
+
+
+def doubted_cliffs(run: Run) -> int:
+    """Cliffs at which the policy's confidence was low."""
+    return sum(
+        row["cliff"] and row["low confidence"] for row in run.read(names.rivals(run.policy, "drops")).to_pylist()
+    )
+
+
 def _first(run: Run) -> str:
     return test_sets(run.profile, run.domain)[0]
 
@@ -203,5 +222,8 @@ RIGHT = {
     "12.1": gain_of_gsm8k,
     "12.2": undecided_agreements,
     "12.3": saving_in_tokens,
+    "13.1": halves,
+    "13.2": off_the_frontier,
+    "13.3": doubted_cliffs,
 }
 """The right answer of each exercise, as a function of the run."""

@@ -101,6 +101,12 @@ def knows_truth(profile: Profile, policy: str) -> bool:
     return all(name in FAMILIES for name in learned) and any(name in FAMILIES for name in test_sets(profile, domain))
 
 
+def has_rivals(profile: Profile) -> bool:
+    """Whether the last chapter can be made: its rivals are judged by the truth, on the first policy's mathematics."""
+    first, source = next(iter(profile.policies.items()))
+    return source.domain == "math" and knows_truth(profile, first)
+
+
 def templates(profile: Profile, name: str) -> dict[str, str] | None:
     """The template of each problem, by id, if the profile resamples templates in this set (`clusters`); else None."""
     if name not in profile.problems.clusters:

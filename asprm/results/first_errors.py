@@ -61,6 +61,16 @@ def f1_gain(sums: NDArray, others: NDArray) -> tuple[Interval, float]:
     return difference_interval(values), s.sign_flip_p(values)
 
 
+def f1_against(frame: pd.DataFrame, cut: float, other: pd.DataFrame, other_cut: float) -> tuple[Interval, float]:
+    """`f1_gain` of scored solutions over others of the same problems, in their order, each with its own cut and steps.
+
+    ValueError: the problems differ.
+    """
+    if frame["problem"].unique().tolist() != other["problem"].unique().tolist():
+        raise ValueError("truth: the two frames have other problems, or another order; their F1 cannot be paired")
+    return f1_gain(_claims(frame, "scores", cut), _claims(other, "scores", other_cut))
+
+
 def told(table: pd.DataFrame, alpha: float) -> str:
     """Who finds the first error best, and which reward models do so better than the policy's confidence, in sentences.
 

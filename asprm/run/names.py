@@ -185,6 +185,15 @@ def truth(policy: str, table: str) -> str:
     return f"truth/{policy}-{table}"
 
 
+RIVALS = ("steps", "tokens", "drops", "labels", "noise", "search", "edits")
+"""The tables of the stage `rivals`."""
+
+
+def rivals(policy: str, table: str) -> str:
+    """table: one of RIVALS."""
+    return f"rivals/{policy}-{table}"
+
+
 RESULTS = "generalize/results"
 LEDGER = "claims/ledger"
 TALLY = "claims/tally"

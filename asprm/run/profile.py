@@ -28,6 +28,7 @@ from asprm.run.sections import (
     Problems,
     ProfileError,
     RewardModel,
+    Rivals,
     Rollout,
     Sample,
     Section,
@@ -70,6 +71,21 @@ READS: Mapping[str, tuple[str, ...]] = MappingProxyType(
             "claims",
         ),
         "claims": ("policies", "problems", "sample", "reward_models", "best_of_n", "tvd", "generalize", "claims"),
+        "rivals": (
+            "engine",
+            "policies",
+            "models",
+            "problems",
+            "data",
+            "sample",
+            "rollout",
+            "reward_models",
+            "prm",
+            "best_of_n",
+            "tvd",
+            "claims",
+            "rivals",
+        ),
     }
 )
 
@@ -121,6 +137,8 @@ class Profile(Section):
     """stage 11: against the truth of synthetic problems"""
     claims: Claims
     """stage 12: the ledger of the paper's claims"""
+    rivals: Rivals
+    """stage 13: what came after the paper, on the same solutions"""
     cast: dict[str, str] = Field(default={})
     """by one of the paper's policies or reward models: the one of this profile that plays its part where they are
     compared; of the same name where it is not given"""

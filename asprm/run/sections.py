@@ -288,6 +288,25 @@ class Claims(Section):
     """two accuracies count as equal where their difference, interval included, is smaller"""
 
 
+class Rivals(Section):
+    problems: Count
+    """training problems whose solutions are cut in all ways, labelled and learned from"""
+    test: Count
+    """problems of the first test set, and as many of validation, on which what was learned is compared"""
+    seeds: Count
+    """trainings of every reward model that is compared here"""
+    tokens: Count
+    """solutions whose every token is followed by rollouts"""
+    rollouts: Count
+    """continuations before and after each of these tokens"""
+    sure: Probability
+    """self-confidence below which a problem's labels are dropped: the share of its samples that are right (SCAN)"""
+    widths: Counts
+    """solutions that beam search and value-guided search keep"""
+    edits: Count
+    """right solutions of which one line is edited"""
+
+
 def nearest(name: str, known: Iterable[str]) -> str:
     """The rest of an error about an unknown name: the nearest known one, else all of them."""
     known = sorted(known)

@@ -22,7 +22,7 @@ import yaml
 
 from asprm import REPOSITORY
 from asprm.exercises.write import TAG
-from asprm.problems.sets import knows_truth
+from asprm.problems.sets import has_rivals, knows_truth
 from asprm.run.artifacts import DiskFull, atomic
 from asprm.run.open import Run, open_run
 from asprm.run.sections import ProfileError
@@ -185,13 +185,16 @@ def _tabs(run: Run, staging: Path, built: Path) -> None:
 def _of_policies(toc: dict, run: Run) -> None:
     """Leave out of a _toc.yml the chapters that the first policy does not have, and add other policies' copies.
 
-    The chapter on the truth needs problems whose true solutions are known.
+    The chapter on the truth needs problems whose true solutions are known, and so does the one on rivals.
     """
     first = next(iter(run.profile.policies))
     for part in toc.get("parts", [toc]):
         kept = []
         for chapter in part.get("chapters", []):
-            page, needs_truth = chapter["file"], _notebook_of(chapter["file"])[0] == "truth"
+            page, stage = chapter["file"], _notebook_of(chapter["file"])[0]
+            needs_truth = stage == "truth"
+            if stage == "rivals" and not has_rivals(run.profile):
+                continue
             policies = [name for name in run.profile.policies if not needs_truth or knows_truth(run.profile, name)]
             of_policy = (run.base / f"{page}-{first}.ipynb").exists()
             sections = [{"file": f"{page}-{policy}"} for policy in policies if policy != first] if of_policy else []

@@ -18,6 +18,7 @@ import pandas as pd
 from asprm import generalize as g
 from asprm import statistics as s
 from asprm.claims import directions
+from asprm.contests import told
 from asprm.figures.base import Fragment
 from asprm.policy import about, quality
 from asprm.problems.load import title
@@ -232,6 +233,17 @@ def _claims(run: Run) -> Iterator[Lesson]:
                 yield Lesson(f"{statement.says} Here the saving is {_shown(saved)}.", verdict)
 
 
+def _rivals(run: Run) -> Iterator[Lesson]:
+    tables = {table: run.read(names.rivals(run.policy, table)).to_pandas() for table in names.RIVALS}
+    alpha = run.profile.claims.alpha
+    yield Lesson(told.of_steps(tables["steps"], alpha))
+    yield Lesson(told.of_tokens(tables["tokens"], tables["drops"]))
+    yield Lesson(told.of_labels(tables["labels"]))
+    yield Lesson(told.of_noise(tables["noise"], alpha))
+    yield Lesson(told.of_search(tables["search"], alpha))
+    yield Lesson(told.of_edits(tables["edits"], run.prm))
+
+
 CHAPTERS: dict[str, Callable[[Run], Iterator[Lesson]]] = {
     "policy": _policy,
     "sample": _sample,
@@ -245,6 +257,7 @@ CHAPTERS: dict[str, Callable[[Run], Iterator[Lesson]]] = {
     "tokens": _tokens,
     "truth": _truth,
     "claims": _claims,
+    "rivals": _rivals,
 }
 
 
