@@ -65,7 +65,7 @@ def test_half_of_the_chosen_solutions_depart_if_there_are_as_many():
     picked = chosen(solutions, 10)
     assert sum(one.departs is not None for one in picked) == 5
     assert [one.solution for one in picked] == sorted(one.solution for one in picked)
-    assert len(chosen(solutions, 30)) == 8 + 22 or len(chosen(solutions, 30)) == 23  # eight depart
+    assert len(chosen(solutions, 30)) == 30  # only eight depart
     assert len(chosen(solutions[1:5], 3)) == 3  # none departs
 
 
@@ -123,7 +123,7 @@ def test_search_is_compared_with_what_the_same_operations_buy():
     assert table.loc[("TVD", 1), "gain"] == 0.5
     assert table.loc[("TVD", 1), "n"] == 2
     assert np.isnan(table.loc[("beam search", 2), "gain"])
-    assert table.index[table["frontier"]].tolist() == [("beam search", 2), ("greedy", 1), ("TVD", 1)]
+    assert table.index[table["frontier"]].tolist() == [("beam search", 2), ("Best-of-N", 1), ("TVD", 1)]
 
 
 def test_beams_vote_with_their_scores():
@@ -138,14 +138,14 @@ def test_beams_vote_with_their_scores():
 
 
 def test_edits_by_hand():
-    scores = {ORIGINAL: [0.9, 0.8, 0.7], NUMBER: [0.2, 0.7, 0.1], WORDS: [0.9, 0.85, 0.3]}
+    scores = {ORIGINAL: [0.9, 0.8, 0.7], NUMBER: [0.2, 0.75, 0.1], WORDS: [0.9, 0.85, 0.3]}
     frame = pd.DataFrame(
         [{"by": "A", "problem": i, "edit": e, "score": x} for e, row in scores.items() for i, x in enumerate(row)]
     )
     number, words = edit_table(frame).to_dict("records")
-    assert number["noticed"] == pytest.approx(2 / 3)  # .1 exactly is no notice
+    assert number["noticed"] == pytest.approx(2 / 3)  # a fall of .05 is no notice
     assert words["noticed"] == pytest.approx(1 / 3)
-    assert number["fall"] == pytest.approx((0.7 + 0.1 + 0.6) / 3)
+    assert number["fall"] == pytest.approx((0.7 + 0.05 + 0.6) / 3)
     assert number["more"] == pytest.approx(1 / 3)
     assert np.isnan(words["more"])
 

@@ -7,7 +7,7 @@ from conftest import REPOSITORY
 from asprm.engines.load import load_engine
 from asprm.engines.protocol import Sampling, request_seed
 from asprm.problems.load import load
-from asprm.problems.sets import knows_truth, problem_set
+from asprm.problems.sets import has_rivals, knows_truth, problem_set
 from asprm.run.open import open_run
 from asprm.run.profile import load_profile
 from asprm.sample import _Item, _sample_chunk, by_table
@@ -93,3 +93,7 @@ def test_truth_is_known_where_all_problems_are_made_here():
 
     more = other(test={"minigsm": 3, "gsm8k": 3, "leetcode": 2}), other(train={"gsm8k": 3, "minicode": 2})
     assert [[knows_truth(one, policy) for policy in ("M", "D")] for one in more] == [[True, False], [False, True]]
+    # The first policy, M, solves mathematics; its rivals are judged by the truth.
+    assert [has_rivals(one) for one in (tiny, paper, *more)] == [True, False, True, False]
+    only_code = tiny.model_copy(update={"policies": {"D": tiny.policies["D"]}})
+    assert not has_rivals(only_code)

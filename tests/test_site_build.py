@@ -282,7 +282,13 @@ def test_every_chapter_is_in_the_site(built):
 
 @pytest.mark.parametrize(
     ("chapter", "tabs"),
-    [("02_sample", ["M", "L", "D"]), ("11_truth", ["M", "L", "D"]), ("09_generalize", []), ("12_claims", [])],
+    [
+        ("02_sample", ["M", "L", "D"]),
+        ("11_truth", ["M", "L", "D"]),
+        ("09_generalize", []),
+        ("12_claims", []),
+        ("13_rivals", []),
+    ],
 )
 def test_every_policy_is_a_tab_of_the_chapters_of_its_own(built, chapter, tabs):
     page = (built / "notebooks" / f"{chapter}.html").read_text()

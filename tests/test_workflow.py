@@ -41,6 +41,7 @@ NUMBERS = [f"{number:02d}" for number in range(1, 14)]
 ALONE = {"policy", "generalize", "claims", "rivals"}  # executed once, not once for each policy
 TESTS = ["minigsm", "minimath", "minigsm-p2"]
 LAST = ("generalize", "truth", "claims", "rivals")  # what reads the results of all others
+UNKNOWN = {"truth", "rivals"}  # what is left out where no true solutions are known
 WRITES = {
     "policy": "",
     "sample": "for s in ['train', 'validation', 'validation-greedy', *TESTS, *(t + '-greedy' for t in TESTS)]:\n"
@@ -312,11 +313,11 @@ def test_files_that_a_profile_names_are_watched(project):
     assert done.returncode == 0, done.stdout
     append(project / "models/base/.cache/x", "2")  # no file of the model
     append(project / "models/other/weights", "2")
-    assert planned(project, *given) == {"best_of_n", *LAST, "site"} - {"truth"}  # whose solutions are not known
+    assert planned(project, *given) == {"best_of_n", *LAST, "site"} - UNKNOWN
     append(project / "models/base/weights", "2")
-    assert planned(project, *given) == {"prm", "best_of_n", "tvd", *LAST, "site"} - {"truth"}
+    assert planned(project, *given) == {"prm", "best_of_n", "tvd", *LAST, "site"} - UNKNOWN
     append(project / "rows.jsonl", "2")
-    assert planned(project, *given) == {*STAGES, "site"} - {"truth"}
+    assert planned(project, *given) == {*STAGES, "site"} - UNKNOWN
 
 
 # A run that was killed
