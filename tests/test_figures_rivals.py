@@ -100,7 +100,7 @@ def test_labels_and_noise_are_told_with_what_they_took():
 @pytest.mark.parametrize(("more", "words"), [(0.3, "logic more"), (-0.3, "fluency more"), (0.0, "both alike")])
 def test_edits_are_told_by_what_is_minded_more(more, words):
     rows = [
-        {"by": by, "edit": edit, "solutions": 20, "noticed": noticed, "more_p": 0.0004}
+        {"by": by, "edit": edit, "solutions": 20, "noticed": noticed, "more_p (Holm)": 0.0004}
         for by in ("A", "the policy's confidence")
         for edit, noticed in (("one number changed", 0.4 + more), ("rephrased", 0.4))
     ]

@@ -16,6 +16,7 @@ from asprm.plan.estimate import expected_rollouts, make_plan
 from asprm.plan.lengths import LENGTHS, Lengths, lengths_of
 from asprm.plan.machines import ROWS, Device, learning_of
 from asprm.plan.shapes import Shape, shape_of
+from asprm.plan.tokens import of_rivals
 from asprm.run.profile import load_profile, packaged_profiles
 from asprm.run.sections import RewardModel
 
@@ -130,6 +131,22 @@ def test_tokens_of_every_stage_by_hand(monkeypatch):
     written = (4 * 2 + 6 * 2) * 50
     assert rows["tvd"].generated == written
     assert rows["tvd"].read == pytest.approx(2 * 20 * 20 + written + 0.04 * 4 * written)
+
+
+def test_tokens_of_the_rivals_by_hand():
+    tokens = of_rivals(load_profile("smoke"), *[Lengths("math", 20, 50, "by hand")] * 2)
+    # 24 solutions with 0.03 · 49 ends of each of five kinds, two rollouts of 25 tokens; and four after 100 tokens.
+    rollouts = (24 * 5 * 0.03 * 49 * 2 + 100 * 4) * 25
+    # Six problems: greedy and guided decoding, two beams with and without five times the rows, and 1, 2 and 4 samples.
+    written = 6 * (2 + 2 * 5 + 7) * 50
+    assert tokens.generated == pytest.approx(rollouts + written)
+    assert tokens.read == pytest.approx(24 * 70 + 10 * 2 * 6 * (20 + 4 * 50) + written)
+    assert tokens.trained == 24 * 70 * 9
+
+
+def test_the_rivals_are_planned_where_their_chapter_is_made():
+    assert [row.name for row in make_plan("smoke").rows if row.stage == "rivals"] == ["M"]
+    assert not [row for row in make_plan("paper").rows if row.stage == "rivals"]
 
 
 def test_every_training_of_a_reward_model_scores(monkeypatch):

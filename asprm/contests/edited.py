@@ -23,7 +23,7 @@ from asprm.reward.published import load_reward_model, scorer_for
 from asprm.reward.score import PRM, Item, score
 from asprm.run.chunks import map_chunks
 from asprm.run.open import Run
-from asprm.statistics import compare, sign_flip_p
+from asprm.statistics import compare, holm, sign_flip_p
 
 ORIGINAL, NUMBER, WORDS = "as it was", "one number changed", "rephrased"
 POLICY = "the policy's confidence"  # geometric mean over the tokens of the edited line
@@ -128,7 +128,7 @@ def edit_table(frame: pd.DataFrame) -> pd.DataFrame:
     frame: from `edits`. Columns: by, edit, solutions; fall, the mean by which the score falls, and p that it does not
     change (random signs); noticed, the share of solutions whose score falls by more than NOTICED; each with …_low and
     …_high; and on the rows of NUMBER: more, by how much larger a share is noticed than of WORDS, more_low, more_high,
-    more_p (McNemar).
+    more_p (McNemar). p (Holm) and more_p (Holm) are over the table.
     """
     rows: list[dict[str, Any]] = []
     for by, of_judge in frame.groupby("by", sort=False):
@@ -144,4 +144,5 @@ def edit_table(frame: pd.DataFrame) -> pd.DataFrame:
             more = (both.difference, both.low, both.high, both.p) if edit == NUMBER else (np.nan,) * 4
             row |= dict(zip(("more", "more_low", "more_high", "more_p"), more, strict=True))
             rows.append(row)
-    return pd.DataFrame(rows)
+    table = pd.DataFrame(rows)
+    return table.assign(**{"p (Holm)": holm(table["p"]), "more_p (Holm)": holm(table["more_p"])})

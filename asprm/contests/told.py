@@ -114,7 +114,7 @@ def of_edits(table: pd.DataFrame, prm: str) -> str:
         f"The score of {judge} falls by more than {NOTICED:g} in {percent(number['noticed'])} of {number['solutions']} "
         f"solutions with one number changed, and in {percent(words['noticed'])} with other words: it minds {which} "
         f"({points(number['more'])} points, {interval(number['more_low'], number['more_high'])}, "
-        f"{_p(number['more_p'])}). "
+        f"{_p(number['more_p (Holm)'])}). "
         f"{_sentence(POLICY)} falls in {percent(policy['noticed'])} and {percent(rows[POLICY, WORDS]['noticed'])}."
     )
 

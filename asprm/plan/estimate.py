@@ -39,8 +39,9 @@ from asprm.plan.machines import (
     learning_of,
 )
 from asprm.plan.shapes import Shape, shape_of
+from asprm.plan.tokens import expected_rollouts, of_rivals
 from asprm.problems.load import domain_of
-from asprm.problems.sets import scoring
+from asprm.problems.sets import has_rivals, scoring
 from asprm.results.format import percent
 from asprm.run.names import LabelTable, Method
 from asprm.run.profile import Profile, load_profile
@@ -55,23 +56,6 @@ COPIES = 2  # of what is generated and scored: a stage's table, and the chunks t
 SOLVED = {"math": 0.7, "code": 0.35}  # m, the share of right continuations
 DECISIONS = 0.04  # share of the tokens below the trigger of guided decoding
 LINE = {"math": 25, "code": 12}  # tokens per line
-
-
-def expected_rollouts(rollouts: int, solved: float, early: bool = True) -> float:
-    """The expected number of continuations of a prefix, of at most `rollouts`.
-
-    solved: the mean share of right continuations. early: they run in waves of 1, 1, 2, 4, … until one is right.
-    """
-    if not early:
-        return rollouts
-    total, done, none_right = 0.0, 0, 1.0  # none_right: E[(1 - p)^done], p ~ Beta(solved, 1 - solved)
-    while done < rollouts:
-        wave = min(max(done, 1), rollouts - done)
-        total += wave * none_right
-        for k in range(done, done + wave):
-            none_right *= (1 - solved + k) / (1 + k)
-        done += wave
-    return total
 
 
 @dataclass(frozen=True)
@@ -155,7 +139,8 @@ def make_plan(profile: str | Profile, gpu: str | None = None) -> Plan:
     rows = [row for policy in p.policies for row in stages.before_rewards(policy)]
     rows += [stages.prm(name) for name in stages.models]
     rows += [row for policy in p.policies for row in stages.uses(policy)]
-    order = ["policy", "sample", "rollout", "prm", "best_of_n", "tvd"]
+    rows += [stages.rivals(next(iter(p.policies)))] if has_rivals(p) else []
+    order = ["policy", "sample", "rollout", "prm", "best_of_n", "tvd", "rivals"]
     return Plan(sorted(rows, key=lambda row: order.index(row.stage)), machine, stages.assumptions())
 
 
@@ -353,6 +338,15 @@ class _Stages:
         memory = self.device.decoding_memory(writer, longest) + self.device.decoding_memory(rater, longest)
         disk = COPIES * 4 * generated
         return self._cost("tvd", f"{policy} by {name}", work, memory, disk, generated=generated, read=read)
+
+    def rivals(self, policy: str) -> Cost:
+        """All contests of the last chapter: rollouts, reward models, ratings and searches (`asprm.plan.tokens`)."""
+        shape, [train, test] = self.shapes[policy], [self.sets(policy, part)[0] for part in ("train", "test")]
+        tokens = of_rivals(self.p, train.lengths, test.lengths)
+        work = self.device.generate(shape, tokens.generated, test.text, test.text + self.p.sample.max_new_tokens)
+        work += self.device.read(shape, tokens.read, test.text)
+        work += self.device.train(shape, tokens.trained, train.text, head=False)
+        return self._cost("rivals", policy, work, self.device.training_memory(shape), 0, **asdict(tokens))
 
     def _decoded(
         self, stage: str, name: str, shape: Shape, generated: float, read: float, context: float, disk: float
