@@ -48,7 +48,7 @@ def of_steps(table: pd.DataFrame, alpha: float) -> str:
 
 def of_tokens(table: pd.DataFrame, drops: pd.DataFrame) -> str:
     """Which tokens decide. table, drops: from `asprm.rivals.token_table` and `drop_table`."""
-    count, cliffs = int(drops["decisive"].sum()), int(drops["cliff"].sum())
+    count, cliffs = (int(drops[column].to_numpy().sum()) for column in ("decisive", "cliff"))
     start = (
         f"Of {len(drops):,} tokens {count} are decisive by the test (Benjamini and Hochberg over all of them); the "
         f"rule for one token calls {cliffs} a cliff."
