@@ -82,7 +82,8 @@ def _chosen(run: Run, bench: Bench, timed: pd.DataFrame) -> pd.DataFrame:
     for n in _sizes(run):
         best = selection.best_of_n(rated.scores(run.profile.best_of_n.aggregate), rated.correct, n)
         vote = selection.majority_vote(rated.answers, rated.correct, n)
-        for way, right, reads in ((BEST, best, n > 1), (MAJORITY, vote, False)):  # of one nothing is chosen
+        ways = ((BEST, best, n > 1), *([(MAJORITY, vote, False)] if n > 1 else []))  # of one nothing is chosen
+        for way, right, reads in ways:
             for problem, outcome in zip(rated.problems, right, strict=True):
                 written = float(n * mean.loc[problem])
                 read = len(bench.prompts[problem]) + written if reads else 0.0

@@ -37,6 +37,8 @@ _WAYS = {
     VOTED: (YELLOW, "X"),
 }
 
+SHARES = (0, 0.25, 0.5, 0.75, 1)  # ticks where marks or a legend stand above 100 %
+
 
 @styled
 def gains_of_kinds(table: pd.DataFrame) -> Plot:
@@ -73,8 +75,9 @@ def success_along(drops: pd.DataFrame) -> Plot:
         at = np.flatnonzero(drops[column].to_numpy(bool)) + 1
         ax.plot(at, np.full(len(at), height), marker, color=color, label=words, linestyle="none")
     ax.set(xlabel="tokens", ylabel="rollouts that come right", ylim=(-0.03, 1.28))
+    ax.set_yticks(SHARES)
     percent_axis(ax.yaxis)
-    ax.legend(loc="lower left")
+    ax.legend(loc="center right")
     count = int(drops["decisive"].to_numpy().sum())
     plot.alt = (
         f"Success probability along {len(drops)} tokens of a solution, from {percent(success[0], 0)} to "
@@ -100,6 +103,7 @@ def recall_of_kinds(table: pd.DataFrame) -> Plot:
             told.append(f"{wanted}: {', '.join(shares)}")
     ax.set_xticks(x, kinds)
     ax.set(ylabel="recall", ylim=(-0.03, 1.25), xlim=(-0.5, len(kinds) - 0.5))
+    ax.set_yticks(SHARES)
     percent_axis(ax.yaxis)
     if told:
         ax.legend(loc="upper right", ncols=3)
