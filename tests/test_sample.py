@@ -97,3 +97,10 @@ def test_truth_is_known_where_all_problems_are_made_here():
     assert [has_rivals(one) for one in (tiny, paper, *more)] == [True, False, True, False]
     only_code = tiny.model_copy(update={"policies": {"D": tiny.policies["D"]}})
     assert not has_rivals(only_code)
+    unwanted = {"rivals": tiny.rivals.model_copy(update={"problems": 0})}
+    assert not has_rivals(tiny.model_copy(update=unwanted))
+    # They need a reward model of its own that rates and guides.
+    for guide, score in (((), ("ASPRM-M",)), (("ASPRM-L",), ("ASPRM-L",)), (("ASPRM-M",), ("MS-M",))):
+        sections = {"tvd": {"guide": {"M": guide}}, "best_of_n": {"score": {"M": score}}}
+        parts = {name: getattr(tiny, name).model_copy(update=fields) for name, fields in sections.items()}
+        assert not has_rivals(tiny.model_copy(update=parts))

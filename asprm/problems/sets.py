@@ -102,9 +102,15 @@ def knows_truth(profile: Profile, policy: str) -> bool:
 
 
 def has_rivals(profile: Profile) -> bool:
-    """Whether the last chapter can be made: its rivals are judged by the truth, on the first policy's mathematics."""
+    """Whether the last chapter is wanted and can be made. Its rivals are judged by the truth, on the first policy's
+    mathematics, and use a reward model that starts from this policy, rates its candidates and guides it.
+    """
     first, source = next(iter(profile.policies.items()))
-    return source.domain == "math" and knows_truth(profile, first)
+    wanted = profile.rivals.problems > 0 and source.domain == "math" and bool(profile.tvd.guide[first])
+    if not wanted or not knows_truth(profile, first):
+        return False
+    prm = profile.prm_of(first)
+    return profile.reward_models[prm].base == first and prm in profile.best_of_n.score[first]
 
 
 def templates(profile: Profile, name: str) -> dict[str, str] | None:

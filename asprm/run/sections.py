@@ -289,8 +289,8 @@ class Claims(Section):
 
 
 class Rivals(Section):
-    problems: Count
-    """training problems whose solutions are cut in all ways, labelled and learned from"""
+    problems: Annotated[int, Field(ge=0)]
+    """training problems whose solutions are cut in all ways, labelled and learned from; 0: the chapter is left out"""
     test: Count
     """problems of the first test set, and as many of validation, on which what was learned is compared"""
     seeds: Count
