@@ -1,6 +1,7 @@
 # The study: each stage is a notebook that reads earlier stages' tables and writes its own, run once per profile.
 #   snakemake --cores 2                          the default profile, `tiny`
 #   snakemake --cores 2 --config profile=smoke   another one, or the path of a .yml file
+#   snakemake --cores 8 --set-scatter shards=8   with the long stages cut into shards, which run side by side
 # A stage runs again when its notebook, the code that it imports, a number that it reads from the profile or a table that
 # it reads has changed, or when something that it wrote is missing. Data stand below $ASPRM_HOME, by default below this
 # folder.
@@ -28,9 +29,10 @@ from asprm.run.names import Method, Training
 from asprm.run.sections import ProfileError
 from asprm.run.profile import load_profile
 from asprm.site.reference import QUANTITIES
-from asprm.workflow import forkserver, job, lock
+from asprm.workflow import devices, forkserver, job, lock
+from asprm.workflow.shard import SCATTERED
 
-if unknown := config.keys() - {"profile"}:
+if unknown := config.keys() - {"profile", "jobs"}:
     raise WorkflowError(f"--config: unknown key '{min(unknown)}'; expected profile=<name or .yml file>")
 GIVEN = str(config.get("profile", "tiny"))
 NAME = str(Path(GIVEN).resolve()) if Path(GIVEN).is_file() else GIVEN
@@ -60,12 +62,25 @@ RUN = f"data/runs/{PROFILE.name}"
 POLICIES = list(PROFILE.policies)
 BY_POLICY = ["02_sample", "03_threshold", "04_split", "05_rollout", "06_prm", "07_best_of_n", "08_tvd", "10_tokens"]
 ALONE = ["01_policy", "09_generalize", "12_claims"]
-# Heavy notebooks of two policies go side by side: while one starts, the other computes. An accelerator is not shared.
-SIDE_BY_SIDE = 1 if shutil.which("nvidia-smi") else min(2, len(POLICIES))
-HEAVY = max(1, workflow.cores // SIDE_BY_SIDE)
+CHAPTER = {chapter.partition("_")[2]: chapter for chapter in BY_POLICY}
+
+# Into how many shards the long stages are cut; 1 leaves all to the notebooks.
+scattergather:
+    shards=1
+
+
+SHARDS = len(gather.shards("{scatteritem}"))
+# What each stage's jobs ask a cluster for, by stage (profiles/slurm/jobs.yml); empty on a single machine.
+NEEDS = config.get("jobs", {})
+# Heavy notebooks of two policies go side by side: while one starts, the other computes. A GPU is not shared.
+GPUS = len(devices.visible())
+SIDE_BY_SIDE = min(GPUS or 2, len(POLICIES))
 JOB = "{sys.executable:q} -m asprm.workflow.forkserver asprm.workflow.job {RUN:q} {rule} "
 EXECUTE = JOB + "asprm.workflow.notebook {input.nb:q} {params.out:q} -p profile {NAME:q}"
 OF_POLICY = EXECUTE + " -p policy {params.policy:q}"
+SHARD = ("{sys.executable:q} -m asprm.workflow.forkserver asprm.workflow.shard {params.stage} --part {params.part:q} "
+         "--shard {params.shard} -p profile {NAME:q} -p policy {params.policy:q} "
+         "--unless-kept {RUN:q} {params.stage}_{params.policy} && touch {output:q}")
 
 
 def source(*paths):
@@ -141,6 +156,26 @@ def published(*reward_models):
 # Rows of published problems that the profile or $ASPRM_DATA names by path. Notebooks are executed in this folder.
 SETS = {*PROFILE.problems.train, *PROFILE.problems.validation, *PROFILE.problems.test}
 DATA = [file for name in sorted(SETS & DATA_PATHS.keys()) for file in local(DATA_PATHS[name], SOURCE)]
+
+
+def cores(stage, side_by_side=SIDE_BY_SIDE):
+    """How many cores a job of a stage takes: its share of this machine's, or what it asks a cluster for."""
+    if NEEDS:
+        return (NEEDS["default"] | NEEDS.get(stage, {}))["threads"]
+    return max(1, workflow.cores // side_by_side)
+
+
+def needs(stage, computes=False):
+    """What else a job of a stage takes. computes: models, on one of this machine's GPUs if there are any."""
+    if NEEDS:
+        return {name: value for name, value in (NEEDS["default"] | NEEDS.get(stage, {})).items() if name != "threads"}
+    return {"gpu": 1} if computes and GPUS else {}
+
+
+def shards(stage, policy, *parts):
+    """The files that say that a stage's shards are there, of some of its parts or of all; none if it is not cut."""
+    patterns = [f"{RUN}/{names.shard(stage, policy, part, '{scatteritem}')}" for part in parts or SCATTERED[stage]]
+    return [file for pattern in patterns for file in gather.shards(pattern)] if SHARDS > 1 else []
 
 
 def tests(policy):
@@ -244,7 +279,8 @@ onstart:
     dag = workflow.dag
     forced = {one.rule.name for one in dag.jobs if one.rule in dag.forcerules or dag.forcefiles & {*one.output}}
     job.describe(Path(RUN), STAGES, forced)
-    forkserver.start(held)
+    if workflow.local_exec:  # a job of a cluster must not leave its place for this process's
+        forkserver.start(held)
 
 
 # Priority 2: jobs that no other one waits for. Priority 1: the longest of the last jobs, so that no core idles at the end.
@@ -252,7 +288,8 @@ rule policy:
     input: nb=notebook("01_policy"), paper=PAPER, data=DATA, weights=[] if PROFILE.policy.retrain else weights(*POLICIES)
     output: nb=executed("01_policy"), model=weights(*POLICIES) if PROFILE.policy.retrain else []
     params: reads("policy"), modules("notebooks/01_policy.ipynb"), out=out("01_policy")
-    threads: workflow.cores if PROFILE.policy.retrain else 1
+    threads: cores("policy", side_by_side=1) if PROFILE.policy.retrain else 1
+    resources: **needs("policy", computes=PROFILE.policy.retrain)
     priority: 2
     shell: EXECUTE
 
@@ -261,11 +298,13 @@ for policy in POLICIES:
 
     rule:
         name: f"sample_{policy}"
-        input: nb=notebook("02_sample"), beside=BESIDE, data=DATA, weights=weights(policy)
+        input: nb=notebook("02_sample"), beside=BESIDE, data=DATA, weights=weights(policy),
+               shards=shards("sample", policy)
         output: nb=executed("02_sample", policy), tables=samples(policy, "train", "validation", *tests(policy)),
                 greedy=greedy(policy, "validation", *tests(policy))
         params: reads("sample"), modules("notebooks/02_sample.ipynb"), policy=policy, out=out("02_sample", policy)
-        threads: HEAVY
+        threads: cores("sample")
+        resources: **needs("sample", computes=True)
         priority: urgency("labels", policy)
         shell: OF_POLICY
 
@@ -275,6 +314,7 @@ for policy in POLICIES:
         input: nb=notebook("03_threshold"), beside=BESIDE, tables=samples(policy, "train")
         output: nb=executed("03_threshold", policy), table=threshold(policy)
         params: reads("threshold"), modules("notebooks/03_threshold.ipynb"), policy=policy, out=out("03_threshold", policy)
+        resources: **needs("threshold")
         priority: urgency("labels", policy)
         shell: OF_POLICY
 
@@ -285,6 +325,7 @@ for policy in POLICIES:
                tables=samples(policy, "train") + threshold(policy)
         output: nb=executed("04_split", policy), tables=step_ends(policy)
         params: reads("split"), modules("notebooks/04_split.ipynb"), policy=policy, out=out("04_split", policy)
+        resources: **needs("split")
         priority: urgency("labels", policy)
         shell: OF_POLICY
 
@@ -292,10 +333,12 @@ for policy in POLICIES:
     rule:
         name: f"rollout_{policy}"
         input: nb=notebook("05_rollout"), beside=BESIDE, data=DATA, weights=weights(policy),
+               shards=shards("rollout", policy),
                tables=samples(policy, "train") + step_ends(policy)
         output: nb=executed("05_rollout", policy), tables=labels(policy)
         params: reads("rollout"), modules("notebooks/05_rollout.ipynb"), policy=policy, out=out("05_rollout", policy)
-        threads: HEAVY
+        threads: cores("rollout")
+        resources: **needs("rollout", computes=True)
         priority: urgency("labels", policy)
         shell: OF_POLICY
 
@@ -308,7 +351,8 @@ for policy in POLICIES:
         output: nb=executed("06_prm", policy), models=trained(*trainings(*PROFILE.trained_on(policy))),
                 logs=artifacts(*map(names.training_log, trainings(*PROFILE.trained_on(policy))))
         params: reads("prm"), modules("notebooks/06_prm.ipynb"), policy=policy, out=out("06_prm", policy)
-        threads: HEAVY
+        threads: cores("prm")
+        resources: **needs("prm", computes=True)
         priority: urgency("prm", policy)
         shell: OF_POLICY
 
@@ -316,12 +360,14 @@ for policy in POLICIES:
     rule:
         name: f"best_of_n_{policy}"
         input: nb=notebook("07_best_of_n"), beside=BESIDE, data=DATA, weights=weights(policy),
+               shards=shards("best_of_n", policy),
                published=published(*PROFILE.best_of_n.score[policy]),
                tables=samples(policy, "validation", *tests(policy)) + greedy(policy, "validation", *tests(policy))
                       + threshold(policy) + trained(*raters(policy))
         output: nb=executed("07_best_of_n", policy), tables=scored(policy)
         params: reads("best_of_n"), modules("notebooks/07_best_of_n.ipynb"), policy=policy, out=out("07_best_of_n", policy)
-        threads: HEAVY
+        threads: cores("best_of_n")
+        resources: **needs("best_of_n", computes=True)
         priority: urgency("best_of_n", policy)
         shell: OF_POLICY
 
@@ -329,12 +375,14 @@ for policy in POLICIES:
     rule:
         name: f"tvd_{policy}"
         input: nb=notebook("08_tvd"), beside=BESIDE, paper=PAPER, data=DATA, weights=weights(policy),
+               shards=shards("tvd", policy),
                published=published(*PROFILE.tvd.guide[policy]),
                tables=greedy(policy, "validation", *tests(policy)) + trained(*PROFILE.tvd.guide[policy])
         output: nb=executed("08_tvd", policy), tables=guided(policy),
                 decision=artifacts(names.decision(PROFILE.prm_of(policy), policy))
         params: reads("tvd"), modules("notebooks/08_tvd.ipynb"), policy=policy, out=out("08_tvd", policy)
-        threads: HEAVY
+        threads: cores("tvd")
+        resources: **needs("tvd", computes=True)
         priority: urgency("tvd", policy)
         shell: OF_POLICY
 
@@ -345,6 +393,7 @@ for policy in POLICIES:
                tables=samples(policy, "train") + threshold(policy)
         output: nb=executed("10_tokens", policy), tables=token_tables(policy)
         params: reads("tokens"), modules("notebooks/10_tokens.ipynb"), policy=policy, out=out("10_tokens", policy)
+        resources: **needs("tokens")
         priority: 2
         shell: OF_POLICY
 
@@ -358,7 +407,27 @@ for policy in POLICIES:
                           + scored(policy) + guided(policy) + step_ends(policy) + labels(policy) + threshold(policy)
             output: nb=executed("11_truth", policy), tables=artifacts(*(names.truth(policy, one) for one in names.TRUTH))
             params: reads("truth"), modules("notebooks/11_truth.ipynb"), policy=policy, out=out("11_truth", policy)
+            resources: **needs("truth")
             shell: OF_POLICY
+
+
+    # A shard is one long job that computes its part of a stage's chunks; the notebook finds them all. One that is killed is
+    # started again, and goes on from what it had.
+    for stage in SCATTERED if SHARDS > 1 else ():
+        for earlier, part in zip(("", *SCATTERED[stage]), SCATTERED[stage]):
+
+            rule:
+                name: "_".join(filter(None, (stage, policy, part, "shard")))
+                input: [file for file in getattr(rules, f"{stage}_{policy}").input if not names.is_shard(file)],
+                       shards(stage, policy, earlier) if earlier else []
+                output: temp(f"{RUN}/{names.shard(stage, policy, part, '{scatteritem}')}")
+                params: reads(stage), modules(f"notebooks/{CHAPTER[stage]}.ipynb"), stage=stage, policy=policy, part=part,
+                        shard=lambda wildcards: wildcards.scatteritem.replace("-of-", "/")
+                threads: cores(stage, min(SHARDS, GPUS or SHARDS))
+                resources: **needs(stage, computes=True)
+                priority: urgency("labels" if stage in ("sample", "rollout") else stage, policy)
+                retries: 3
+                shell: SHARD
 
 
 RESULTS = [path for policy in POLICIES for path in scored(policy) + guided(policy) + step_ends(policy) + labels(policy)
@@ -369,6 +438,7 @@ rule generalize:
     input: nb=notebook("09_generalize"), data=DATA, tables=RESULTS
     output: nb=executed("09_generalize"), table=artifacts(names.RESULTS)
     params: reads("generalize"), modules("notebooks/09_generalize.ipynb"), out=out("09_generalize")
+    resources: **needs("generalize")
     priority: 1
     shell: EXECUTE
 
@@ -380,6 +450,7 @@ rule claims:
                   + trained(*trainings(*PROFILE.reward_models))
     output: nb=executed("12_claims"), tables=artifacts(names.LEDGER, names.COSTS), tally=artifacts(names.TALLY)
     params: reads("claims"), modules("notebooks/12_claims.ipynb"), out=out("12_claims")
+    resources: **needs("claims")
     shell: EXECUTE
 
 
@@ -409,7 +480,8 @@ if fetched("smollm2", HOME):
         input: nb=source("book/own-model.ipynb")
         output: nb=f"{RUN}/own-model.digest"
         params: modules("asprm/cli.py"), out=f"{RUN}/own-model.ipynb"
-        threads: workflow.cores
+        threads: cores("own_model", side_by_side=1)
+        resources: **needs("own_model", computes=True)
         priority: 2
         shell: JOB + "asprm.workflow.notebook {input.nb:q} {params.out:q}"
 
@@ -427,10 +499,11 @@ rule site:
            references=REFERENCE
     output: f"{RUN}/site.digest"
     params: watched(PROFILE.model_dump(mode="json")), code.package_state(SOURCE)  # pages show docstrings
+    resources: **needs("site")
     shell: JOB + "asprm.site.build --profile {NAME:q}"
 
 
-STAGES = list(workflow.rules)
+STAGES = [rule for rule in workflow.rules if not names.is_shard(rule.output[0])]
 
 
 # Every artifact is asked for by name: Snakemake leaves a missing file alone where all that was made from it is there.
@@ -448,6 +521,6 @@ for kind in ("parquet", "json", "ipynb"):
         output: RUN + "/{artifact}." + kind
 
 
-# A run that is at work puts its own folder in order.
-if not (OTHER := lock.other_run(Path(RUN))):
+# A run that is at work puts its own folder in order, and its jobs on a cluster, which read this file too, do not.
+if workflow.is_main_process and not (OTHER := lock.other_run(Path(RUN))):
     job.forget_changed(Path(RUN), STAGES)

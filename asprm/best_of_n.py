@@ -30,7 +30,7 @@ from asprm.reward.published import load_reward_model, scorer_for
 from asprm.reward.rating import rate_positions
 from asprm.reward.score import PRM
 from asprm.run import names
-from asprm.run.chunks import map_chunks
+from asprm.run.chunks import Chunks
 from asprm.run.names import CONFIDENCE, LINE, OWN, Method, Training, random_position
 from asprm.run.open import Run
 from asprm.split import cutter, split_tables
@@ -50,6 +50,17 @@ def run_best_of_n(run: Run) -> list[str]:
     from this policy there are also the tables `…@confidence`, `…@line` and `…@random0` … (Table 3). They come from the
     same reading of each solution.
     """
+    written, work = [], chunks(run)
+    for (training, name), table in zip(work.items, work.tables(run.kept), strict=True):
+        for position in table["position"].unique().to_pylist():
+            written.append(names.scores(training, run.policy, name, position))
+            rows = table.filter(pc.field("position") == position)
+            run.write(written[-1], rows.drop_columns("position"))
+    return written
+
+
+def chunks(run: Run) -> Chunks:
+    """The stage's work in pieces: each is a training of a reward model and a set of the policy's candidates."""
     profile, policy = run.profile, run.policy
     raters = [run.prm] if run.experiment else profile.best_of_n.score[policy]
     sets = ["validation", *test_sets(profile, run.domain)]
@@ -65,7 +76,7 @@ def run_best_of_n(run: Run) -> list[str]:
         run.read_json(names.threshold(policy))
         for name in sets:
             run.find(names.samples(policy, name) + ".parquet")
-    tables = map_chunks(
+    return Chunks(
         partial(_rate, run=run, models=models),
         tasks,
         size=1,
@@ -74,15 +85,7 @@ def run_best_of_n(run: Run) -> list[str]:
         setup=partial(_SplitCandidates, run, [Training.parse(rater).reward_model for rater in raters]),
         workers=run.workers,
         label=f"scores of {policy}",
-        kept=run.kept,
     )
-    written = []
-    for (training, name), table in zip(tasks, tables, strict=True):
-        for position in table["position"].unique().to_pylist():
-            written.append(names.scores(training, policy, name, position))
-            rows = table.filter(pc.field("position") == position)
-            run.write(written[-1], rows.drop_columns("position"))
-    return written
 
 
 def rated(run: Run, prm: str, name: str, position: str = OWN) -> list[pd.DataFrame]:

@@ -33,7 +33,7 @@ from asprm.models.prompts import encode_prompts
 from asprm.problems.problem import Problem
 from asprm.problems.sets import origins, problem_set
 from asprm.run import names
-from asprm.run.chunks import map_chunks
+from asprm.run.chunks import Chunks
 from asprm.run.names import Method
 from asprm.run.open import Run
 from asprm.run.sections import Rollout
@@ -254,6 +254,15 @@ def run_rollout(run: Run) -> list[str]:
     steps of several methods end is continued once for all of them; the tokens of each table are those that its method
     alone would cost.
     """
+    work, methods = chunks(run), run.profile.methods(run.policy)
+    for method in methods:  # the first pass computes the chunks of all methods, the others read them
+        tables = work.tables(run.kept if method == methods[0] else None)
+        run.write(names.labels(run.policy, method), map(partial(_of_method, method=method), tables))
+    return [names.labels(run.policy, method) for method in methods]
+
+
+def chunks(run: Run) -> Chunks:
+    """The stage's work in pieces: labels of some problems each, by all methods."""
     methods, settings = run.profile.methods(run.policy), run.profile.rollout
     with run.noting() as inputs:
         items = list(_items(run, methods))
@@ -261,8 +270,7 @@ def run_rollout(run: Run) -> list[str]:
         run.inputs.update(origins(run.profile, run.domain))
     limit = run.profile.sample.max_new_tokens
     dumped = settings.model_dump(mode="json")
-    chunks = partial(
-        map_chunks,
+    return Chunks(
         partial(_label_chunk, methods=methods, settings=settings, limit=limit, seed=run.seed),
         items,
         size=max(1, 2 * run.profile.chunk // settings.solutions),
@@ -272,10 +280,6 @@ def run_rollout(run: Run) -> list[str]:
         workers=run.decoders,
         label=f"rollout {run.policy}",
     )
-    for method in methods:  # the first pass computes the chunks of all methods, the others read them
-        tables = chunks(kept=run.kept if method == methods[0] else None)
-        run.write(names.labels(run.policy, method), map(partial(_of_method, method=method), tables))
-    return [names.labels(run.policy, method) for method in methods]
 
 
 def label_fully(run: Run, engine: Engine, problems: int) -> pd.DataFrame:

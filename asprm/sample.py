@@ -21,7 +21,7 @@ from asprm.models.prompts import encode_prompts
 from asprm.problems.problem import Problem
 from asprm.problems.sets import origins, problem_set, test_sets
 from asprm.run import names
-from asprm.run.chunks import map_chunks
+from asprm.run.chunks import Chunks
 from asprm.run.open import Run
 
 SCHEMA = pa.schema(
@@ -56,6 +56,15 @@ def run_sample(run: Run) -> list[str]:
     Writes the tables `sample/<policy>/<set>` (`SCHEMA`) and, for all sets but `train`, `sample/<policy>/<set>-greedy`;
     returns their names.
     """
+    written = []
+    for name, parts in groupby(by_table(chunks(run).tables(run.kept)), key=lambda pair: pair[0]):
+        run.write(name, (part for _, part in parts))
+        written.append(name)
+    return written
+
+
+def chunks(run: Run) -> Chunks:
+    """The stage's work in pieces: solutions of some problems each, in the order of the tables."""
     settings, profile = run.profile.sample, run.profile
     items = list(_items(run))
     with run.noting() as inputs:
@@ -63,7 +72,7 @@ def run_sample(run: Run) -> list[str]:
         run.inputs.update(origins(profile, run.domain))
     sampling = Sampling(settings.temperature, settings.top_p, settings.top_k, settings.max_new_tokens)
     key = {"sampling": asdict(sampling), "seed": run.seed, "inputs": inputs, "solutions": settings.solutions}
-    tables = map_chunks(
+    return Chunks(
         partial(_sample_chunk, sampling=sampling, seed=run.seed),
         items,
         size=profile.chunk,
@@ -72,13 +81,7 @@ def run_sample(run: Run) -> list[str]:
         setup=partial(load_engine, path, kind=engine),
         workers=run.decoders,
         label=f"sample {run.policy}",
-        kept=run.kept,
     )
-    written = []
-    for name, parts in groupby(by_table(tables), key=lambda pair: pair[0]):
-        run.write(name, (part for _, part in parts))
-        written.append(name)
-    return written
 
 
 def _items(run: Run) -> Iterator[_Item]:
@@ -99,9 +102,9 @@ def greedy_verdicts(run: Run, name: str) -> dict[str, bool]:
     return dict(zip(rows["problem"], rows["correct"], strict=True))
 
 
-def by_table(chunks: Iterator[pa.Table]) -> Iterator[tuple[str, pa.Table]]:
-    """The chunks cut where their column `table` changes, without that column, each with the table's name."""
-    for chunk in chunks:
+def by_table(tables: Iterator[pa.Table]) -> Iterator[tuple[str, pa.Table]]:
+    """The chunks' tables cut where their column `table` changes, without that column, each with the table's name."""
+    for chunk in tables:
         start = 0
         for name, rows in groupby(chunk["table"].to_pylist()):
             length = len(list(rows))

@@ -6,7 +6,7 @@ compared with greedy decoding.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from typing import Any
@@ -17,9 +17,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from asprm.engines.guided import Guided, Walk, decode_together, guided_decode
-from asprm.engines.load import load_engine
 from asprm.engines.protocol import Request
-from asprm.engines.values import Guide
 from asprm.grading.grade import grade
 from asprm.intervals import Interval, share_interval
 from asprm.models.align import Speller
@@ -29,11 +27,11 @@ from asprm.problems.problem import Problem
 from asprm.problems.sets import origins, problem_set, test_sets
 from asprm.results.format import interval, p_value, points
 from asprm.reward.adapters import base_of
-from asprm.reward.guides import guide_for
-from asprm.reward.published import load_reward_model
+from asprm.reward.guides import Guides
 from asprm.run import names
-from asprm.run.chunks import map_chunks
+from asprm.run.chunks import ChunkError, Chunks
 from asprm.run.open import Run
+from asprm.run.provenance import Kept
 from asprm.sample import greedy_verdicts
 from asprm.statistics import compare, untested
 
@@ -65,40 +63,70 @@ def run_tvd(run: Run) -> list[str]:
       (`telling_decision`), or null.
     """
     profile, policy = run.profile, run.policy
-    trainings = [run.prm] if run.experiment else list(profile.tvd.guide[policy])
-    tests = test_sets(profile, run.domain)
-    with run.noting() as inputs:
-        models = {training: run.reward_model(training) for training in trainings}
-        for path, _ in models.values():
-            run.running(base_of(path) or path)
-        setup = partial(Guides, run.running(run.policy_path()), run.engine(guided=True), models, run.domain)
-        run.inputs.update(origins(profile, run.domain))
-    decoded = partial(_decoded, run, setup, inputs)
     written: list[str] = []
 
     # 1. Validation problems at every trigger; the choice of the trigger.
-    walks = [Walk(training, trigger) for training in trainings for trigger in profile.tvd.triggers]
     triggers: dict[str, float] = {}
-    for training, name, table in decoded(["validation"], walks, "validation"):
-        accuracy = table.to_pandas().groupby("trigger")["correct"].mean()
-        triggers[training] = float(accuracy.idxmax())  # the first of equals, and groupby sorts
+    for training, name, table in _validation(run).tables(run.kept):
+        triggers[training], accuracy = _choice(table)
         written.append(names.guided(training, policy, name))
         run.write(written[-1], table)
         written.append(names.trigger(training, policy))
-        run.write_json(written[-1], {"trigger": triggers[training], "validation": accuracy.to_dict()})
+        run.write_json(written[-1], {"trigger": triggers[training], "validation": accuracy})
 
     # 2. Test problems.
-    walks = [walk for walk in walks if walk.guide == trainings[0] or walk.trigger == triggers[walk.guide]]
-    for training, name, table in decoded(tests, walks, "test"):
+    for training, name, table in _test(run, triggers).tables(run.kept):
         written.append(names.guided(training, policy, name))
         run.write(written[-1], table, tokens=sum(table["tokens"].to_pylist()))
 
     # 3. The decision that is shown.
     if run.prm in triggers:
-        decision = telling_decision(run, tests[0], triggers[run.prm])
+        decision = telling_decision(run, test_sets(profile, run.domain)[0], triggers[run.prm])
         written.append(names.decision(run.prm, policy))
         run.write_json(written[-1], decision and asdict(decision))
     return written
+
+
+def validation_chunks(run: Run) -> Chunks:
+    """The first part of the stage's work in pieces: some validation problems each, by all walks."""
+    return _validation(run).chunks
+
+
+def test_chunks(run: Run) -> Chunks:
+    """The second part of the stage's work in pieces: some test problems each, at the triggers chosen on the first part.
+
+    ChunkError: chunks of the first part are missing.
+    """
+    part = _validation(run)
+    if missing := part.chunks.missing():
+        raise ChunkError(f"{part.chunks.label}: {missing} chunks are missing; compute this part first")
+    return _test(run, {training: _choice(table)[0] for training, _, table in part.tables()}).chunks
+
+
+def _choice(table: pa.Table) -> tuple[float, dict[float, float]]:
+    """The trigger with the best accuracy, the lowest of equals, and the accuracy at each. table: of `SCHEMA`."""
+    accuracy = table.to_pandas().groupby("trigger")["correct"].mean()
+    return float(accuracy.idxmax()), accuracy.to_dict()  # the first of equals, and groupby sorts
+
+
+def _validation(run: Run) -> _Part:
+    return _part(run, "validation", ["validation"], _walks(run))
+
+
+def _test(run: Run, triggers: Mapping[str, float]) -> _Part:
+    """triggers: by training, the one that was chosen."""
+    walks = _walks(run)
+    chosen = [walk for walk in walks if walk.guide == walks[0].guide or walk.trigger == triggers[walk.guide]]
+    return _part(run, "test", test_sets(run.profile, run.domain), chosen)
+
+
+def _trainings(run: Run) -> list[str]:
+    """The reward models that guide in this run, by their trainings."""
+    return [run.prm] if run.experiment else list(run.profile.tvd.guide[run.policy])
+
+
+def _walks(run: Run) -> list[Walk]:
+    return [Walk(training, trigger) for training in _trainings(run) for trigger in run.profile.tvd.triggers]
 
 
 @dataclass(frozen=True)
@@ -110,29 +138,39 @@ class _Item:
     walks: tuple[Walk, ...]
 
 
-def _decoded(
-    run: Run,
-    setup: Callable[[], Guides],
-    inputs: Mapping[str, str],
-    sets: Sequence[str],
-    walks: Sequence[Walk],
-    label: str,
-) -> Iterator[tuple[str, str, pa.Table]]:
-    """Decode all problems of the sets by all walks, those of a problem together.
+@dataclass(frozen=True)
+class _Part:
+    """All problems of some sets, decoded by some walks, those of a problem together."""
 
-    run: gives problems and settings.
-    setup: loads the models, once per process.
-    inputs: digests of all that the decodings depend on beside the settings.
-    label: part of the name of the folder for chunks.
+    sets: Sequence[str]
+    walks: Sequence[Walk]
+    chunks: Chunks
 
-    Yields (reward model, set, table of `SCHEMA`), by trigger in the order of `walks`.
-    """
+    def tables(self, kept: Kept | None = None) -> Iterator[tuple[str, str, pa.Table]]:
+        """(reward model, set, table of `SCHEMA`), by trigger in the order of the walks. kept: see `Chunks.tables`."""
+        whole = pa.concat_tables(self.chunks.tables(kept))
+        for training in dict.fromkeys(walk.guide for walk in self.walks):
+            triggers = [walk.trigger for walk in self.walks if walk.guide == training]
+            for name in self.sets:
+                rows = whole.filter((pc.field("prm") == training) & (pc.field("set") == name))
+                parts = [rows.filter(pc.field("trigger") == trigger) for trigger in triggers]
+                yield training, name, pa.concat_tables(parts).select(SCHEMA.names)
+
+
+def _part(run: Run, label: str, sets: Sequence[str], walks: Sequence[Walk]) -> _Part:
+    """label: part of the name of the folder for chunks."""
     profile, policy = run.profile, run.policy
+    with run.noting() as inputs:
+        models = {training: run.reward_model(training) for training in _trainings(run)}
+        for path, _ in models.values():
+            run.running(base_of(path) or path)
+        setup = partial(Guides, run.running(run.policy_path()), run.engine(guided=True), models, run.domain)
+        run.inputs.update(origins(profile, run.domain))
     problems = {name: problem_set(profile, name, run.domain) for name in sets}
-    chunks = map_chunks(
+    chunks = Chunks(
         partial(_decode_chunk, candidates=profile.tvd.candidates, max_new_tokens=profile.sample.max_new_tokens),
         [_Item(name, problem, tuple(walks)) for name in sets for problem in problems[name]],
-        size=run.profile.chunk,
+        size=profile.chunk,
         folder=run.work(f"tvd/{policy}/{label}"),
         key={
             "settings": {name: value for name, value in profile.reads("tvd").items() if name != "claims"},  # words only
@@ -143,44 +181,8 @@ def _decoded(
         setup=setup,
         workers=run.decoders,
         label=f"tvd {policy}, {label}",
-        kept=run.kept,
     )
-    whole = pa.concat_tables(chunks)
-    for training in dict.fromkeys(walk.guide for walk in walks):
-        triggers = [walk.trigger for walk in walks if walk.guide == training]
-        for name in sets:
-            rows = whole.filter((pc.field("prm") == training) & (pc.field("set") == name))
-            parts = [rows.filter(pc.field("trigger") == trigger) for trigger in triggers]
-            yield training, name, pa.concat_tables(parts).select(SCHEMA.names)
-
-
-class Guides:
-    """The policy's engine, and the reward models that guide it; each is loaded when it is first asked for.
-
-    policy: folder or hub name. kind: of the engine, see `load_engine`.
-    models: by training, what `load_reward_model` takes.
-    domain: of the problems, "math" or "code".
-    """
-
-    def __init__(self, policy: str, kind: str, models: Mapping[str, tuple[str, str | None]], domain: str) -> None:
-        self.engine = load_engine(policy, kind=kind, guided=True)
-        self.tokenizer: Any = self.engine.tokenizer
-        self.models, self.domain = models, domain
-        self.ready: dict[str, Guide] = {}
-
-    def of(self, training: str) -> Guide:
-        if training not in self.ready:
-            self.ready[training] = guide_for(load_reward_model(*self.models[training]), self.engine)
-        return self.ready[training]
-
-    @property
-    def where(self) -> Callable[[np.ndarray], bool] | None:
-        """In code the reward model may choose tokens within the program only (METHOD, step 7)."""
-        return self.in_fence if self.domain == "code" else None
-
-    def in_fence(self, ids: np.ndarray) -> bool:
-        """Whether a text (T,) ends within a program: after an odd number of fences."""
-        return self.tokenizer.decode(ids, skip_special_tokens=True).count("```") % 2 == 1
+    return _Part(sets, walks, chunks)
 
 
 def _decode_chunk(items: Sequence[_Item], guides: Guides, *, candidates: int, max_new_tokens: int) -> pa.Table:

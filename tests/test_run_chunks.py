@@ -16,7 +16,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from asprm.run.chunks import ChunkError, map_chunks
+from asprm.run.chunks import ChunkError, Chunks, Shard, map_chunks
 from asprm.run.progress import MARK, progress
 from asprm.run.provenance import Kept
 
@@ -303,3 +303,53 @@ def test_a_chunk_that_can_never_be_read_back_is_told(tmp_path, monkeypatch):
     monkeypatch.setattr("asprm.run.chunks._Chunk.load", lambda self: None)
     with pytest.raises(ChunkError, match="could not be read back"):
         list(map_chunks(square, range(4), size=2, folder=tmp_path, key={}))
+
+
+# Shards
+
+
+def shared(folder, log, **options):
+    """Chunks of three items, of ten in all, that note who computed them."""
+    function = partial(note, log=log)
+    return Chunks(function, range(10), size=3, folder=folder, key={"seed": 0}, label="test", **options)
+
+
+def test_a_shard_computes_its_chunks_and_no_others(tmp_path):
+    log, kept = tmp_path / "log", Kept()
+    assert shared(tmp_path, log).compute(Shard.parse("1/3")) == 1
+    assert [first for _, first, _ in calls(log)] == ["3"]
+    assert shared(tmp_path, log).compute(Shard.parse("3/3")) == 2
+    assert [first for _, first, _ in calls(log)] == ["3", "0", "9"]
+    assert shared(tmp_path, log).missing() == 1
+    assert shared(tmp_path, log).compute(Shard.parse("3/3")) == 0
+    rows = [row["x"] for table in shared(tmp_path, log).tables(kept) for row in table.to_pylist()]
+    assert rows == list(range(10))
+    assert (kept.chunks, [first for _, first, _ in calls(log)]) == (3, ["3", "0", "9", "6"])
+    assert shared(tmp_path, log).missing() == 0
+
+
+def test_a_shard_computes_a_damaged_chunk_again(tmp_path):
+    log = tmp_path / "log"
+    shared(tmp_path, log).compute(Shard(2, 2))
+    [chunk, _] = sorted(tmp_path.rglob("*.parquet"))
+    chunk.write_bytes(chunk.read_bytes()[:-9])
+    assert shared(tmp_path, log).compute(Shard(2, 2)) == 1
+    assert [first for _, first, _ in calls(log)] == ["0", "6", "0"]
+
+
+@given(chunks=st.integers(0, 12), count=st.integers(1, 15))
+def test_each_chunk_belongs_to_one_shard(chunks, count):
+    shards = [Shard(number, count).of(range(chunks)) for number in range(1, count + 1)]
+    assert sorted(n for shard in shards for n in shard) == list(range(chunks))
+    assert all(n % count == number % count for number, shard in enumerate(shards, 1) for n in shard)
+    assert max(map(len, shards)) - min(map(len, shards)) <= 1
+
+
+@pytest.mark.parametrize("text", ["3", "0/3", "4/3", "1/0", "-1/3", "1/3/5", "a/b", ""])
+def test_what_is_no_shard_is_refused(text):
+    with pytest.raises(ValueError, match="expected <number>/<count>, such as 1/8 or 8/8"):
+        Shard.parse(text)
+
+
+def test_a_shard_is_written_as_it_is_read():
+    assert str(Shard.parse("3/8")) == "3/8"

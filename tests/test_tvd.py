@@ -12,12 +12,12 @@ from asprm.models.load import load_tokenizer
 from asprm.models.prompts import encode_prompts
 from asprm.problems.load import domain_of, load
 from asprm.problems.sets import problem_set
-from asprm.reward.guides import TextGuide, TokenGuide
+from asprm.reward.guides import Guides, TextGuide, TokenGuide
 from asprm.reward.published import TokenScorer
 from asprm.reward.score import load_prm
 from asprm.run.open import open_run
 from asprm.sample import greedy_verdicts
-from asprm.tvd import Guides, _decision, against_greedy, by_trigger, overruled, telling_decision, told
+from asprm.tvd import _decision, against_greedy, by_trigger, overruled, telling_decision, told
 
 
 def frame(correct, decisions, trigger=0.5):

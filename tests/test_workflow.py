@@ -77,6 +77,16 @@ Path(out).parent.mkdir(parents=True, exist_ok=True)
 shutil.copy(notebook, out)
 print("executed", Path(out).stem, flush=True)
 """
+# Stands in for the chunks of a shard, in asprm/workflow/shard.py; the first one of rollout is killed once.
+SHARD = """
+        import signal
+        once = run.base / "killed"
+        if (run.stage, shard.number) == ("rollout", 1) and not once.exists():
+            once.touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+        print("computed", *filter(None, (run.stage, part)), shard, flush=True)
+        return 1
+"""
 SITE = """
 import sys
 from asprm.run.open import open_run
@@ -124,6 +134,10 @@ def finished(tmp_path_factory):
     ):
         (project / name).write_text("{}")
     (project / "asprm" / "workflow" / "notebook.py").write_text(EXECUTOR)
+    shard = project / "asprm" / "workflow" / "shard.py"
+    real = "        return chunks_of(run, part).compute(shard)\n"
+    assert real in shard.read_text()
+    shard.write_text(shard.read_text().replace(real, SHARD))
     profile = project / "asprm" / "profiles" / "tiny.yml"
     values = parse(profile.read_text()) | CAST
     values["best_of_n"]["score"] = values["tvd"]["guide"] = {"M": ["ASPRM-M"]}
@@ -285,6 +299,38 @@ def test_a_changed_table_reruns_who_reads_it(project):
     assert ran(project) == {"tvd", "generalize"}  # the Snakefile knows nothing of this table
     write_notebook(project, "threshold", more="run.write_json('threshold/M', {'tau': 0.25})")
     assert ran(project) == {"threshold", "split", "best_of_n", "tokens", *LAST}
+
+
+# Shards
+
+
+def test_a_finished_study_is_cut_into_shards_and_computes_nothing(project):
+    shards = ("--set-scatter", "shards=2")
+    before = digests(project)
+    done = snakemake(*shards, source=project)
+    assert done.returncode == 0, done.stdout
+    assert "computed" not in done.stdout
+    assert "executed" not in done.stdout
+    assert planned(project, *shards) == set()
+    assert digests(project) == before
+
+
+def test_shards_compute_before_their_notebook_what_it_needs(project):
+    append(project / "asprm/toy_rollout.py", "CHANGED = 1\n")
+    write_notebook(project, "prm", more="with run.write_folder('prm/ASPRM-M') as f: (f / 'weights').write_text('new')")
+    done = snakemake("--set-scatter", "shards=3", source=project)
+    assert done.returncode == 0, done.stdout
+    assert "Trying to restart job" in done.stdout  # rollout's first shard was killed
+    said = re.findall(r"^(executed [^-\n]+|computed .+)", done.stdout, re.MULTILINE)
+    place = {line.removeprefix("executed ").partition("_")[2] or line: number for number, line in enumerate(said)}
+    for stage, part in (("rollout", ""), ("best_of_n", ""), ("tvd", "validation "), ("tvd", "test ")):
+        parts = [place[f"computed {stage} {part}{number}/3"] for number in (1, 2, 3)]
+        assert max(parts) < place[stage]
+        if part == "test ":
+            assert min(parts) > max(place[f"computed tvd validation {number}/3"] for number in (1, 2, 3))
+    assert not [line for line in said if "sample" in line]
+    assert not list((project / "data/runs/tiny/.work").rglob("*.shard"))
+    assert planned(project) == set()
 
 
 # Files that a profile names

@@ -27,7 +27,9 @@ def workflow(tmp_path, monkeypatch):
     (tmp_path / "toy_module.py").write_text("import test_workflow_job as test\ntest.module()\n")
 
     def run(forced=(), params=("p",), given="input.txt", expect=0):
-        rule = SimpleNamespace(name="toy", input=[given], output=["run/copy.digest", DIGEST], params=params)
+        rule = SimpleNamespace(
+            name="toy", input=[given], output=["run/copy.digest", DIGEST], params=params, resources={}
+        )
         job.forget_changed(tmp_path / "run", [rule])
         job.describe(tmp_path / "run", [rule], forced)
         for name in rule.output:  # as Snakemake does

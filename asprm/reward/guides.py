@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import islice
 from typing import Any
 
 import numpy as np
 
 from asprm.engines.executors import load_executor
+from asprm.engines.load import load_engine
 from asprm.engines.protocol import Engine
 from asprm.engines.values import Guide, Question
-from asprm.reward.published import Scorer, StepTagPRM, Text, TokenScorer, scorer_for
+from asprm.reward.published import Scorer, StepTagPRM, Text, TokenScorer, load_reward_model, scorer_for
 from asprm.reward.score import PRM, Item, check, limits
 
 
@@ -33,6 +34,35 @@ def guide_for(prm: PRM | StepTagPRM, engine: Engine, template: str | None = None
     if isinstance(scorer, TokenScorer):
         return TokenGuide(scorer, engine.tokenizer)
     return TextGuide(scorer, engine.tokenizer)
+
+
+class Guides:
+    """The policy's engine, and the reward models that guide it; each is loaded when it is first asked for.
+
+    policy: folder or hub name. kind: of the engine, see `load_engine`.
+    models: by training, what `load_reward_model` takes.
+    domain: of the problems, "math" or "code".
+    """
+
+    def __init__(self, policy: str, kind: str, models: Mapping[str, tuple[str, str | None]], domain: str) -> None:
+        self.engine = load_engine(policy, kind=kind, guided=True)
+        self.tokenizer: Any = self.engine.tokenizer
+        self.models, self.domain = models, domain
+        self.ready: dict[str, Guide] = {}
+
+    def of(self, training: str) -> Guide:
+        if training not in self.ready:
+            self.ready[training] = guide_for(load_reward_model(*self.models[training]), self.engine)
+        return self.ready[training]
+
+    @property
+    def where(self) -> Callable[[np.ndarray], bool] | None:
+        """In code the reward model may choose tokens within the program only (METHOD, step 7)."""
+        return self.in_fence if self.domain == "code" else None
+
+    def in_fence(self, ids: np.ndarray) -> bool:
+        """Whether a text (T,) ends within a program: after an odd number of fences."""
+        return self.tokenizer.decode(ids, skip_special_tokens=True).count("```") % 2 == 1
 
 
 class TextGuide:

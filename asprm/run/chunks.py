@@ -7,11 +7,14 @@ libraries, and code without comments, docstrings and formatting.
 Knows items, a function and a folder: no model, no stage.
 """
 
+from __future__ import annotations
+
 import hashlib
 import inspect
 import json
 import multiprocessing
 import os
+import re
 import shutil
 import signal
 import sys
@@ -22,8 +25,10 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Self, TypeVar
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -39,26 +44,18 @@ _DIGITS = 16  # of the name of a place
 _KEPT_KEYS = 2  # whose results stay: those in use, and the ones before
 _SECONDS = b"seconds"  # what a chunk took, in its file's metadata
 
+Item = TypeVar("Item")
+
 
 class ChunkError(RuntimeError):
     """One chunk failed; the finished ones are kept."""
 
 
-def map_chunks(
-    function: Callable[[Any, Any], pa.Table],
-    items: Sequence[Any],
-    *,
-    size: int,
-    folder: Path,
-    key: Mapping[str, Any],
-    setup: Callable[[], Any] | None = None,
-    workers: int = 1,
-    label: str = "",
-    kept: Kept | None = None,
-) -> Iterator[pa.Table]:
-    """`function(chunk, state)` for each chunk of `size` items: one table per chunk, in order.
+@dataclass(frozen=True)
+class Chunks:
+    """A stage's work in pieces. Several processes may each compute some of them; one then reads the tables of all.
 
-    function: called with the chunk's items and the state.
+    function: called with a chunk's items and the state; gives a table.
     items: split into chunks of `size`.
     folder: where chunks are saved, in a subfolder per key. A chunk that is there already is not computed again.
     key: settings, seeds and digests of inputs that the tables depend on. The number of items, `size`, the code and the
@@ -67,19 +64,118 @@ def map_chunks(
     workers: 1 computes in this process. More start worker processes with one torch thread each; `function` and `setup`
         must then be functions of a module, or functools.partial of them.
     label: names the stage in progress lines and errors.
-    kept: counts the chunks that were taken over.
-
-    ChunkError: `function` or `setup` failed, or a worker died; chunks in progress are finished and saved first.
-    KeyboardInterrupt stops the workers; finished chunks stay.
     """
-    if size < 1 or workers < 1:
-        raise ValueError(f"{label}: size = {size} and workers = {workers} must be at least 1")
-    if workers > 1:
-        _check_importable(function, setup, label)
-    place = place_of(folder, {"key": dict(key), "items": len(items), "size": size}, function, setup)
-    starts = range(0, len(items), size)
-    chunks = [_Chunk(place / f"{n:05d}.parquet", i, items[i : i + size]) for n, i in enumerate(starts)]
-    return _stream(function, setup, chunks, workers, label, kept)
+
+    function: Callable[[Any, Any], pa.Table]
+    items: Sequence[Any]
+    size: int = field(kw_only=True)
+    folder: Path = field(kw_only=True)
+    key: Mapping[str, Any] = field(kw_only=True)
+    setup: Callable[[], Any] | None = field(default=None, kw_only=True)
+    workers: int = field(default=1, kw_only=True)
+    label: str = field(default="", kw_only=True)
+
+    def __post_init__(self) -> None:
+        if self.size < 1 or self.workers < 1:
+            raise ValueError(f"{self.label}: size = {self.size} and workers = {self.workers} must be at least 1")
+        if self.workers > 1:
+            _check_importable(self.function, self.setup, self.label)
+        _ = self._place  # ValueError: a key that is not plain
+
+    def tables(self, kept: Kept | None = None) -> Iterator[pa.Table]:
+        """One table per chunk, in order; those that are missing are computed.
+
+        kept: counts the chunks that were taken over.
+
+        ChunkError: `function` or `setup` failed, or a worker died; chunks in progress are finished and saved first.
+        KeyboardInterrupt stops the workers; finished chunks stay.
+        """
+        chunks = self._chunks
+        yield from self._stream(chunks, kept)
+        if chunks:
+            forget_others(self._place)
+
+    def compute(self, shard: Shard) -> int:
+        """Compute the shard's missing chunks and save them; nothing else is read or written. Returns their number.
+
+        ChunkError: as for `tables`.
+        """
+        missing = [chunk for chunk in shard.of(self._chunks) if chunk.load() is None]
+        for _ in self._stream(missing, None):
+            pass
+        return len(missing)
+
+    def missing(self) -> int:
+        """How many chunks have no file."""
+        return sum(not chunk.path.exists() for chunk in self._chunks)
+
+    @cached_property
+    def _place(self) -> Path:
+        key = {"key": dict(self.key), "items": len(self.items), "size": self.size}
+        return place_of(self.folder, key, self.function, self.setup)
+
+    @property
+    def _chunks(self) -> list[_Chunk]:
+        starts = range(0, len(self.items), self.size)
+        return [
+            _Chunk(self._place / f"{n:05d}.parquet", i, self.items[i : i + self.size]) for n, i in enumerate(starts)
+        ]
+
+    def _stream(self, chunks: list[_Chunk], kept: Kept | None) -> Iterator[pa.Table]:
+        """The tables of some of the chunks."""
+        missing = [chunk for chunk in chunks if not chunk.path.exists()]
+        new = set(missing)
+        if len(missing) < len(chunks) and (missing or kept is not None):
+            log(f"{self.label}: {len(chunks) - len(missing)} of {len(chunks)} chunks are there already")
+        function, setup, spawned = self.function, self.setup, self.workers > 1 and missing
+        computing = _in_processes(function, setup, missing, self.workers) if spawned else _in_process(function, setup)
+        with computing as compute:
+            for chunk in progress(chunks, label=self.label):
+                table = chunk.load()
+                if kept is not None and table is not None and chunk not in new:
+                    kept.chunks, kept.seconds = kept.chunks + 1, kept.seconds + chunk.seconds
+                for _ in range(2):  # a second time if another run has removed the file meanwhile
+                    if table is None:
+                        try:
+                            compute(chunk)
+                        except Exception as error:
+                            raise chunk.failed(self.label, error) from error
+                        table = chunk.load()
+                if table is None:
+                    raise chunk.failed(self.label, OSError("the saved chunk could not be read back, twice"))
+                yield table
+
+
+def map_chunks(
+    function: Callable[[Any, Any], pa.Table], items: Sequence[Any], *, kept: Kept | None = None, **options: Any
+) -> Iterator[pa.Table]:
+    """The tables of `Chunks(function, items, **options)`. kept: as for `Chunks.tables`."""
+    return Chunks(function, items, **options).tables(kept)
+
+
+@dataclass(frozen=True)
+class Shard:
+    """One of several processes that share a stage's chunks: "3/8" takes those whose numbers are 3 modulo 8."""
+
+    number: int
+    count: int
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """ValueError: not <number>/<count> with a number from 1 to the count."""
+        parts = re.fullmatch(r"([1-9]\d*)/([1-9]\d*)", text)
+        if not parts or int(parts[1]) > int(parts[2]):
+            raise ValueError(
+                f"shard {text!r}: expected <number>/<count>, from 1/<count> to <count>/<count>, such as 3/8"
+            )
+        return cls(int(parts[1]), int(parts[2]))
+
+    def of(self, chunks: Sequence[Item]) -> Sequence[Item]:
+        """Those of the chunks, which are numbered from 0, that are this shard's."""
+        return chunks[self.number % self.count :: self.count]
+
+    def __str__(self) -> str:
+        return f"{self.number}/{self.count}"
 
 
 def place_of(folder: Path, key: Mapping[str, Any], *functions: Callable | None) -> Path:
@@ -135,33 +231,6 @@ class _Chunk:
             f"{label}: chunk {int(self.path.stem)} (items {self.start} to {last}) failed: {what}\n"
             f"  finished chunks are kept in {self.path.parent}; run again to compute only the others"
         )
-
-
-def _stream(
-    function: Any, setup: Any, chunks: list[_Chunk], workers: int, label: str, kept: Kept | None
-) -> Iterator[pa.Table]:
-    missing = [chunk for chunk in chunks if not chunk.path.exists()]
-    new = set(missing)
-    if len(missing) < len(chunks) and (missing or kept is not None):
-        log(f"{label}: {len(chunks) - len(missing)} of {len(chunks)} chunks are there already")
-    spawned = workers > 1 and missing
-    with _in_processes(function, setup, missing, workers) if spawned else _in_process(function, setup) as compute:
-        for chunk in progress(chunks, label=label):
-            table = chunk.load()
-            if kept is not None and table is not None and chunk not in new:
-                kept.chunks, kept.seconds = kept.chunks + 1, kept.seconds + chunk.seconds
-            for _ in range(2):  # a second time if another run has removed the file meanwhile
-                if table is None:
-                    try:
-                        compute(chunk)
-                    except Exception as error:
-                        raise chunk.failed(label, error) from error
-                    table = chunk.load()
-            if table is None:
-                raise chunk.failed(label, OSError("the saved chunk could not be read back, twice"))
-            yield table
-    if chunks:
-        forget_others(chunks[0].path.parent)
 
 
 @contextmanager

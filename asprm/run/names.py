@@ -198,3 +198,21 @@ RESULTS = "generalize/results"
 LEDGER = "claims/ledger"
 TALLY = "claims/tally"
 COSTS = "claims/costs"
+
+
+# --- jobs that share a stage's chunks ---------------------------------------------------------------------------------
+
+_SHARD = ".shard"
+
+
+def shard(stage: str, policy: str, part: str, item: str) -> str:
+    """The file, below the run's folder, that says that a shard's chunks are there.
+
+    part: of the stage; "" for its only one. item: which shard, as Snakemake writes it: "3-of-8".
+    """
+    return f".work/{stage}/{policy}/{f'{part}-' if part else ''}{item}{_SHARD}"
+
+
+def is_shard(path: str) -> bool:
+    """Whether a path is one of `shard`."""
+    return path.endswith(_SHARD)

@@ -16,14 +16,18 @@ import os
 import runpy
 import sys
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from asprm.run import names
 from asprm.run.artifacts import atomic, digest, digest_path, read_digest, to_json, unchanged, write_digest
 from asprm.run.journal import JOURNAL, events
 from asprm.run.progress import log
+from asprm.workflow import devices, lock
 
+NOTEBOOK = "asprm.workflow.notebook"  # the module that executes notebooks
 _LARGE = 100_000_000  # bytes; larger input files go by size and time, as they do for Snakemake
 
 
@@ -67,17 +71,18 @@ class Receipt:
 
 
 def describe(run: Path, rules: Iterable[Any], forced: Iterable[str]) -> None:
-    """Write down what the jobs of a run depend on, for `main`.
+    """Write down what the jobs of a run depend on, for `main`. Into how many shards a stage is cut does not count.
 
-    run: the run's folder. rules: Snakemake's, with name, input, output and params. forced: the names of the jobs that
-    run in any case.
+    run: the run's folder. rules: Snakemake's, with name, input, output, params and resources. forced: the names of the
+    jobs that run in any case.
     """
     jobs = {
         rule.name: {
-            "input": [str(path) for path in rule.input],
+            "input": [str(path) for path in rule.input if not names.is_shard(str(path))],
             "output": [str(path) for path in rule.output],
             "params": [str(value) for value in rule.params],
             "forced": rule.name in forced,
+            "gpu": "gpu" in rule.resources,
         }
         for rule in rules
     }
@@ -108,17 +113,29 @@ def ended(run: Path) -> dict[str, bool]:
     return {name: _receipt(run, name) is not None for name in planned}
 
 
+def is_kept(run: Path, name: str) -> bool:
+    """Whether a notebook's job would be passed over if its turn came now, so that no shard of it need compute."""
+    job = json.loads(_jobs(run).read_text())[name]
+    receipt = _receipt(run, name)
+    return receipt is not None and _is_kept(job, receipt, _key(job, NOTEBOOK))
+
+
 # --- one job ----------------------------------------------------------------------------------------------------------
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the job's module unless the receipt fits. Exit status: the module's."""
-    run_text, name, module, *rest = sys.argv[1:] if arguments is None else arguments
+    run_text, name, *rest = sys.argv[1:] if arguments is None else arguments
     run = Path(run_text)
     job = json.loads(_jobs(run).read_text())[name]
+    with lock.one_at_a_time(run / ".jobs" / f"{name}.lock", name):
+        return _main(run, name, job, *rest)
+
+
+def _main(run: Path, name: str, job: Mapping[str, Any], module: str, *arguments: str) -> int:
     key = _key(job, module)
     receipt = _receipt(run, name)
-    if receipt and not job["forced"] and receipt.fits(key) and not receipt.lost():
+    if receipt and _is_kept(job, receipt, key):
         receipt.write_digests()  # Snakemake has removed them
         log(f"{name}: nothing that it reads has changed")
         return 0
@@ -129,14 +146,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     journal = run / ".jobs" / f"{name}.journal"
     journal.write_text("")
     os.environ[JOURNAL] = str(journal.resolve())
-    if status := _run(module, rest):
-        return status
+    with devices.claimed() if job["gpu"] else nullcontext():
+        if status := _run(module, arguments):
+            return status
     receipt = _receipt_of(key, journal, job["output"])
     with atomic(_receipt_path(run, name)) as temporary:
         temporary.write_text(to_json(asdict(receipt)))
     receipt.write_digests()
     journal.unlink()
     return 0
+
+
+def _is_kept(job: Mapping[str, Any], receipt: Receipt, key: str) -> bool:
+    return not job["forced"] and receipt.fits(key) and not receipt.lost()
 
 
 def _run(module: str, arguments: Sequence[str]) -> int:

@@ -10,7 +10,11 @@ import json
 import os
 import socket
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+
+from asprm.run.progress import log
 
 _PATIENCE = 30.0  # seconds that the jobs of a killed run may take to end
 _POLL = 0.1
@@ -23,10 +27,16 @@ class RunIsBusy(RuntimeError):
 def take(run: Path) -> int:
     """Lock the folder of a run until this process has ended, and every process that inherits the descriptor returned.
 
-    RunIsBusy: another process has the lock and does not end within half a minute.
+    RunIsBusy: another process has the lock and does not end within half a minute, or the folder is another person's.
     """
-    run.mkdir(parents=True, exist_ok=True)
-    file = os.open(run / ".lock", os.O_RDWR | os.O_CREAT, 0o644)
+    try:
+        run.mkdir(parents=True, exist_ok=True)
+        file = os.open(run / ".lock", os.O_RDWR | os.O_CREAT, 0o644)
+    except PermissionError as error:
+        raise RunIsBusy(
+            f"cannot write to {error.filename}: the run is another person's\n"
+            "  set ASPRM_HOME to a folder of your own, or ask for the right to write"
+        ) from None
     if not _locked(file, fcntl.LOCK_EX, run):
         os.close(file)
         raise RunIsBusy(_message(run))
@@ -43,6 +53,26 @@ def other_run(run: Path) -> str:
             return "" if _locked(file.fileno(), fcntl.LOCK_SH, run) else _message(run)
     except FileNotFoundError:
         return ""
+
+
+@contextmanager
+def one_at_a_time(path: Path, what: str) -> Iterator[None]:
+    """Wait until no other process is in such a block with the same file. The system ends the lock with the process.
+
+    A job that a killed run has left behind on another machine may still be at work when the next run starts it again.
+
+    path: of the file. what: names the work in the log line that says that it waits.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with open(path, "a") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            log(f"{what}: waiting for the same one, which an earlier run has started")
+            fcntl.flock(file, fcntl.LOCK_EX)
+        except OSError:  # a file system without locks: the same work is done twice, which does no harm
+            pass
+        yield
 
 
 def at_work(run: Path) -> bool:
