@@ -54,7 +54,7 @@ def claimed(folder: Path | None = None) -> Iterator[str | None]:
     try:
         yield name
     finally:
-        os.environ.pop(VISIBLE) if before is None else os.environ.update({VISIBLE: before})
+        os.environ.pop(VISIBLE, None) if before is None else os.environ.update({VISIBLE: before})
         os.close(file)
 
 
