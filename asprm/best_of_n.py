@@ -85,6 +85,7 @@ def chunks(run: Run) -> Chunks:
         setup=partial(_SplitCandidates, run, [Training.parse(rater).reward_model for rater in raters]),
         workers=run.workers,
         label=f"scores of {policy}",
+        lower="`sample: max_new_tokens` in the profile to a smaller number",
     )
 
 

@@ -39,6 +39,7 @@ from asprm.run.open import Run
 from asprm.run.progress import log
 from asprm.run.sections import Prm
 
+_LOWER = "`prm` in the profile (gradient_checkpointing: true, fewer layers, a rank, fewer max_tokens)"
 _VALIDATION = 0.1  # share of the problems
 
 
@@ -86,6 +87,7 @@ def run_prm(run: Run) -> list[str]:
         key={},  # `place` depends on everything already
         workers=min(run.workers, len(tasks)),
         label=f"reward models of {run.policy}",
+        lower=_LOWER,
         kept=run.kept,
     )
 

@@ -26,7 +26,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import ArrayLike, NDArray
 
-from asprm.engines.load import load_engine
+from asprm.engines.load import LOWER, load_engine
 from asprm.engines.protocol import Completion, Engine, Request, Sampling, request_seed
 from asprm.grading.grade import grade
 from asprm.models.prompts import encode_prompts
@@ -279,6 +279,7 @@ def chunks(run: Run) -> Chunks:
         setup=partial(load_engine, path, kind=engine),
         workers=run.decoders,
         label=f"rollout {run.policy}",
+        lower=LOWER,
     )
 
 

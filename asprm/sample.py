@@ -14,7 +14,7 @@ from itertools import groupby
 
 import pyarrow as pa
 
-from asprm.engines.load import load_engine
+from asprm.engines.load import LOWER, load_engine
 from asprm.engines.protocol import Completion, Engine, Request, Sampling, request_seed
 from asprm.grading.grade import grade
 from asprm.models.prompts import encode_prompts
@@ -81,6 +81,7 @@ def chunks(run: Run) -> Chunks:
         setup=partial(load_engine, path, kind=engine),
         workers=run.decoders,
         label=f"sample {run.policy}",
+        lower=LOWER,
     )
 
 

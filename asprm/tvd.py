@@ -17,6 +17,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from asprm.engines.guided import Guided, Walk, decode_together, guided_decode
+from asprm.engines.load import LOWER
 from asprm.engines.protocol import Request
 from asprm.grading.grade import grade
 from asprm.intervals import Interval, share_interval
@@ -181,6 +182,7 @@ def _part(run: Run, label: str, sets: Sequence[str], walks: Sequence[Walk]) -> _
         setup=setup,
         workers=run.decoders,
         label=f"tvd {policy}, {label}",
+        lower=LOWER,
     )
     return _Part(sets, walks, chunks)
 

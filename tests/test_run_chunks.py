@@ -107,6 +107,20 @@ def test_a_failure_names_the_chunk_and_keeps_the_others(tmp_path, workers):
     assert len(calls(log)) == 4 - finished
 
 
+def test_a_full_gpu_names_the_setting_to_change(tmp_path):
+    def fill(items, state):
+        import torch
+
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB. GPU 0 has a total capacity of 8 GiB")
+
+    with pytest.raises(
+        ChunkError, match=r"the GPU's memory is full \(CUDA out of memory\)\n  change `chunk` in the pro"
+    ):
+        collect(tmp_path, fill)
+    with pytest.raises(ChunkError, match="  change prm: rank, or end what else uses this GPU"):
+        collect(tmp_path, fill, lower="prm: rank")
+
+
 @pytest.mark.slow
 def test_a_failing_setup_is_a_failure_of_the_chunk(tmp_path):
     with pytest.raises(ChunkError, match="no such model"):

@@ -13,6 +13,9 @@ if TYPE_CHECKING:
 Kind = Literal["auto", "local", "vllm"]
 """auto: vllm where it is installed and a GPU is there, else local."""
 
+LOWER = "`chunk` in the profile to a smaller number (with vLLM: $ASPRM_VLLM_MEMORY below its 0.85)"
+"""What to lower where a GPU's memory is too small to decode."""
+
 
 def engine_kind(
     kind: str, device: str | torch.device | None = None, *, guided: bool = False

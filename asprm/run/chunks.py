@@ -64,6 +64,7 @@ class Chunks:
     workers: 1 computes in this process. More start worker processes with one torch thread each; `function` and `setup`
         must then be functions of a module, or functools.partial of them.
     label: names the stage in progress lines and errors.
+    lower: which settings to change where a GPU's memory is too small for the work.
     """
 
     function: Callable[[Any, Any], pa.Table]
@@ -74,6 +75,7 @@ class Chunks:
     setup: Callable[[], Any] | None = field(default=None, kw_only=True)
     workers: int = field(default=1, kw_only=True)
     label: str = field(default="", kw_only=True)
+    lower: str = field(default="`chunk` in the profile", kw_only=True)
 
     def __post_init__(self) -> None:
         if self.size < 1 or self.workers < 1:
@@ -139,7 +141,7 @@ class Chunks:
                         try:
                             compute(chunk)
                         except Exception as error:
-                            raise chunk.failed(self.label, error) from error
+                            raise chunk.failed(self.label, error, self.lower) from error
                         table = chunk.load()
                 if table is None:
                     raise chunk.failed(self.label, OSError("the saved chunk could not be read back, twice"))
@@ -222,8 +224,15 @@ class _Chunk:
             self.path.unlink()
             return None
 
-    def failed(self, label: str, error: Exception) -> ChunkError:
+    def failed(self, label: str, error: Exception, lower: str = "") -> ChunkError:
         what = "its process died; was memory short?" if isinstance(error, BrokenProcessPool) else repr(error)
+        if any(
+            kind.__name__ == "OutOfMemoryError" for kind in type(error).__mro__
+        ):  # torch's, which is not loaded here
+            what = (
+                f"the GPU's memory is full ({str(error).partition('. ')[0]})\n  change {lower}, or end what else uses "
+                "this GPU (nvidia-smi shows it)"
+            )
         last = self.start + len(self.items) - 1
         return ChunkError(
             f"{label}: chunk {int(self.path.stem)} (items {self.start} to {last}) failed: {what}\n"
