@@ -12,7 +12,6 @@
 import json
 import os
 import re
-import shutil
 import sys
 from pathlib import Path
 
