@@ -34,6 +34,9 @@ test-vllm: .venv-vllm/installed  ## the tests that need vLLM, in an environment 
 	@set -e; for file in $(VLLM_TESTS); do \
 	  OMP_NUM_THREADS=1 VLLM_CPU_KVCACHE_SPACE=1 .venv-vllm/bin/python -m pytest $$file; done
 
+test-slurm: $(INSTALLED) .venv-slurm/installed  ## the smoke study on a SLURM cluster of one node, made here; Debian, as root
+	OMP_NUM_THREADS=1 PYTHONPATH=.venv-slurm $(BIN)/python -m pytest tests/test_workflow_slurm.py
+
 fast: $(INSTALLED)  ## all but the slow tests: some 90 seconds on two cores
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist worksteal -m "not study and not browser and not slow"
 
@@ -53,7 +56,7 @@ clean-work:  ## remove the chunks that runs keep: results stay, and a stage that
 	rm -rf data/runs/*/.work
 
 clean:  ## remove everything that can be made again: environment, runs, caches
-	rm -rf .venv .venv-vllm .snakemake data/runs build *.egg-info .pytest_cache .hypothesis .ruff_cache .coverage
+	rm -rf .venv .venv-vllm .venv-slurm .snakemake data/runs build *.egg-info .pytest_cache .hypothesis .ruff_cache .coverage
 
 $(INSTALLED): pyproject.toml requirements.lock
 	@$(PYTHON) -c 'import sys; sys.version_info < (3, 11) and sys.exit("asprm needs Python 3.11 or newer, this is %d.%d: say PYTHON=python3.12 make study" % sys.version_info[:2])'
@@ -70,4 +73,11 @@ $(INSTALLED): pyproject.toml requirements.lock
 	.venv-vllm/bin/python -m pip install --quiet --disable-pip-version-check -c requirements.lock -e '.[book,test]'
 	@touch $@
 
-.PHONY: study install book pdf reference test test-vllm fast coverage bench lint clean-work clean
+# SLURM of Debian's packages, and Snakemake's plugin for it in a folder of its own.
+.venv-slurm/installed: pyproject.toml
+	DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends slurmctld slurmd slurm-client munge
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --upgrade --target .venv-slurm \
+	  'snakemake-executor-plugin-slurm>=2.8,<3' 'snakemake-executor-plugin-slurm-jobstep>=0.6,<1' 'throttler>=1.2,<2'
+	@touch $@
+
+.PHONY: study install book pdf reference test test-vllm test-slurm fast coverage bench lint clean-work clean
