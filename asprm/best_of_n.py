@@ -17,6 +17,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from asprm import statistics as s
+from asprm.engines.packed import LOWER_READING
 from asprm.grading.math import one_spelling
 from asprm.intervals import share_interval
 from asprm.models.load import load_tokenizer
@@ -85,7 +86,7 @@ def chunks(run: Run) -> Chunks:
         setup=partial(_SplitCandidates, run, [Training.parse(rater).reward_model for rater in raters]),
         workers=run.workers,
         label=f"scores of {policy}",
-        lower="`sample: max_new_tokens` in the profile to a smaller number",
+        lower=LOWER_READING,
     )
 
 

@@ -23,6 +23,7 @@ import pandas as pd
 import pyarrow as pa
 import torch
 
+from asprm.engines.packed import LOWER_READING
 from asprm.models.align import carry
 from asprm.models.device import this_device
 from asprm.models.load import load_tokenizer
@@ -39,7 +40,7 @@ from asprm.run.open import Run
 from asprm.run.progress import log
 from asprm.run.sections import Prm
 
-_LOWER = "`prm` in the profile (gradient_checkpointing: true, fewer layers, a rank, fewer max_tokens)"
+_LOWER = f"{LOWER_READING}, or `prm` in the profile (gradient_checkpointing: true, rank: 16, fewer layers)"
 _VALIDATION = 0.1  # share of the problems
 
 

@@ -10,7 +10,7 @@ from torch.nn.functional import scaled_dot_product_attention
 from transformers import AutoModelForTokenClassification, BloomConfig, BloomForTokenClassification
 
 from asprm.engines import packed as module
-from asprm.engines.packed import groups, pack, read, use_packs
+from asprm.engines.packed import READ_TOKENS, groups, pack, read, reading_size, use_packs
 
 
 def model(kind: str):
@@ -170,3 +170,13 @@ def test_plain_calls_work_as_before(kind):
 def test_empty_sequences_are_refused():
     with pytest.raises(ValueError, match="at least one token"):
         pack([np.array([1]), np.array([], int)])
+
+
+def test_how_much_is_read_at_once_can_be_lowered(monkeypatch):
+    assert reading_size("cuda") > reading_size("cpu") > 0
+    monkeypatch.setenv(READ_TOKENS, "512")
+    assert reading_size("cuda") == reading_size("cpu") == 512
+    for wrong in ("0", "many", "-1", "1.5", ""):
+        monkeypatch.setenv(READ_TOKENS, wrong)
+        with pytest.raises(ValueError, match="ASPRM_READ_TOKENS is '.*', expected a whole number"):
+            reading_size("cuda")

@@ -165,6 +165,17 @@ def test_only_the_site_and_the_command_line_import_the_site():
         assert targets <= NOTEBOOKS_USE, path.name
 
 
+def test_vllm_ray_and_snakemake_are_loaded_only_where_they_are_asked_for():
+    for path, tree in TREES.items():
+        for node in ast.walk(tree):
+            named = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            named += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+            unwanted = {name.split(".")[0] for name in named} & {"vllm", "ray", "snakemake"}
+            assert not unwanted | {name for name in named if name.startswith("snakemake_")}, shown(path)
+        outside = [node for node in tree.body if not isinstance(node, ast.FunctionDef | ast.ClassDef)]
+        assert not any("import_module" in ast.dump(node) for node in outside), shown(path)
+
+
 # --- how long things are, and what they say ---------------------------------------------------------------------------
 
 

@@ -10,6 +10,7 @@ else sees N tokens. Works with any `transformers` model that takes its attention
 from __future__ import annotations
 
 import inspect
+import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cache
@@ -32,13 +33,25 @@ except ImportError:  # torch before 2.10
 
 
 ATTENTION = "asprm_packed"
+READ_TOKENS = "ASPRM_READ_TOKENS"  # environment variable
+LOWER_READING = f"${READ_TOKENS} to fewer than the 16384 tokens that are read at once"
+"""What to lower where a GPU's memory is too small to read texts."""
+
 _SHORTEST = 8  # tokens; a shorter common beginning is read again, as a segment of its own costs more
 _GRAIN = 64  # packs are filled up to multiples of this, as a CPU compiles and keeps bf16 kernels for every new shape
 
 
 def reading_size(device: str) -> int:
-    """Tokens to read in one forward: enough to keep the cores busy, few enough for a CPU's caches."""
-    return 2048 if device == "cpu" else 16384
+    """Tokens to read in one forward: enough to keep the cores busy, few enough for a CPU's caches.
+
+    $ASPRM_READ_TOKENS says another number, for a GPU with little memory. ValueError: it is none.
+    """
+    given = os.environ.get(READ_TOKENS)
+    if given is None:
+        return 2048 if device == "cpu" else 16384
+    if not given.isdecimal() or int(given) < 1:
+        raise ValueError(f"${READ_TOKENS} is {given!r}, expected a whole number of tokens above 0")
+    return int(given)
 
 
 @dataclass(frozen=True, eq=False)
