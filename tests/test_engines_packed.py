@@ -178,5 +178,5 @@ def test_how_much_is_read_at_once_can_be_lowered(monkeypatch):
     assert reading_size("cuda") == reading_size("cpu") == 512
     for wrong in ("0", "many", "-1", "1.5", ""):
         monkeypatch.setenv(READ_TOKENS, wrong)
-        with pytest.raises(ValueError, match="ASPRM_READ_TOKENS is '.*', expected a whole number"):
+        with pytest.raises(ValueError, match=r"ASPRM_READ_TOKENS is '.*', expected a whole number"):
             reading_size("cuda")
