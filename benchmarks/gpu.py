@@ -2,16 +2,18 @@
 
     python benchmarks/gpu.py        writes benchmarks/results/gpu.json, which the performance page shows
 
-Models: the shipped policies, and a randomly initialised Mistral of 7 billion parameters (speed needs no weights that
-know anything); the PRMs are of the same shapes. Limits are of this device as it measures: bytes a second of a copy,
-operations a second of a large product. A step of generation reads all weights and what the cache holds once; reading
-and training are bound by two and six operations per parameter and token. Nothing is written where there is no GPU.
+Models: the shipped policies, and randomly initialised ones of 7 and of half a billion parameters (speed needs no
+weights that know anything); the PRMs are of the same shapes. Where vLLM is installed, it decodes such requests, too.
+Limits are of this device as it measures: bytes a second of a copy, operations a second of a large product. A step of
+generation reads all weights and what the cache holds once; reading and training are bound by two and six operations per
+parameter and token. Nothing is written where there is no GPU.
 """
 
 import copy
 import gc
 import json
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -20,11 +22,13 @@ import numpy as np
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForTokenClassification, PreTrainedModel
 
+from asprm.engines import vllm
 from asprm.engines.executors import load_executor
 from asprm.engines.guided import guided_decode
 from asprm.engines.local import LocalEngine
 from asprm.engines.packed import pack, read, use_packs
-from asprm.engines.protocol import Request, Sampling
+from asprm.engines.protocol import Engine, Request, Sampling
+from asprm.models.load import load_tokenizer
 
 ROOT = Path(__file__).resolve().parent.parent
 OUT = ROOT / "benchmarks/results/gpu.json"
@@ -32,6 +36,10 @@ CANDIDATES, SHARE = 8, 0.02  # of guided decoding: candidates of a decision, dec
 BILLIONS = {
     "hidden_size": 4096, "intermediate_size": 14336, "num_hidden_layers": 32, "num_attention_heads": 32,
     "num_key_value_heads": 8, "vocab_size": 32000, "max_position_embeddings": 4096, "sliding_window": None,
+}  # fmt: skip
+HALF_A_BILLION = {
+    "hidden_size": 896, "intermediate_size": 4864, "num_hidden_layers": 24, "num_attention_heads": 14,
+    "num_key_value_heads": 2, "vocab_size": 151936, "max_position_embeddings": 4096, "tie_word_embeddings": True,
 }  # fmt: skip
 
 
@@ -42,6 +50,7 @@ def main() -> None:
     ceiling = ceilings(device, dtype)
     shipped = sorted((ROOT / "data/policies").iterdir())
     models = [("random 7B", AutoConfig.for_model("mistral", **BILLIONS), None, (256, 32))]
+    models += [("random 0.5B", AutoConfig.for_model("qwen2", **HALF_A_BILLION), None, (256, 32))]
     models += [(f"policy {x.name}", AutoConfig.from_pretrained(x), x, (256,)) for x in shipped]
     found = {
         "gpu": torch.cuda.get_device_name(),
@@ -115,14 +124,26 @@ def measured(
         rounded = {key: float(f"{x:.4g}") for key, x in numbers.items()}
         return {"model": name, "what": what, "unit": unit} | rounded | {"repeats": repeats}
 
+    limits: dict[int, float] = {}  # tokens per second of rollouts, by how many are decoded at once
     for count in requests:
         some = [Request(rng.integers(3, config.vocab_size, prompt), prompt, i) for i in range(count)]
         for what, *rest in decoding(policy, prm, some, new, weights, ceiling, repeats):
             yield row(f"{what}, {count} at once", *rest)
-    del policy
-    gc.collect()
-    if device.type == "cuda":
-        torch.cuda.empty_cache()
+            limits.setdefault(count, rest[1])  # of what comes first, the rollouts
+    with tempfile.TemporaryDirectory() as folder:
+        if vllm.installed() and path is None:
+            save(policy, Path(folder))
+        del policy, prm
+        free(device)
+        if vllm.installed():
+            engine = vllm.load(path or folder, rows=max(requests))
+            for count in requests:
+                some = [Request(rng.integers(3, config.vocab_size, prompt), prompt, i) for i in range(count)]
+                for what, rates in by_vllm(engine, some, new, repeats):
+                    yield row(f"{what}, {count} at once", rates, limits[count])
+            engine.close()
+    free(device)
+    prm = classifier(config, device, dtype)
 
     packed = pack([rng.integers(3, config.vocab_size, prompt + new) for _ in range(max(2, requests[0] // 16))])
     tokens, ends = packed.ids.shape[1], np.array([places[-1] for places in packed.places])
@@ -186,6 +207,31 @@ def decoding(
         1 + reading / (new * step + 2 * weights * count * prompt / operations),
         "× greedy",
     )
+
+
+def by_vllm(engine: Engine, some: Sequence[Request], new: int, repeats: int) -> Iterator[tuple[str, np.ndarray]]:
+    """Tokens per second of the requests by vLLM, (repeats,), without and with the confidences that `sample` needs."""
+    sampling = Sampling(1.0, max_new_tokens=new)
+    for what, confidences in (("rollouts by vLLM", False), ("samples by vLLM, with confidences", True)):
+        rates = []
+        for _ in range(repeats + 1):  # one to warm up
+            start = time.perf_counter()
+            tokens = sum(len(x.ids) for _, x in engine.stream(some, sampling, confidences=confidences))
+            rates.append(tokens / (time.perf_counter() - start))
+        yield what, np.array(rates[1:])
+
+
+def save(policy: PreTrainedModel, folder: Path) -> None:
+    """Write a random model where vLLM can load it; the tokenizer of a shipped policy does for its new tokens."""
+    policy.save_pretrained(folder)
+    load_tokenizer(ROOT / "data/policies/M").save_pretrained(folder)
+
+
+def free(device: torch.device) -> None:
+    """Give back the GPU's memory of what was deleted."""
+    gc.collect()
+    if device.type == "cuda":
+        torch.cuda.empty_cache()
 
 
 @torch.inference_mode()

@@ -30,7 +30,7 @@ PATIENCE = 25  # times that Snakemake may give up on a shard that was killed too
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("folder", type=Path, help="an empty folder for the two runs")
     parser.add_argument("--profile", default="smoke", help="name, or path of a .yml file (default: smoke)")
     parser.add_argument("--kills", type=int, default=KILLS)

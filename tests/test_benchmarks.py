@@ -76,6 +76,30 @@ def test_every_promise_gets_a_row_beside_its_limit(gpu):
     assert all(0 < row["low"] <= row["value"] <= row["high"] and math.isfinite(row["limit"]) for row in rows)
 
 
+@pytest.mark.slow
+def test_vllm_gets_rows_where_it_is_installed(gpu, monkeypatch, tmp_path):
+    """The local engine stands in for vLLM's."""
+    loaded, closed = [], []
+
+    def load(folder, rows):
+        engine = gpu.LocalEngine.load(folder, device="cpu", rows=rows)
+        loaded.append((sorted(path.name for path in gpu.Path(folder).iterdir()), rows))
+        engine.close = lambda: closed.append(rows)
+        return engine
+
+    monkeypatch.setattr(gpu.vllm, "installed", lambda: True)
+    monkeypatch.setattr(gpu.vllm, "load", load)
+    device, shape = torch.device("cpu"), config("mistral", tie_word_embeddings=False, vocab_size=1280)
+    rows = list(gpu.measured("t", shape, device, torch.float32, (1e9, 1e9), requests=(4,), prompt=6, new=5, repeats=2))
+    by_vllm = {row["what"]: row for row in rows if "vLLM" in row["what"]}
+    assert list(by_vllm) == ["rollouts by vLLM, 4 at once", "samples by vLLM, with confidences, 4 at once"]
+    own = next(row for row in rows if row["what"] == "rollouts, 4 at once")
+    assert all(row["limit"] == own["limit"] and row["value"] > 0 for row in by_vllm.values())
+    [(files, most)] = loaded
+    assert {"config.json", "model.safetensors", "tokenizer.json"} <= set(files)
+    assert closed == [most] == [4]
+
+
 def test_without_a_gpu_nothing_is_written(gpu, monkeypatch, tmp_path):
     monkeypatch.setattr(gpu, "OUT", tmp_path / "gpu.json")
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
