@@ -77,7 +77,7 @@ SIDE_BY_SIDE = min(GPUS or 2, len(POLICIES))
 JOB = "{sys.executable:q} -m asprm.workflow.forkserver asprm.workflow.job {RUN:q} {rule} "
 EXECUTE = JOB + "asprm.workflow.notebook {input.nb:q} {params.out:q} -p profile {NAME:q}"
 OF_POLICY = EXECUTE + " -p policy {params.policy:q}"
-SHARD = ("{sys.executable:q} -m asprm.workflow.forkserver asprm.workflow.shard {params.stage} --part {params.part:q} "
+SHARD = ("{sys.executable:q} -m asprm.workflow.forkserver asprm.workflow.shard {params.stage} --part={params.part} "
          "--shard {params.shard} -p profile {NAME:q} -p policy {params.policy:q} "
          "--unless-kept {RUN:q} {params.stage}_{params.policy} && touch {output:q}")
 
@@ -467,7 +467,8 @@ if has_rivals(PROFILE):
                                   names.trigger(PROFILE.prm_of(FIRST), FIRST))
         output: nb=executed("13_rivals"), tables=artifacts(*(names.rivals(FIRST, one) for one in names.RIVALS))
         params: reads("rivals"), modules("notebooks/13_rivals.ipynb"), out=out("13_rivals")
-        threads: HEAVY
+        threads: cores("rivals")
+        resources: **needs("rivals", computes=True)
         priority: 1
         shell: EXECUTE
 

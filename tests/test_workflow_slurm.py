@@ -26,7 +26,7 @@ if not importlib.util.find_spec("snakemake_executor_plugin_slurm"):
 
 def test_every_stage_asks_for_partition_tasks_memory_and_time():
     jobs = yaml.safe_load((REPOSITORY / "profiles/slurm/jobs.yml").read_text())["jobs"]
-    for stage in ("policy", "sample", "rollout", "prm", "best_of_n", "tvd", "threshold", "claims", "site"):
+    for stage in ("policy", "sample", "rollout", "prm", "best_of_n", "tvd", "rivals", "threshold", "claims", "site"):
         asked = jobs["default"] | jobs.get(stage, {})
         assert {"slurm_partition", "threads", "mem_mb", "runtime", "tasks"} <= asked.keys()
         assert ("gpu" in asked) == ("tasks_per_gpu" in asked) == (stage in jobs)
