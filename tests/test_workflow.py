@@ -318,11 +318,12 @@ def test_a_finished_study_is_cut_into_shards_and_computes_nothing(project):
 def test_shards_compute_before_their_notebook_what_it_needs(project):
     append(project / "asprm/toy_rollout.py", "CHANGED = 1\n")
     write_notebook(project, "prm", more="with run.write_folder('prm/ASPRM-M') as f: (f / 'weights').write_text('new')")
-    done = snakemake("--set-scatter", "shards=3", source=project)
+    shards = ("--set-scatter", "shards=3")
+    done = snakemake(*shards, source=project)
     assert done.returncode == 0, done.stdout
     assert "Trying to restart job" in done.stdout  # rollout's first shard was killed
     said = re.findall(r"^(executed [^-\n]+|computed .+)", done.stdout, re.MULTILINE)
-    place = {line.removeprefix("executed ").partition("_")[2] or line: number for number, line in enumerate(said)}
+    place = {re.sub(r"^executed \d+_", "", line): number for number, line in enumerate(said)}
     for stage, part in (("rollout", ""), ("best_of_n", ""), ("tvd", "validation "), ("tvd", "test ")):
         parts = [place[f"computed {stage} {part}{number}/3"] for number in (1, 2, 3)]
         assert max(parts) < place[stage]
@@ -330,7 +331,7 @@ def test_shards_compute_before_their_notebook_what_it_needs(project):
             assert min(parts) > max(place[f"computed tvd validation {number}/3"] for number in (1, 2, 3))
     assert not [line for line in said if "sample" in line]
     assert not list((project / "data/runs/tiny/.work").rglob("*.shard"))
-    assert planned(project) == set()
+    assert planned(project, *shards) == set()
 
 
 # Files that a profile names
