@@ -35,17 +35,18 @@ def main() -> None:
     parser.add_argument("--profile", default="smoke", help="name, or path of a .yml file (default: smoke)")
     parser.add_argument("--kills", type=int, default=KILLS)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--target", default="claims", help="the last stage that runs (default: claims)")
     options = parser.parse_args()
     plain, killed = (options.folder.resolve() / name for name in ("plain", "killed"))
     start = time.monotonic()
-    if snakemake(plain, options.profile).wait():
+    if snakemake(plain, options.profile, options.target).wait():
         sys.exit("the study without shards failed")
     expected = tables(plain)
     rng, kills, restarts, remade, studies, different = random.Random(options.seed), [], 0, 0, 0, set()
     while len(kills) < options.kills:
         shutil.rmtree(killed, ignore_errors=True)  # made here
         studies += 1
-        own, again, lost = attack(killed, options.profile, options.kills - len(kills), rng)
+        own, again, lost = attack(killed, options.profile, options.target, options.kills - len(kills), rng)
         kills, restarts, remade = kills + own, restarts + again, remade + lost
         found = tables(killed)
         different |= {name for name in expected.keys() | found.keys() if expected.get(name) != found.get(name)}
@@ -53,6 +54,7 @@ def main() -> None:
     result = {
         "command": " ".join(["python", "benchmarks/kills.py", *sys.argv[2:]]),
         "profile": Path(options.profile).stem,
+        "target": options.target,
         "shards": SHARDS,
         "kills": len(kills),
         "killed": {stage: kills.count(stage) for stage in sorted(set(kills))},
@@ -68,17 +70,17 @@ def main() -> None:
     sys.exit(bool(different or remade))
 
 
-def snakemake(home: Path, profile: str, *more: str) -> subprocess.Popen:
-    """The study in `home`, without its site; what it says goes to `log` there."""
+def snakemake(home: Path, profile: str, target: str, *more: str) -> subprocess.Popen:
+    """The study in `home` up to the rule `target`; what it says goes to `log` there."""
     home.mkdir(parents=True, exist_ok=True)
     command = [sys.executable, "-m", "snakemake", "-s", str(REPOSITORY / "Snakefile"), "--cores", "2"]
-    command += ["--config", f"profile={profile}", *more, "--", "claims"]
+    command += ["--config", f"profile={profile}", *more, "--", target]
     with open(home / "log", "a") as log:
         environment = os.environ | {"ASPRM_HOME": str(home)}
         return subprocess.Popen(command, cwd=REPOSITORY, env=environment, stdout=log, stderr=subprocess.STDOUT)
 
 
-def attack(home: Path, profile: str, kills: int, rng: random.Random) -> tuple[list[str], int, int]:
+def attack(home: Path, profile: str, target: str, kills: int, rng: random.Random) -> tuple[list[str], int, int]:
     """Run the study in shards and kill some of them.
 
     Returns the stage of each that was killed, how often the same command had to go on after Snakemake had given up, and
@@ -88,7 +90,7 @@ def attack(home: Path, profile: str, kills: int, rng: random.Random) -> tuple[li
     written: dict[str, int] = {}  # when each chunk was written
     remade = 0
     for restarts in range(PATIENCE):
-        run = snakemake(home, profile, "--set-scatter", f"shards={SHARDS}")
+        run = snakemake(home, profile, target, "--set-scatter", f"shards={SHARDS}")
         due = time.monotonic() + rng.uniform(*PAUSE)
         while run.poll() is None:
             time.sleep(0.05)
