@@ -10,6 +10,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "squeue", "srun")
+# Jobs find the settings here only, since Snakemake's plugin unsets $SLURM_CONF for them.
+_SETTINGS_PLACE = Path("/etc/slurm/slurm.conf")
 _PATIENCE = 60.0  # seconds that the node may take to be idle
 _SETTINGS = """
 ClusterName=asprm
@@ -48,6 +50,8 @@ def missing() -> str:
     """What this machine lacks for a cluster, in words; "" if nothing."""
     if os.geteuid() != 0:
         return "SLURM's daemons need root"
+    if _SETTINGS_PLACE.exists():
+        return f"this machine has a SLURM of its own, {_SETTINGS_PLACE}"
     lacks = [name for name in PROGRAMS if not shutil.which(name, path=f"/usr/sbin:{os.environ['PATH']}")]
     return f"missing: {', '.join(lacks)}" if lacks else ""
 
@@ -55,6 +59,8 @@ def missing() -> str:
 @contextmanager
 def cluster(folder: Path, cores: int = 4, memory: int = 16000) -> Iterator[dict[str, str]]:
     """Start the cluster and end it with the block. Yields the environment in which SLURM's commands find it.
+
+    Its settings are linked to from /etc/slurm meanwhile.
 
     folder: for its settings, sockets, logs and state. cores, memory (MB): of the node, in SLURM's eyes.
     RuntimeError: the node does not come up.
@@ -76,6 +82,8 @@ def cluster(folder: Path, cores: int = 4, memory: int = 16000) -> Iterator[dict[
     ]
     commands = (["munged", "--foreground", "--force", *munge], ["slurmctld", "-D", "-i"], ["slurmd", "-D", "-N", host])
     daemons = []
+    _SETTINGS_PLACE.parent.mkdir(exist_ok=True)
+    _SETTINGS_PLACE.symlink_to(settings)
     with open(folder / "daemons.log", "w") as log:
         try:
             for command in commands:
@@ -91,6 +99,7 @@ def cluster(folder: Path, cores: int = 4, memory: int = 16000) -> Iterator[dict[
                     daemon.wait(10)
                 except subprocess.TimeoutExpired:
                     daemon.kill()
+            _SETTINGS_PLACE.unlink()
 
 
 def _wait_for_node(environment: dict[str, str], folder: Path) -> None:
