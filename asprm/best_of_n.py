@@ -22,8 +22,8 @@ from asprm.grading.math import one_spelling
 from asprm.intervals import share_interval
 from asprm.models.load import load_tokenizer
 from asprm.models.prompts import prompts_of
-from asprm.problems.sets import origins, problem_set, scoring, test_sets
-from asprm.results import selection
+from asprm.problems.sets import origins, problem_set, scoring, templates, test_sets
+from asprm.results import outcomes, selection
 from asprm.results.candidates import Candidates, Table, candidates
 from asprm.reward.adapters import base_of
 from asprm.reward.aggregates import AGGREGATES, aggregates
@@ -220,23 +220,23 @@ def curves(
     ns = [int(n) for n in ns]
 
     # 1. Outcomes (R, P, L) by method: a row for each training, or a single one.
-    outcomes: dict[str, NDArray] = {}
+    by_method: dict[str, NDArray] = {}
     for prm, trainings in by_model.items():
         for training in trainings:
             _check_same(prm, training, c)
         for h in how:
             each = [selection.best_of_n(training.scores(h), training.correct, ns) for training in trainings]
-            outcomes[f"{prm}-{h}"] = np.stack(each)
-    outcomes |= _without_rewards(next(iter(by_model.values())), how[0], ns, seed)
-    outcomes["pass@n"] = selection.pass_at_k(c.correct, ns)[None]
-    outcomes["mean"] = np.outer(c.correct.mean(1), np.ones(len(ns)))[None]
+            by_method[f"{prm}-{h}"] = np.stack(each)
+    by_method |= _without_rewards(next(iter(by_model.values())), how[0], ns, seed)
+    by_method["pass@n"] = selection.pass_at_k(c.correct, ns)[None]
+    by_method["mean"] = np.outer(c.correct.mean(1), np.ones(len(ns)))[None]
     if greedy is not None:
-        outcomes["greedy"] = np.outer(_in_order(greedy, c.problems, "greedy solution"), np.ones(len(ns)))[None]
+        by_method["greedy"] = np.outer(_in_order(greedy, c.problems, "greedy solution"), np.ones(len(ns)))[None]
 
     # 2. Means over problems, with intervals.
     groups = _in_order(clusters, c.problems, "cluster") if clusters is not None else None
     rows = []
-    for method, each in outcomes.items():
+    for method, each in by_method.items():
         interval = share_interval(each.mean(0), clusters=groups, trainings=[each.mean(1)])
         rows.append(pd.DataFrame({"method": method, "n": ns} | interval._asdict()))
     return pd.concat(rows, ignore_index=True)
@@ -277,6 +277,26 @@ def comparisons(
         for rival, values in rivals.items()
     ]
     return pd.DataFrame(rows)
+
+
+def gains(run: Run, policy: str, prm: str) -> pd.DataFrame:
+    """The tests of chapter 7, corrected together: Best-of-N by `prm` against all other ways, on all sets of the policy.
+
+    Columns: problems (name of the set), those of `comparisons`, p (Holm). MissingArtifact: a table is missing.
+    """
+    profile, parts = run.profile, []
+    for name in test_sets(profile, profile.policies[policy].domain):
+        tables = [run.read(names.scores(training, policy, name)) for training in profile.trainings(prm, policy)]
+        rows = comparisons(
+            tables,
+            how=profile.best_of_n.aggregate,
+            greedy=outcomes.greedy(run, policy, name).mean.astype(bool).to_dict(),
+            clusters=templates(profile, name),
+            seed=run.seed,
+        )
+        parts.append(rows.assign(problems=name))
+    every = pd.concat(parts, ignore_index=True)
+    return every.assign(**{s.HOLM: s.holm(every["p"])})
 
 
 def _without_rewards(

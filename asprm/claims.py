@@ -5,8 +5,9 @@ Small models on synthetic problems cannot meet the levels of 7B models on real o
 
 - A level is judged only where a run has the paper's own policies and test sets. It is reproduced if its interval lies
   within `margin` of the paper's number.
-- A direction is reproduced only if the estimate lies on the paper's side, Holm's adjusted p within its family (a table,
-  the figures, the prose) is below `alpha`, and all trainings of a reward model agree in sign.
+- A direction is reproduced only if the estimate lies on the paper's side, Holm's adjusted p is below `alpha`, and all
+  trainings of a reward model agree in sign. A comparison that a chapter tests has the p of that chapter
+  (`asprm.generalize.tests`); the others are corrected within one of the paper's tables, the figures, or the statements.
 - To beat a reward model that chooses worse than a random candidate says little: "broken baseline", not reproduced.
 - All else has one of the other verdicts: opposite, inconclusive, not tested (where nothing could differ), not
   comparable at this scale, not run.
@@ -17,13 +18,15 @@ Estimates, intervals and tests come from `asprm.results.evidence`.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
 
 from asprm import statistics as s
+from asprm.generalize import Test, tests
 from asprm.results import costs
 from asprm.results.cells import cell
 from asprm.results.evidence import (
@@ -40,11 +43,17 @@ from asprm.results.format import number as number_text
 from asprm.results.format import one_interval, p_value
 from asprm.results.measures import Measures, NotRun
 from asprm.results.paper import All, Claim, Number, Pool, Statement, load_claims, number, paper, table
-from asprm.results.verdicts import ARROWS, ASPECTS, BROKEN, DOWN, SAME, UP, VERDICTS, Row, Verdict, judge
+from asprm.results.verdicts import ARROWS, ASPECTS, BROKEN, DOWN, SAME, TESTED, UP, VERDICTS, Row, Verdict, judge
 from asprm.run import names
 from asprm.run.open import Run
 from asprm.run.store import MissingArtifact
 
+ASPECT_NAMES = {  # as heads of columns
+    "arrow": "arrows of its tables",
+    "contrast": "numbers set side by side",
+    "prose": "statements and figures",
+    "level": "levels",
+}
 _FIRST = ("id", "verdict", "here", "low", "high", "unit", "paper", "p_holm")  # columns of a page
 _NARROW = "\N{NARROW NO-BREAK SPACE}"
 
@@ -66,15 +75,17 @@ def ledger(run: Run) -> pd.DataFrame:
     """The ledger of a run, in the order of `data/paper/claims.yml`; every row has a verdict.
 
     Columns: id, aspect, source, where, says, paper, direction, here, low, high, unit, n, seeds, test, p, p_holm,
-    verdict, why, smallest, paper_could, composite, artifact, cell. `paper_could` says whether the paper's own number of
-    problems could have shown its own difference (exact McNemar). `cell` is a link to where a page shows how the value
-    was made. `composite` marks statements that only put together other rows.
+    family, verdict, why, smallest, paper_could, composite, artifact, cell. `family` names the tests with which p is
+    corrected. `paper_could` says whether the paper's own number of problems could have shown its own difference (exact
+    McNemar). `cell` is a link to where a page shows how the value was made. `composite` marks statements that only put
+    together other rows.
     """
     measures = Measures(run)
     alpha, margin = run.profile.claims.alpha, 100 * run.profile.claims.margin
 
-    # 1. Evidence, and p adjusted within each family.
-    rows = [row for claim in load_claims() for row in _rows(claim, measures)]
+    # 1. Evidence, and p corrected: by the chapter that made the same comparison, else within each family.
+    tested = tests(run)
+    rows = [_as_tested(row, tested) for claim in load_claims() for row in _rows(claim, measures)]
     adjusted = _holm(rows)
 
     # 2. Verdicts from evidence.
@@ -114,17 +125,25 @@ def tally(frame: pd.DataFrame) -> dict[str, Any]:
 
 
 def tally_table(counts: dict[str, Any]) -> pd.DataFrame:
-    """A tally as a table: one row per verdict, with its symbol, one column per aspect."""
-    frame = pd.DataFrame(counts["verdicts"]).T
-    frame.index = [f"{VERDICTS[verdict]} {verdict}" for verdict in frame.index]
-    return frame.rename(columns={"prose": "statements", "arrow": "arrows", "contrast": "contrasts", "level": "levels"})
+    """A tally as a table that adds up to the rows of the ledger.
+
+    One row per verdict, with its symbol, and one for all. One column per aspect of the paper's claims, one for
+    statements that only put together others, one for claims of the release and of this study, and one for all.
+    """
+    frame = pd.DataFrame(counts["verdicts"]).T.rename(columns=ASPECT_NAMES)
+    for name, key in (("put together from others", "composites"), ("of the release, of this study", "others")):
+        frame[name] = [counts[key].get(verdict, 0) for verdict in frame.index]
+    frame["all rows"] = frame.sum(axis=1)
+    frame.index = pd.Index([f"{VERDICTS[str(verdict)]} {verdict}" for verdict in frame.index], name="verdict")
+    frame.loc["all"] = frame.sum()
+    return frame
 
 
 def directions(counts: dict[str, Any]) -> dict[str, int]:
-    """How many arrows, contrasts and statements of the paper have which verdict."""
-    return {
-        verdict: sum(n for aspect, n in by.items() if aspect != "level") for verdict, by in counts["verdicts"].items()
-    }
+    """How many arrows, contrasts and statements of the paper have which verdict; and how many were tested, "tested"."""
+    each = counts["verdicts"].items()
+    by = {verdict: sum(n for aspect, n in of.items() if aspect != "level") for verdict, of in each}
+    return by | {"tested": sum(by[verdict] for verdict in TESTED)}
 
 
 def cost_by_unit(frame: pd.DataFrame) -> str:
@@ -220,9 +239,9 @@ def _rows(claim: Claim, measures: Measures) -> list[Row]:
     """A statement has one row; a number has one for its level, and one for its arrow or contrast."""
     if isinstance(claim, Statement):
         over = claim.compare.over if claim.compare else 0.0
-        family = "figures" if claim.section.startswith("Figure") else "prose"
+        family = "figures" if claim.section.startswith("Figure") else "statements"
         return [Row(claim, "prose", family, UP, over, _evidence(prose, claim, measures))]
-    levels, family = f"levels of table {claim.table}", f"table {claim.table}"
+    levels, family = f"levels of Table {claim.table}", f"Table {claim.table}"
     rows = [Row(claim, "level", levels, SAME, claim.value, _evidence(level, claim, measures))]
     if claim.arrow:
         rows.append(Row(claim, "arrow", family, claim.arrow, 0.0, _evidence(arrow, claim, measures)))
@@ -245,13 +264,24 @@ def _evidence(get: Callable[[Any, Measures], Evidence], claim: Claim, measures: 
 # --- verdicts ---------------------------------------------------------------------------------------------------------
 
 
+def _as_tested(row: Row, tested: Mapping[tuple[str, str], Test]) -> Row:
+    """The row with the p of the chapter that tests the same comparison, if one does."""
+    evidence = row.evidence
+    if isinstance(evidence, str) or evidence.compared not in tested:
+        return row
+    test = tested[evidence.compared]
+    return replace(row, family=test.where, evidence=replace(evidence, p=test.p), corrected=test.p_holm)
+
+
 def _holm(rows: Sequence[Row]) -> list[float]:
     """Adjusted p by row, NaN where there was no test."""
-    p = np.array([row.evidence.p if isinstance(row.evidence, Evidence) else np.nan for row in rows])
-    adjusted = np.full(len(rows), np.nan)
+    adjusted = np.array([np.nan if row.corrected is None else row.corrected for row in rows])
+    open_p = [
+        row.evidence.p if isinstance(row.evidence, Evidence) and row.corrected is None else np.nan for row in rows
+    ]
     families = np.array([row.family for row in rows])
-    for family in set(families):
-        adjusted[families == family] = s.holm(p[families == family])
+    for family in {row.family for row in rows if row.corrected is None}:
+        adjusted[families == family] = s.holm(np.array(open_p)[families == family])
     return adjusted.tolist()
 
 
@@ -294,6 +324,7 @@ def _line(row: Row, verdict: Verdict, p_holm: float, run: Run) -> dict[str, Any]
         "test": evidence.test,
         "p": evidence.p,
         "p_holm": p_holm,
+        "family": row.family,
         "verdict": verdict.verdict,
         "why": verdict.why,
         "smallest": evidence.smallest,

@@ -8,14 +8,16 @@ model count as one: a problem's outcome is the mean over them.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from contextlib import suppress
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
 from asprm import statistics as s
-from asprm.best_of_n import chosen
+from asprm import tvd
+from asprm.best_of_n import chosen, gains
 from asprm.intervals import Interval, difference_interval, share_interval
 from asprm.problems.load import domain_of
 from asprm.problems.sets import templates, test_sets
@@ -24,6 +26,7 @@ from asprm.results.format import one_interval, p_value, percent, points
 from asprm.results.outcomes import OWN, POSITIONS, RANDOM, Outcomes
 from asprm.run import names
 from asprm.run.open import Run
+from asprm.run.store import MissingArtifact
 
 
 def run_generalize(run: Run) -> list[str]:
@@ -70,8 +73,8 @@ def _result(run: Run, prm: str, policy: str, name: str, position: str) -> dict[s
         "greedy": outcomes.greedy(run, policy, name).values.mean(),
     }
     if position == OWN and prm in run.profile.tvd.guide.get(policy, ()):
-        tvd = solved(run, outcomes.guided(run, prm, policy, name), name)
-        row |= {"tvd": tvd.value, "tvd_low": tvd.low, "tvd_high": tvd.high}
+        guided = solved(run, outcomes.guided(run, prm, policy, name), name)
+        row |= {"tvd": guided.value, "tvd_low": guided.low, "tvd_high": guided.high}
         row["trigger"] = outcomes.chosen_trigger(run, prm, policy)
     return row
 
@@ -150,18 +153,17 @@ def _guides(row: dict[str, Any]) -> bool:
 def against_own(run: Run, frame: pd.DataFrame, role: str) -> pd.DataFrame:
     """Every reward model of a role against the one that its base's chapters look at: rows of `against_rival`.
 
-    frame: from `results`. Columns in front: prm, against. The last one, p (Holm), corrects the rows of each reward
-    model as one table.
+    frame: from `results`. Columns in front: prm, against. The last one, p (Holm), corrects all rows together.
     """
     tables = []
     for prm in run.profile.of_role(role):
         rival = run.profile.prm_of(run.profile.base_of(prm))
-        rows = corrected(against_rival(run, frame, prm, rival))
+        rows = against_rival(run, frame, prm, rival)
         if len(rows):
             rows.insert(0, "against", rival)
             rows.insert(0, "prm", prm)
             tables.append(rows)
-    return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame()
+    return _corrected(pd.concat(tables, ignore_index=True)) if tables else pd.DataFrame()
 
 
 def against_greedy(run: Run, frame: pd.DataFrame, prm: str, sets: list[str]) -> pd.DataFrame:
@@ -187,12 +189,12 @@ def page(rows: pd.DataFrame) -> Any:
     """Rows of differences as a styled table for a page: the difference with its interval and p, then the two shares."""
     if rows.empty:
         return rows
-    found = ["difference", "low", "high", "p (Holm)"]
+    found = ["difference", "low", "high", s.HOLM]
     last = [name for name in ("this", "other", "greedy", "p") if name in rows]
     keys = [name for name in rows if name not in (*found, *last)]
     shown = one_interval(rows.loc[:, [*keys, *found, *last]], points)
     formats: dict[str, Any] = {"points": points} | dict.fromkeys(["this", "other", "greedy"], percent)
-    formats |= dict.fromkeys(["p", "p (Holm)"], p_value)
+    formats |= dict.fromkeys(["p", s.HOLM], p_value)
     style: Any = shown.rename(columns={"difference": "points"}).style
     return style.format({name: formats[name] for name in formats if name in style.columns}).hide(axis="index")
 
@@ -202,7 +204,7 @@ def on_other_problems(run: Run, frame: pd.DataFrame) -> pd.DataFrame:
 
     Unlike are the sets made from templates, for reward models that learned from their own policy's steps, and the sets
     of another domain than all of their data. frame: from `results`. Columns: prm, then those of `against_rival`, then
-    p (Holm) over all rows.
+    p (Holm): that of chapter 7 or 8 where one of them tested the same, and over the other rows together.
     """
     profile, tables = run.profile, []
     for prm, model in profile.reward_models.items():
@@ -214,12 +216,99 @@ def on_other_problems(run: Run, frame: pd.DataFrame) -> pd.DataFrame:
                 if len(rows):
                     rows.insert(0, "prm", prm)
                     tables.append(rows)
-    return corrected(pd.concat(tables, ignore_index=True)) if tables else pd.DataFrame()
+    if not tables:
+        return pd.DataFrame()
+    return _as_tested(run, pd.concat(tables, ignore_index=True))
 
 
-def corrected(rows: pd.DataFrame) -> pd.DataFrame:
-    """Rows with a column p, and p (Holm) for all of them as one table."""
-    return rows.assign(**{"p (Holm)": s.holm(rows["p"])}) if len(rows) else rows
+def own_over_greedy(run: Run) -> pd.DataFrame:
+    """Every policy's own reward model against greedy decoding on the policy's test sets.
+
+    Columns: those of `against_rival`, then p (Holm), that of chapters 7 and 8.
+    """
+    frame, parts = run.read(names.RESULTS).to_pandas(), []
+    for policy, source in run.profile.policies.items():
+        prm = run.profile.prm_of(policy)
+        rows = against_greedy(run, frame, prm, test_sets(run.profile, source.domain))
+        if len(rows):
+            parts.append(rows.loc[rows["policy"] == policy].assign(prm=prm))
+    return _as_tested(run, pd.concat(parts, ignore_index=True)).drop(columns="prm")
+
+
+def _as_tested(run: Run, rows: pd.DataFrame) -> pd.DataFrame:
+    """Rows of `against_greedy` with a column prm, and p (Holm): that of chapter 7 or 8 where it tested the same, and of
+    the other rows together.
+    """
+    tested = _over_greedy(run)
+    before = [tested.get(_compared(row["way"], row["prm"], row["policy"], row["set"])) for row in _records(rows)]
+    others = s.holm(rows["p"].where([test is None for test in before]))
+    corrected = [value if test is None else test.p_holm for value, test in zip(others, before, strict=True)]
+    return rows.assign(**{s.HOLM: corrected})
+
+
+def _corrected(rows: pd.DataFrame) -> pd.DataFrame:
+    """Rows with a column p, and p (Holm) for all of them together."""
+    return rows.assign(**{s.HOLM: s.holm(rows["p"])}) if len(rows) else rows
+
+
+# --- which tests are corrected together -------------------------------------------------------------------------------
+
+
+class Test(NamedTuple):
+    """A comparison that a chapter tests."""
+
+    where: str
+    """the chapter, and what its tests that are corrected together are of"""
+    p: float
+    p_holm: float
+
+
+def tests(run: Run) -> dict[tuple[str, str], Test]:
+    """Each comparison that chapters 7 to 9 test, by its two tables (`Outcomes.artifact`).
+
+    A comparison is corrected once, with the other tests of the chapter that makes it first. What a run lacks is left
+    out.
+    """
+    found = _over_greedy(run)
+    if not run.has(names.RESULTS):
+        return found
+    frame = run.read(names.RESULTS).to_pandas()
+    kinds = {
+        "transfer": lambda: against_own(run, frame, "transfer"),
+        "mixture": lambda: against_own(run, frame, "mixture"),
+        "other problems": lambda: on_other_problems(run, frame),
+    }
+    for kind, make in kinds.items():
+        with suppress(MissingArtifact):
+            for row in _records(make()):
+                key = _compared(row["way"], row["prm"], row["policy"], row["set"], row.get("against", ""))
+                found.setdefault(key, Test(f"chapter 9, {kind}", row["p"], row[s.HOLM]))
+    return found
+
+
+def _over_greedy(run: Run) -> dict[tuple[str, str], Test]:
+    """The comparisons with greedy decoding that chapters 7 and 8 test."""
+    found, profile = {}, run.profile
+    for policy in profile.policies:
+        own = profile.prm_of(policy)
+        with suppress(MissingArtifact):
+            rows: Any = gains(run, policy, own)
+            for row in _records(rows.loc[rows["against"] == "greedy"]):
+                key = _compared("Best-of-N", own, policy, row["problems"])
+                found[key] = Test(f"chapter 7, policy {policy}", row["p"], row[s.HOLM])
+        with suppress(MissingArtifact):
+            table: Any = tvd.gains(run, policy, profile.tvd.guide.get(policy, ()))
+            for (guide, name), row in table.to_dict("index").items():
+                found[_compared("TVD", guide, policy, name)] = Test(
+                    f"chapter 8, policy {policy}", row["p"], row[s.HOLM]
+                )
+    return found
+
+
+def _compared(way: str, prm: str, policy: str, name: str, rival: str = "") -> tuple[str, str]:
+    """The tables of both sides of a comparison. rival: another reward model; "": greedy decoding."""
+    table = {"Best-of-N": names.scores, "TVD": names.guided}[way]
+    return table(prm, policy, name), table(rival, policy, name) if rival else names.greedy_samples(policy, name)
 
 
 # --- parts of the results ---------------------------------------------------------------------------------------------
@@ -237,38 +326,7 @@ def at_other_positions(run: Run, frame: pd.DataFrame) -> pd.DataFrame:
     return frame.loc[(frame["position"] != OWN) & ~is_swept]
 
 
-def sweep(run: Run, frame: pd.DataFrame, policy: str) -> pd.DataFrame:
-    """Best-of-N by the share of tokens below the threshold at which the reward model's steps were cut.
-
-    frame: from `results`. Columns: share, prm, set, position, bon, low, high, trainings, labelled (steps learned from).
-    Each reward model rates where its own steps end (`own steps`), and all at the same places, decision tokens by
-    the study's share (`confidence`).
-    """
-    own_share = run.profile.threshold.share
-    shares = {}
-    for prm, model in run.profile.reward_models.items():
-        tables = [(table.policy, table.method.kind) for table in model.tables]
-        if model.base == policy and tables == [(policy, "adaptive")]:
-            shares[prm] = model.rates.share or own_share
-    places = frame["position"].isin([OWN, "confidence"])
-    rows = frame.loc[(frame["policy"] == policy) & places & frame["prm"].isin(list(shares))]
-    labelled = {prm: run.manifest(names.reward_model(prm))["facts"]["labels"] for prm in rows["prm"].unique()}
-    rows = rows.assign(share=rows["prm"].map(shares), labelled=rows["prm"].map(labelled))
-    columns = ["share", "prm", "set", "position", "bon", "low", "high", "trainings", "labelled"]
-    return rows.sort_values(["set", "position", "share"]).loc[:, columns]
-
-
-def what_else_differs(swept: pd.DataFrame) -> str:
-    """What differs in a sweep (from `sweep`) besides the share: trainings and labelled steps, in a sentence."""
-    each = swept.drop_duplicates("prm").sort_values("share")
-    parts = [
-        f"{percent(share)}: {steps:,} labelled steps, {count} training{'s' if count > 1 else ''}"
-        for share, steps, count in zip(each["share"], each["labelled"], each["trainings"], strict=True)
-    ]
-    return f"Beside the share differ what each learned from, and how often it was trained. {'; '.join(parts)}."
-
-
-# --- candidates and training data -------------------------------------------------------------------------------------
+# --- candidates -------------------------------------------------------------------------------------------------------
 
 
 def chosen_candidates(run: Run) -> pd.DataFrame:
@@ -348,59 +406,3 @@ def why_worse(chosen: pd.DataFrame) -> str:
         f"{span('all rare', is_worse, percent)}; {both('doubtful')} have a token of confidence below .1, of all "
         f"candidates {span('all doubtful', is_worse, percent)}."
     )
-
-
-def splits_by_difficulty(run: Run, groups: int = 4) -> pd.DataFrame:
-    """Are harder problems split more? Decision tokens per solution and per token, by how often a problem is solved.
-
-    Training samples of every policy; its problems in `groups` of equal size, the hardest first. Columns: policy; solved
-    (mean share of samples right); steps, low, high (decision tokens per solution, 95 % over problems); per_token.
-    """
-    return pd.DataFrame([row for policy in run.profile.policies for row in _difficulty(run, policy, groups)])
-
-
-def _difficulty(run: Run, policy: str, groups: int) -> list[dict[str, Any]]:
-    tau = run.read_json(names.threshold(policy))["tau"]
-    frame = run.read(names.samples(policy, "train"), ["problem", "confidences", "correct", "count"]).to_pandas()
-    frame["steps"] = [int((row < tau).sum()) for row in frame["confidences"]]
-    frame["tokens"] = frame["confidences"].map(len)
-    for column in ("correct", "steps", "tokens"):
-        frame[column] = frame[column] * frame["count"]
-    by_problem = frame.groupby("problem")[["correct", "steps", "tokens", "count"]].sum()
-    by_problem["solved"] = by_problem["correct"] / by_problem["count"]
-    by_problem["mean steps"] = by_problem["steps"] / by_problem["count"]
-    ordered = by_problem.sort_values("solved", kind="stable")
-    rows = []
-    for places in np.array_split(np.arange(len(ordered)), groups):
-        group = ordered.iloc[places]
-        steps = s.bootstrap_mean(group["mean steps"], **_resampling(run))
-        row = {"policy": policy, "solved": group["solved"].mean()}
-        row |= {"steps": steps.value, "low": steps.low, "high": steps.high}
-        rows.append(row | {"per_token": group["steps"].sum() / group["tokens"].sum()})
-    return rows
-
-
-def training_data(run: Run) -> pd.DataFrame:
-    """What reward models learn from (paper Figure 6): one row per table of labels that is not of the sweep.
-
-    Columns: prm (the first that learns from this table alone), data, solutions, steps (mean per solution),
-    tokens_per_step, length (mean tokens per solution), each mean with its 95 % interval over problems (…_low, …_high).
-    Tokens are those of the policy that wrote the solutions (paper: Mistral's).
-    """
-    rows: dict[str, dict[str, Any]] = {}
-    for prm, model in run.profile.reward_models.items():
-        if len(model.tables) != 1:
-            continue
-        [table] = model.tables
-        if str(table) in rows or table.method.share is not None:
-            continue
-        labels = run.read(names.labels(table.policy, table.method), ["problem", "solution", "end"]).to_pandas()
-        each = labels.groupby(["problem", "solution"], sort=False)["end"].agg(steps="size", length="max")
-        sums = each.groupby("problem").agg(steps=("steps", "sum"), length=("length", "sum"), count=("steps", "size"))
-        row = {"prm": prm, "data": str(table), "solutions": len(each)}
-        ratios = {"steps": ("steps", "count"), "tokens_per_step": ("length", "steps"), "length": ("length", "count")}
-        for name, (top, bottom) in ratios.items():
-            value, low, high = s.bootstrap_ratio(sums[top], sums[bottom], **_resampling(run))
-            row |= {name: value, f"{name}_low": low, f"{name}_high": high}
-        rows[str(table)] = row
-    return pd.DataFrame(list(rows.values()))

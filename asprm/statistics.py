@@ -285,6 +285,9 @@ def difference_of_shares(a: Interval, b: Interval, *, level: float = 0.95) -> tu
     return Interval(float(value), float(low), float(high)), float(p)
 
 
+HOLM = "p (Holm)"  # as the head of a column
+
+
 def holm(p: ArrayLike) -> Floats:
     """Holm's adjusted p values, in the same order, of one family of tests: below alpha is significant.
 

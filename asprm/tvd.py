@@ -25,7 +25,8 @@ from asprm.models.align import Speller
 from asprm.models.load import load_tokenizer
 from asprm.models.prompts import encode_prompts
 from asprm.problems.problem import Problem
-from asprm.problems.sets import origins, problem_set, test_sets
+from asprm.problems.sets import origins, problem_set, templates, test_sets
+from asprm.results import outcomes
 from asprm.results.format import interval, p_value, points
 from asprm.reward.adapters import base_of
 from asprm.reward.guides import Guides
@@ -34,7 +35,7 @@ from asprm.run.chunks import ChunkError, Chunks
 from asprm.run.open import Run
 from asprm.run.provenance import Kept
 from asprm.sample import greedy_verdicts
-from asprm.statistics import compare, untested
+from asprm.statistics import HOLM, compare, holm, untested
 
 SCHEMA = pa.schema(
     {
@@ -280,20 +281,37 @@ def against_greedy(
     }
 
 
+def gains(run: Run, policy: str, guides: Sequence[str]) -> pd.DataFrame:
+    """The tests of chapter 8, corrected together: rows of `against_greedy` by each guide, on each of the policy's sets.
+
+    Index: reward model, test set. The last column is p (Holm). MissingArtifact: a table is missing.
+    """
+    rows = {}
+    for guide in guides:
+        trigger = outcomes.chosen_trigger(run, guide, policy)
+        for name in test_sets(run.profile, run.profile.policies[policy].domain):
+            greedy = outcomes.greedy(run, policy, name).mean.astype(bool).to_dict()
+            frame = run.read(names.guided(guide, policy, name)).to_pandas()
+            rows[guide, name] = against_greedy(frame, greedy, trigger, run.seed, templates(run.profile, name))
+    index = pd.MultiIndex.from_tuples(rows, names=["reward model", "test set"])
+    table = pd.DataFrame(list(rows.values()), index)
+    return table.assign(**{HOLM: holm(table["p"])})
+
+
 def told(row: Mapping[str, Any], problems: str, alpha: float) -> str:
-    """What a row of `against_greedy` says, in sentences; a gain is explained only where the test shows one.
+    """What a row of `gains` says, in sentences; a gain is explained only where the test shows one.
 
     problems: title of the set. alpha: of the test.
     """
     start = f"At the trigger {row['trigger']:g}, chosen on validation problems, "
     if np.isnan(row["p"]):
         return f"{start}the reward model changed no token on {problems}: nothing was tested."
-    p = p_value(row["p"])
+    p = p_value(row[HOLM])
     found = (
         f"{start}guided decoding changes accuracy on {problems} by {points(row['difference'])} points (95 % interval "
-        f"{interval(row['low'], row['high'])}, p {p if p.startswith('<') else f'= {p}'}, before Holm's correction)."
+        f"{interval(row['low'], row['high'])}, p (Holm) {p if p.startswith('<') else f'= {p}'})."
     )
-    if row["p"] >= alpha:
+    if row[HOLM] >= alpha:
         return f"{found} This could be chance, so there is nothing to explain."
     if row["difference"] < 0:
         return f"{found} The reward model makes it worse: it does not know what the policy doubts."

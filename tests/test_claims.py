@@ -620,7 +620,7 @@ def test_the_stage_writes_the_ledger_the_tally_and_the_costs(tables, monkeypatch
     assert len(written) == len(ledger(run))
     assert run.read_json(names.TALLY) == tally(written)
     assert book.directions(run.read_json(names.TALLY))["reproduced"] == 1
-    assert book.tally_table(run.read_json(names.TALLY)).loc["✓ reproduced", "arrows"] == 1
+    assert book.tally_table(run.read_json(names.TALLY)).loc["✓ reproduced", "arrows of its tables"] == 1
     pd.testing.assert_frame_equal(run.read(names.COSTS).to_pandas(), costly)
     tables.tvd(0)
     [opposite] = surest_opposites(ledger(run)).to_dict("records")

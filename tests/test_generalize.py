@@ -9,7 +9,9 @@ import pytest
 from asprm import generalize as g
 from asprm.problems.sets import test_sets as sets_of
 from asprm.results import outcomes
+from asprm.results.learned_from import splits_by_difficulty, training_data
 from asprm.results.outcomes import OWN, RANDOM, Outcomes
+from asprm.results.sweep import sweep
 from asprm.run import names
 from asprm.run.open import open_run
 
@@ -173,7 +175,7 @@ def test_parts_of_the_results(run, results):
 
 
 def test_the_sweep_is_in_order_of_the_share(run, results):
-    swept = g.sweep(run, results, "M")
+    swept = sweep(run, results, "M")
     assert set(swept["position"]) == {OWN, "confidence"}
     for _, rows in swept.groupby(["set", "position"]):
         assert len(rows) == len(run.profile.of_role("sweep")) + 1
@@ -193,7 +195,7 @@ def test_a_reward_model_of_another_share_rates_at_its_own_steps_and_at_the_study
 
 
 def test_training_data_by_hand(run):
-    data = g.training_data(run).set_index("prm")
+    data = training_data(run).set_index("prm")
     labels = run.read("rollout/M/line").to_pandas()
     steps = labels.groupby(["problem", "solution"]).size()
     assert data.loc["MS-M", "solutions"] == len(steps)
@@ -203,7 +205,7 @@ def test_training_data_by_hand(run):
 
 
 def test_difficulty_by_hand(run):
-    every = g.splits_by_difficulty(run, groups=2)
+    every = splits_by_difficulty(run, groups=2)
     assert list(dict.fromkeys(every["policy"])) == list(run.profile.policies)
     groups = every[every["policy"] == "M"]
     assert groups["solved"].is_monotonic_increasing
@@ -245,6 +247,6 @@ def test_what_differs_where_a_reward_model_chooses_worse_than_chance_is_told_by_
 
 
 def test_holm_is_over_all_rows():
-    rows = g.corrected(pd.DataFrame({"p": [0.01, 0.04]}))
+    rows = g._corrected(pd.DataFrame({"p": [0.01, 0.04]}))
     assert rows["p (Holm)"].tolist() == [0.02, 0.04]
-    assert g.corrected(pd.DataFrame()).empty
+    assert g._corrected(pd.DataFrame()).empty

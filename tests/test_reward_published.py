@@ -37,6 +37,7 @@ from asprm.problems.sets import problem_set
 from asprm.results import costs
 from asprm.results.measures import Measures, NotRun
 from asprm.results.paper import Measure
+from asprm.results.sweep import sweep
 from asprm.reward import published
 from asprm.reward.guides import TextGuide, TokenGuide, guide_for
 from asprm.reward.published import QwenPRM, StepTagPRM, Text, TokenScorer, load_reward_model, scorer_for
@@ -460,7 +461,7 @@ def test_published_reward_models_rate_and_guide_in_a_run(run_of):
     assert list(found["prm"]) == ["tagged", "headed"]
     assert set(found["position"]) == {generalize.OWN}
     assert found["tvd"].between(0, 1).all()
-    assert not len(generalize.sweep(run_of("generalize"), found, "M"))
+    assert not len(sweep(run_of("generalize"), found, "M"))
     measured = Measures(run_of("claims")).outcomes(Measure(kind="bon", policy="M", prm="tagged", set="minigsm"))
     assert measured.values.shape == (1, 2)
 

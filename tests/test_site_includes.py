@@ -11,12 +11,14 @@ from markdown_it.renderer import RendererHTML
 from myst_parser.config.main import MdParserConfig
 from myst_parser.parsers.mdit import create_md_parser
 
-from asprm import REPOSITORY
+from asprm import REPOSITORY, best_of_n, tvd
 from asprm.best_of_n import comparisons, rated
+from asprm.claims import ledger
+from asprm.generalize import on_other_problems, own_over_greedy
 from asprm.problems import sets
 from asprm.problems.load import title
 from asprm.results.format import percent
-from asprm.results.verdicts import VERDICTS
+from asprm.results.verdicts import ASPECTS, VERDICTS
 from asprm.run import names
 from asprm.run.manifests import manifests, seconds_of
 from asprm.run.names import METHODS, TALLY
@@ -25,10 +27,13 @@ from asprm.run.profile import load_profile
 from asprm.site.includes import coverage, landing, performance, results
 from asprm.site.includes.performance import meets, promises, stage_seconds
 from asprm.site.includes.provenance import provenance
-from asprm.site.includes.results import ASPECTS, overview, tally
+from asprm.site.includes.results import overview, tally
 from asprm.site.includes.settings import ENDS, HOLDS, KINDS, deviations, reward_models, settings, what_ran
 from asprm.site.includes.tables import code, duration, plain, table
-from asprm.site.quantities import quantities
+from asprm.site.quantities import BEST, GUIDED, OVER_GREEDY, OVER_SINGLE, quantities
+from asprm.statistics import HOLM
+
+OVER = BEST + OVER_SINGLE, BEST + OVER_GREEDY, GUIDED + OVER_GREEDY
 
 
 def test_a_table_escapes_what_would_break_it():
@@ -120,13 +125,16 @@ def test_the_tally_shows_every_verdict_by_symbol_and_word_and_says_when_there_is
     assert "have not been compared with this run" in tally(run)
     by = dict.fromkeys(ASPECTS, 0)
     verdicts = {verdict: by | {"arrow": number} for number, verdict in enumerate(VERDICTS)}
-    run.write_json(
-        TALLY, {"verdicts": verdicts, "claims": 10, "composites": {}, "others": {}, "own_sample_too_small": 3}
-    )
+    counts = {"verdicts": verdicts, "claims": 21, "composites": {"opposite": 2}, "others": {"opposite": 1}}
+    run.write_json(TALLY, counts | {"own_sample_too_small": 3})
     page = tally(run)
     for number, (verdict, symbol) in enumerate(VERDICTS.items()):
-        assert f"| {symbol} {verdict} | {number} | 0 | 0 | 0 |" in page
-    assert "Of 10 claims" in page
+        apart = (2, 1) if verdict == "opposite" else (0, 0)
+        assert (
+            f"| {symbol} {verdict} | {number} | 0 | 0 | 0 | {apart[0]} | {apart[1]} | {number + sum(apart)} |" in page
+        )
+    assert "| all | 21 | 0 | 0 | 0 | 2 | 1 | 24 |" in page
+    assert "The ledger has 24 rows: 21 claims of the paper" in page
 
 
 def test_the_coverage_of_every_method_is_shown_and_too_little_is_marked(monkeypatch, tmp_path):
@@ -174,16 +182,19 @@ def test_one_sentence_says_where_a_way_is_better_by_the_test():
     gains = pd.DataFrame([*rows, ("D", "minicode", 0.0, math.nan)], columns=["policy", "set", "difference", "p"])
     gains = gains.assign(**{"way": "TVD", "p (Holm)": gains["p"]})
     assert results._whole(gains, "TVD", 0.05) == (
-        "By the paired test (Holm over the 3 of this table, α = 0.05), guided decoding is better than greedy decoding "
-        "for M on MiniGSM; is worse than greedy decoding for L on MiniGSM; cannot be told from greedy decoding for M "
-        "on MiniMATH; is not tested for D on MiniCode."
+        "By the paired test (p corrected as in {doc}`../notebooks/08_tvd`, α = 0.05), guided decoding is better than "
+        "greedy decoding for M on MiniGSM; is worse than greedy decoding for L on MiniGSM; cannot be told from greedy "
+        "decoding for M on MiniMATH; is not tested for D on MiniCode."
     )
     assert results._whole(gains, "Best-of-N", 0.05) == ""
 
 
 def test_wins_over_what_is_broken_are_told_apart_on_the_landing_page():
-    verdicts = {verdict: {"arrow": number, "level": 9} for number, verdict in enumerate(VERDICTS, 1)}
-    page = landing._of_claims([("", {"verdicts": verdicts})])
+    rows = [verdict for number, verdict in enumerate(VERDICTS, 1) for _ in range(number)]
+    ledger = pd.DataFrame(
+        {"verdict": rows, "aspect": "arrow", "source": "paper", "composite": False, "paper_could": ""}
+    )
+    page = landing._of_claims([landing._Told("", pd.DataFrame(), ledger)])
     assert "could test 10, and finds **1** reproduced, **2** contradicted, **3** undecided, and **4** wins" in page
 
 
@@ -264,6 +275,44 @@ def test_best_of_n_has_one_value_on_all_pages(study, monkeypatch):
     assert "excludes 0" not in page
 
 
+def test_a_comparison_has_one_corrected_p_on_all_pages(study, monkeypatch):
+    monkeypatch.setenv("ASPRM_HOME", str(study))
+    run = open_run("smoke", stage="claims", quiet=True)
+    judged = ledger(run).query("aspect != 'level'").set_index("id")
+    of_policy = own_over_greedy(run).set_index(["policy", "set", "way"])[HOLM]
+    other = on_other_problems(run, run.read(names.RESULTS).to_pandas()).set_index(["prm", "policy", "set", "way"])[HOLM]
+    for policy, source in run.profile.policies.items():
+        prm, guides = run.profile.prm_of(policy), run.profile.tvd.guide[policy]
+        chosen = best_of_n.gains(run, policy, prm).set_index(["problems", "against"])[HOLM]
+        guided = tvd.gains(run, policy, guides)[HOLM]
+        shown = pd.concat([quantities(run, stage, policy) for stage in ("best_of_n", "tvd")]).set_index(
+            ["what", "set", "prm"]
+        )
+        for name in sets.test_sets(run.profile, source.domain):
+            for p in (of_policy[policy, name, "Best-of-N"], shown.at[(OVER[1], name, prm), "p"]):
+                assert p == pytest.approx(chosen[name, "greedy"], nan_ok=True)
+            assert of_policy[policy, name, "TVD"] == pytest.approx(guided[prm, name], nan_ok=True)
+            for guide in guides:
+                assert shown.at[(OVER[2], name, guide), "p"] == pytest.approx(guided[guide, name], nan_ok=True)
+                if (guide, policy, name, "TVD") in other:
+                    assert other[guide, policy, name, "TVD"] == pytest.approx(guided[guide, name], nan_ok=True)
+    row = judged.loc["t1-gsm8k-M-asprm-M"]
+    assert row["p_holm"] == pytest.approx(
+        tvd.gains(run, "M", run.profile.tvd.guide["M"]).at[("ASPRM-M", "minigsm"), HOLM]
+    )
+    assert row["family"] == "chapter 8, policy M"
+    row = judged.loc["t4-asprm-M-bo64"]
+    assert row["p_holm"] == pytest.approx(of_policy["M", "minigsm-p2", "Best-of-N"])
+    assert row["family"] == "chapter 7, policy M"
+    assert set(judged["family"]) >= {
+        "chapter 9, transfer",
+        "chapter 9, other problems",
+        "Table 3",
+        "figures",
+        "statements",
+    }
+
+
 def test_the_overview_has_every_policy_and_test_set(study, monkeypatch):
     monkeypatch.setenv("ASPRM_HOME", str(study))
     run = open_run("smoke", stage="claims", quiet=True)
@@ -313,9 +362,9 @@ def test_the_disclaimer_is_short_and_fits_the_run():
 
 
 def gains(*rows: tuple[str, float, float]) -> pd.DataFrame:
-    """Rows of quantities: stage, gain and p of policy M by its own reward model."""
-    frame = pd.DataFrame(rows, columns=["stage", "value", "p"])
-    return frame.assign(policy="M", prm="ASPRM-M", unit="points", what="a gain", set="minigsm")
+    """Rows of quantities: what, gain and corrected p of policy M by its own reward model."""
+    frame = pd.DataFrame(rows, columns=["what", "value", "p"])
+    return frame.assign(policy="M", prm="ASPRM-M", unit="points", set="minigsm")
 
 
 def test_the_outcome_counts_sure_gains_of_this_run_and_the_others(tmp_path, monkeypatch):
@@ -323,8 +372,8 @@ def test_the_outcome_counts_sure_gains_of_this_run_and_the_others(tmp_path, monk
     monkeypatch.setattr("asprm.site.reference.REPOSITORY", tmp_path)  # without the runs that come with the project
     run = open_run("smoke", stage="tvd", quiet=True)
     tables = {
-        "best_of_n": gains(("best_of_n", 0.25, 0.001), ("best_of_n", -0.5, 0.04)),
-        "tvd": gains(("tvd", 0.1, 0.5), ("tvd", 0.0, np.nan)),
+        "best_of_n": gains((OVER[0], 0.25, 0.001), (OVER[0], 0.5, 0.04), (OVER[1], -0.5, 0.04), (OVER[1], 0.5, 0.06)),
+        "tvd": gains((OVER[2], 0.1, 0.5), (OVER[2], 0.0, np.nan)),
     }
     monkeypatch.setattr(
         landing, "quantities", lambda _, stage, policy: tables[stage].loc[[policy == "M"] * len(tables[stage])]
@@ -332,13 +381,19 @@ def test_the_outcome_counts_sure_gains_of_this_run_and_the_others(tmp_path, monk
     folder = tmp_path / "data" / "reference" / "other"
     folder.mkdir(parents=True)
     (folder / "about.json").write_text(json.dumps({"parts": {"M": "Q", "ASPRM-M": "ASPRM-Q"}}))
-    gains(("best_of_n", 0.25, 0.001), ("tvd", -0.1, 0.001)).to_parquet(folder / "quantities.parquet")
+    gains(*zip(OVER, (0.25, 0.0, -0.1), (0.001, 1.0, 0.001), strict=True)).to_parquet(folder / "quantities.parquet")
     choosing, guiding, claims = landing.outcome(run).splitlines()
-    # Holm doubles the smaller of two p-values only, so both are below .05.
-    assert "**1 of 2** pairs of policy and test set, loses on **1**, and cannot be told from it on **0**" in choosing
-    assert "by \N{MINUS SIGN}50.0 to +25.0 points" in choosing
-    assert "1 of 1 better, 0 worse, 0 undecided in run `other`" in choosing
+    # Both comparisons stand in one sentence: a random sample is another rival than greedy decoding.
+    assert "at random, on **2 of 2** pairs of policy and test set, loses on **0**, and cannot be told" in choosing
+    assert (
+        "best guess, on **0 of 2** pairs of policy and test set, loses on **1**, and cannot be told from it" in choosing
+    )
+    assert "from it on **1** (\N{MINUS SIGN}50.0 to +50.0 points)" in choosing
+    assert (
+        "`other`: 1 better, 0 worse, 0 undecided of 1 against one of the samples at random, and 0 better, 0 worse, 1 "
+        "undecided of 1 against greedy decoding."
+    ) in choosing
     assert "**0 of 2**" in guiding
-    assert "On 1 nothing could differ" in guiding
-    assert "0 of 1 better, 1 worse, 0 undecided in run `other`" in guiding
+    assert "on 1 changed no token, so that nothing could differ" in guiding
+    assert "`other`: 0 better, 1 worse, 0 undecided of 1 against greedy decoding" in guiding
     assert "have not been compared" in claims

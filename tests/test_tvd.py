@@ -17,6 +17,7 @@ from asprm.reward.published import TokenScorer
 from asprm.reward.score import load_prm
 from asprm.run.open import open_run
 from asprm.sample import greedy_verdicts
+from asprm.statistics import HOLM
 from asprm.tvd import _decision, against_greedy, by_trigger, overruled, telling_decision, told
 
 
@@ -278,10 +279,10 @@ def test_a_walk_by_an_unknown_guide_is_an_error():
 
 
 def test_a_gain_is_explained_only_where_the_test_shows_one():
-    row = {"trigger": 0.7, "difference": 0.05, "low": -0.01, "high": 0.11, "p": 0.01}
+    row = {"trigger": 0.7, "difference": 0.05, "low": -0.01, "high": 0.11, "p": 0.01, HOLM: 0.02}
     assert "errs systematically" in told(row, "MiniGSM", 0.05)
-    assert "by +5.0 points (95 % interval −1.0 to +11.0, p = .010," in told(row, "MiniGSM", 0.05)
-    assert "nothing to explain" in told(row | {"p": 0.2}, "MiniGSM", 0.05)
+    assert "by +5.0 points (95 % interval −1.0 to +11.0, p (Holm) = .020)" in told(row, "MiniGSM", 0.05)
+    assert "nothing to explain" in told(row | {HOLM: 0.2}, "MiniGSM", 0.05)
     assert "makes it worse" in told(row | {"difference": -0.05}, "MiniGSM", 0.05)
     untested = told(row | {"p": np.nan}, "MiniGSM", 0.05)
     assert untested.endswith("changed no token on MiniGSM: nothing was tested.")

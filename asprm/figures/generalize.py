@@ -64,7 +64,7 @@ def intervals(frame: pd.DataFrame, value: str = "value", title: str = "", xlabel
 def share_sweep(frame: pd.DataFrame, chosen: float, names: Mapping[str, str]) -> Plot:
     """Best-of-N by the share of tokens below the threshold at which the training steps end; a panel for each test set.
 
-    frame: from `asprm.generalize.sweep`. chosen: the study's own share. names: titles of the test sets.
+    frame: from `asprm.results.sweep.sweep`. chosen: the study's own share. names: titles of the test sets.
     """
     sets = list(frame["set"].unique())
     plot, panels = new_plot(1.2 + 2.1 * len(sets), (1,) * len(sets))
@@ -96,7 +96,7 @@ def share_sweep(frame: pd.DataFrame, chosen: float, names: Mapping[str, str]) ->
 def data_panels(frame: pd.DataFrame) -> Plot:
     """Each kind of training data: solutions, steps per solution, tokens per step and per solution (paper Figure 6).
 
-    frame: from `asprm.generalize.training_data`.
+    frame: from `asprm.results.learned_from.training_data`.
     """
     panels = {"solutions": "solutions", "steps": "steps per solution", "tokens_per_step": "tokens per step",
               "length": "tokens per solution"}  # fmt: skip

@@ -45,6 +45,7 @@ from asprm.statistics import Floats
 INCOMPARABLE, UNTESTED = "not comparable at this scale", "not tested"  # verdicts without a test
 IDLE = "guided decoding changed no token: both sides are greedy decoding"
 ALIKE = "both sides are alike on every problem"
+POOLED = "pooled over {} comparisons"  # the end of a test's name
 _BY_PROBLEM = "interval over problems"  # a test against a bound, from the interval alone
 _FEWEST = 6  # discordant problems, all one way, that exact McNemar can call significant
 Pairs = Sequence[tuple[Outcomes, Outcomes]]
@@ -67,6 +68,7 @@ class Evidence:
     verdict: str | None = None  # where no test decides
     why: str = ""
     broken: str = ""  # the table of a losing reward model that chooses worse than a random candidate
+    compared: tuple[str, str] | None = None  # the tables of both sides, where it is one comparison with 0
 
 
 def percentages(interval: s.Interval) -> tuple[float, float, float]:
@@ -172,6 +174,9 @@ def gain(pairs: Pairs, measures: Measures, over: float = 0.0) -> Evidence:
         name = f"{s.EXACT}, {test.only_a} against {test.only_b}"
         smallest = 100 * _smallest_gain(len(values), int((values != 0).sum()))
 
+    if len(pairs) > 1:
+        name += f", {POOLED.format(len(pairs))}"
+
     # 3. Do all trainings have the same sign? A pair with fewer trainings than another repeats them.
     by_seed = [np.mean([part[r % len(part)].mean() for part in parts]) - over / 100 for r in range(seeds)]
     agree = not min(by_seed) < 0 < max(by_seed)
@@ -188,6 +193,7 @@ def gain(pairs: Pairs, measures: Measures, over: float = 0.0) -> Evidence:
         artifact=pairs[0][0].artifact,
         why=f"in {idle} of {len(pairs)} comparisons {IDLE}" if idle else "" if values.any() else ALIKE,
         broken=", ".join(dict.fromkeys(loser.artifact for loser in map(_loser, pairs) if loser.broken)),
+        compared=(pairs[0][0].artifact, pairs[0][1].artifact) if len(pairs) == 1 and not over else None,
     )
 
 

@@ -19,6 +19,7 @@ VERDICTS = {  # each with its symbol
     INCOMPARABLE: "∦",
     "not run": "∅",
 }
+TESTED = ("reproduced", "opposite", "inconclusive", BROKEN)  # verdicts of a test
 ASPECTS = ("arrow", "contrast", "prose", "level")
 UP, DOWN, SAME = "up", "down", "same"
 ARROWS = {UP: "↑", DOWN: "↓", SAME: "–"}  # as the paper prints them
@@ -30,10 +31,11 @@ class Row:
 
     claim: Claim
     aspect: str  # one of ASPECTS
-    family: str  # of Holm's correction
+    family: str  # which tests its p is corrected with, by Holm's method
     direction: str  # UP, DOWN or SAME
     over: float  # what the estimate is compared with: 0 for a difference
     evidence: Evidence | str  # or why there is none
+    corrected: float | None = None  # its p as the chapter that makes the same comparison corrects it; None: none does
 
 
 class Verdict(NamedTuple):

@@ -52,7 +52,7 @@ def _row(row: dict[str, Any], anchor: str) -> str:
         f'<td class="words">{as_html(row["says"])}<br>{link}, {as_html(row["where"])}</td>',
         _valued(row["paper"], _number(row["paper"])),
         _valued(row["here"], here),
-        _valued(row["p_holm"], "–" if pd.isna(row["p_holm"]) else as_html(p_value(row["p_holm"]))),
+        _valued(row["p_holm"], _corrected(row)),
         f'<td class="words">{as_html(why)}</td>',
         _valued(row["smallest"], _number(row["smallest"])),
         _valued(row["n"], "–" if pd.isna(row["n"]) else f"{row['n']:.0f}{_trainings(row['seeds'])}"),
@@ -61,6 +61,14 @@ def _row(row: dict[str, Any], anchor: str) -> str:
     facts = {"verdict": row["verdict"], "part": row["where"], "kind": KINDS[row["aspect"]]}
     data = "".join(f' data-{name}="{as_html(value)}"' for name, value in facts.items())
     return f'<tr id="{as_html(anchor)}"{data}>{"".join(cells)}</tr>'
+
+
+def _corrected(row: dict[str, Any]) -> str:
+    """p after Holm's correction, and with which other tests it was corrected, where the ledger says it."""
+    if pd.isna(row["p_holm"]):
+        return "–"
+    family = row.get("family")  # a run that was kept before ledgers had this column says nothing
+    return as_html(p_value(row["p_holm"])) + (f'<br><span class="interval">{as_html(family)}</span>' if family else "")
 
 
 def _trainings(seeds: Any) -> str:

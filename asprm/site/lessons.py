@@ -2,8 +2,8 @@
 
 Each chapter has one function, which reads its own tables. Where a sentence tests a claim of the paper, its verdict
 stands in front of it: reproduced, undecided, did not reproduce, or, where nothing could differ, not tested. A verdict
-on a difference goes by the test's p, corrected by Holm over the sentences of the box; a verdict on two shares or means
-by whether their intervals overlap.
+on a difference goes by the test's p, corrected as in the chapter's table; a verdict on two shares or means by whether
+their intervals overlap.
 """
 
 from __future__ import annotations
@@ -25,9 +25,10 @@ from asprm.problems.load import title
 from asprm.results.evidence import UNTESTED
 from asprm.results.format import interval, number, p_value, percent, points
 from asprm.results.paper import Saving, Statement, load_claims
+from asprm.results.verdicts import BROKEN
 from asprm.run import names
 from asprm.run.open import Run
-from asprm.site.quantities import GREEDY, POINTS, SHARE, SINGLE, quantities
+from asprm.site.quantities import BEST, GREEDY, GUIDED, OVER_GREEDY, OVER_SINGLE, POINTS, SHARE, SINGLE, quantities
 
 REPRODUCED, UNDECIDED, NOT_REPRODUCED = "reproduced", "undecided", "did not reproduce"
 SYMBOLS = {REPRODUCED: "✓", UNDECIDED: "≈", NOT_REPRODUCED: "✗", UNTESTED: "○"}
@@ -45,7 +46,7 @@ def learned(run: Run) -> Fragment:
     """The box of this run's stage, for its policy. MissingArtifact: the stage has not run."""
     items = [f"<li>{_badge(lesson.verdict)}{escape(lesson.says)}</li>" for lesson in lessons(run)]
     who = "all policies" if run.stage in ("generalize", "claims") else f"policy {run.policy}"
-    note = f"Of {who} in the run {run.profile.name}. In brackets: 95 % intervals; p: corrected by Holm."
+    note = f"Of {who} in the run {run.profile.name}. In brackets: 95 % intervals. p: Holm's, as in the chapter's table."
     return Fragment(f'<div class="learned"><ul>{"".join(items)}</ul><p>{escape(note)}</p></div>')
 
 
@@ -134,24 +135,29 @@ def _prm(run: Run) -> Iterator[Lesson]:
 
 
 def _best_of_n(run: Run) -> Iterator[Lesson]:
-    yield from _gains(run, "best_of_n", f"Best-of-{run.profile.sample.candidates}", "a random sample")
+    rivals = {OVER_SINGLE: "a random sample", OVER_GREEDY: "greedy decoding"}
+    yield from _gains(run, BEST, f"Best-of-{run.profile.sample.candidates}", rivals)
 
 
 def _tvd(run: Run) -> Iterator[Lesson]:
-    yield from _gains(run, "tvd", "Guided decoding", "greedy decoding")
+    yield from _gains(run, GUIDED, "Guided decoding", {OVER_GREEDY: "greedy decoding"})
 
 
-def _gains(run: Run, stage: str, way: str, rival: str) -> Iterator[Lesson]:
-    """By how much a way beats its rival on each test set, by the policy's own reward model."""
-    rows = quantities(run, stage, run.policy)
-    own = rows.loc[(rows["prm"] == _own_prm(run)) & (rows["unit"].isin([SHARE, POINTS]))]
-    gains = own.loc[own["unit"] == POINTS]
-    for row, p in zip(_records(gains), s.holm(gains["p"].to_numpy(float)), strict=True):
-        share = _records(own.loc[(own["set"] == row["set"]) & (own["unit"] == SHARE)])[0]
+def _gains(run: Run, what: str, way: str, rivals: dict[str, str]) -> Iterator[Lesson]:
+    """By how much a way beats its rivals on each test set, by the policy's own reward model; a verdict on the last one.
+
+    what: the way, as quantities call it. way: in words. rivals: in words, by the end of the gain's name.
+    """
+    rows = quantities(run, run.stage, run.policy)
+    own = rows.loc[rows["prm"] == _own_prm(run)]
+    for share in _records(own.loc[own["what"] == what]):
+        of_set = own.loc[own["set"] == share["set"]]
+        gains = {rival: _row(of_set, what + over, share["prm"]) for over, rival in rivals.items()}
+        said = ", ".join(f"{_shown(row)} points against {rival} ({_p(row['p'])})" for rival, row in gains.items())
+        last = list(gains.values())[-1]
         yield Lesson(
-            f"{title(row['set'])}: {way} by {row['prm']} is right on {_shown(share)}, {_shown(row)} points against "
-            f"{rival} ({_p(p)}).",
-            _sided(row["value"], p, run),
+            f"{title(share['set'])}: {way} by {share['prm']} is right on {_shown(share)}, {said}.",
+            _sided(last["value"], last["p"], run),
         )
 
 
@@ -218,10 +224,10 @@ def _truth(run: Run) -> Iterator[Lesson]:
 
 def _claims(run: Run) -> Iterator[Lesson]:
     by = directions(run.read_json(names.TALLY))
-    tested = sum(by[verdict] for verdict in ("reproduced", "opposite", "inconclusive"))
     yield Lesson(
-        f"Of {tested} directions of the paper that this run could test, {by['reproduced']} are reproduced, "
-        f"{by['opposite']} contradicted and {by['inconclusive']} undecided."
+        f"Of {by['tested']} directions of the paper that this run could test, {by['reproduced']} are reproduced, "
+        f"{by['opposite']} contradicted and {by['inconclusive']} undecided; {by[BROKEN]} are wins over a reward model "
+        "that chooses worse than a random candidate."
     )
     ledger = run.read(names.LEDGER).to_pandas().set_index("id")
     for statement in load_claims():
@@ -327,8 +333,8 @@ def _rows(frame: pd.DataFrame, what: str, prm: str = "") -> list[dict[str, Any]]
     return _records(frame.loc[(frame["what"] == what) & (frame["prm"] == prm)])
 
 
-def _row(frame: pd.DataFrame, what: str) -> dict[str, Any]:
-    [row] = _rows(frame, what)
+def _row(frame: pd.DataFrame, what: str, prm: str = "") -> dict[str, Any]:
+    [row] = _rows(frame, what, prm)
     return row
 
 

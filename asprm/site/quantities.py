@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
+from asprm import best_of_n, tvd
 from asprm import statistics as s
 from asprm.generalize import paired, solved
 from asprm.intervals import Interval, share_interval
@@ -31,12 +32,16 @@ SHARE, POINTS, PLAIN = "share", "points", "plain"
 """Units: a share in [0, 1], a difference of shares, and any other number."""
 GREEDY, SINGLE, MAJORITY = "greedy decoding", "single sample", "majority vote"
 BEST, GUIDED = "Best-of-N", "guided decoding"
+OVER_SINGLE, OVER_GREEDY = ", gain over a single sample", ", gain over greedy decoding"
+"""Ends of the names of differences, after BEST or GUIDED."""
 TOKEN_SHARES = {"share": "of all tokens", "decision_share": "of decision tokens"}
 """Columns of the tables of token types, in words."""
 
 
 class Quantity(NamedTuple):
-    """One number of one policy. set, prm: "" where it has none. p: of a difference, else NaN."""
+    """One number of one policy. set, prm: "" where it has none. p: of a difference that the chapter tests, corrected by
+    Holm's method with the chapter's other tests of the policy, else NaN.
+    """
 
     what: str
     unit: str
@@ -161,29 +166,35 @@ def _prm(run: Run, policy: str) -> Iterator[Quantity]:
 
 
 def _best_of_n(run: Run, policy: str) -> Iterator[Quantity]:
-    profile = run.profile
+    profile, own = run.profile, run.profile.prm_of(policy)
+    raters = profile.best_of_n.score.get(policy, ())
+    tested: Any = best_of_n.gains(run, policy, own).to_dict("records") if own in raters else []
+    rows = {(row["problems"], row["against"]): row for row in tested}
     for name in test_sets(profile, profile.policies[policy].domain):
         single = outcomes.single_sample(run, policy, name)
-        for prm in profile.best_of_n.score.get(policy, ()):
+        for prm in raters:
             best = outcomes.best_of_n(run, prm, policy, name)
-            yield from _against(run, best, single, name, BEST, "over a single sample", prm)
+            yield Quantity(BEST, SHARE, *solved(run, best, name), set=name, prm=prm)
+            if prm == own:
+                for over, rival in ((OVER_SINGLE, "single sample"), (OVER_GREEDY, "greedy")):
+                    row = rows[name, rival]
+                    gain = row["difference"], row["low"], row["high"]
+                    yield Quantity(BEST + over, POINTS, *gain, set=name, prm=prm, p=row[s.HOLM])
+            else:
+                pair = paired(run, best, single, name)
+                gain = pair.difference, pair.low, pair.high
+                yield Quantity(BEST + OVER_SINGLE, POINTS, *gain, set=name, prm=prm)
 
 
 def _tvd(run: Run, policy: str) -> Iterator[Quantity]:
-    profile = run.profile
-    for name in test_sets(profile, profile.policies[policy].domain):
-        greedy = outcomes.greedy(run, policy, name)
-        for prm in profile.tvd.guide.get(policy, ()):
-            guided = outcomes.guided(run, prm, policy, name)
-            yield from _against(run, guided, greedy, name, GUIDED, "over greedy decoding", prm)
-    for prm in profile.tvd.guide.get(policy, ()):
+    guides = run.profile.tvd.guide.get(policy, ())
+    table: Any = tvd.gains(run, policy, guides) if guides else pd.DataFrame()
+    for (prm, name), row in table.to_dict("index").items():
+        yield Quantity(GUIDED, SHARE, *solved(run, outcomes.guided(run, prm, policy, name), name), set=name, prm=prm)
+        gain = row["difference"], row["low"], row["high"]
+        yield Quantity(GUIDED + OVER_GREEDY, POINTS, *gain, set=name, prm=prm, p=row[s.HOLM])
+    for prm in guides:
         yield Quantity("trigger", PLAIN, outcomes.chosen_trigger(run, prm, policy), prm=prm)
-
-
-def _against(run: Run, way: Outcomes, rival: Outcomes, name: str, what: str, over: str, prm: str) -> Iterator[Quantity]:
-    yield Quantity(what, SHARE, *solved(run, way, name), set=name, prm=prm)
-    pair = paired(run, way, rival, name)
-    yield Quantity(f"{what}, gain {over}", POINTS, pair.difference, pair.low, pair.high, name, prm, pair.p)
 
 
 def _tokens(run: Run, policy: str) -> Iterator[Quantity]:

@@ -1,17 +1,18 @@
 """Includes of the landing page: the outcome in three sentences, facts, the citation, and what a run can show."""
 
 import re
-from collections.abc import Iterable, Sequence
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
 
+import numpy as np
 import pandas as pd
 
 from asprm import REPOSITORY
-from asprm import statistics as s
 from asprm.claims import directions, tally
 from asprm.problems.families import FAMILIES
 from asprm.problems.load import title
-from asprm.results.format import points
+from asprm.results.format import number, p_value, points
+from asprm.results.paper import Pool, Statement, claim
 from asprm.results.verdicts import BROKEN
 from asprm.run import names
 from asprm.run.manifests import manifests, seconds_of
@@ -20,12 +21,13 @@ from asprm.site import publish
 from asprm.site.includes.provenance import commits
 from asprm.site.includes.settings import size, trained_here
 from asprm.site.includes.tables import code, duration, plain
-from asprm.site.quantities import POINTS, quantities
+from asprm.site.quantities import BEST, GUIDED, OVER_GREEDY, OVER_SINGLE, POINTS, quantities
 from asprm.site.reference import QUANTITIES, references
 
 PAPER_URL = "https://arxiv.org/abs/2502.13943"
 _KEY = "adaptivestep"  # of the paper, in the bibliography
 _STAGES = ("best_of_n", "tvd")
+_TVD = "prose-tvd-beats-greedy"  # the claim that pools guided decoding over policies and test sets
 
 
 # --- the outcome ------------------------------------------------------------------------------------------------------
@@ -35,93 +37,129 @@ def outcome(run: Run) -> str:
     """Three sentences: what choosing gains, what guiding gains, and what became of the paper's directions.
 
     Each counts all policies and test sets of this run, then those of each reference run. A gain counts if its p,
-    corrected by Holm over the sentence's comparisons, is below the profile's alpha. MissingArtifact: the run has not
-    finished.
+    corrected as in the chapter that tests it, is below the profile's alpha. MissingArtifact: the run has not finished.
     """
-    runs = [("", _own_gains(run), _own_tally(run))]
+    runs = [_Told("", _own_gains(run), run.read(names.LEDGER).to_pandas() if run.has(names.LEDGER) else None)]
     for reference in references(run):
-        every, ledger = reference.table(QUANTITIES), reference.table(names.LEDGER)
-        gains = _gains(every, {(part, f"ASPRM-{part}") for part in reference.about["parts"]})
-        runs.append((reference.name, gains, tally(ledger) if ledger is not None else None))
+        gains = _gains(reference.table(QUANTITIES), {(part, f"ASPRM-{part}") for part in reference.about["parts"]})
+        runs.append(_Told(reference.name, gains, reference.table(names.LEDGER)))
     alpha = run.profile.claims.alpha
-    choosing = "Choosing among samples by the reward model that learned from AdaptiveStep's steps"
-    guiding = "Decoding guided by the same reward model"
+    n = run.profile.sample.candidates
+    choosing = f"**Choosing** among {n} samples by the reward model that learned from AdaptiveStep's steps"
+    guiding = "**Guiding** greedy decoding by the same reward model"
+    rivals = {
+        BEST + OVER_SINGLE: "one of the samples at random",
+        BEST + OVER_GREEDY: "greedy decoding, the policy's own best guess",
+    }
     sentences = [
-        _sentence(choosing, "a random sample", [(name, gains["best_of_n"]) for name, gains, _ in runs], alpha),
-        _sentence(guiding, "greedy decoding", [(name, gains["tvd"]) for name, gains, _ in runs], alpha),
-        _of_claims([(name, counts) for name, _, counts in runs]),
+        _sentence(choosing, rivals, runs, alpha),
+        _sentence(guiding, {GUIDED + OVER_GREEDY: "greedy decoding"}, runs, alpha) + _pooled(runs[0].ledger),
+        _of_claims(runs),
     ]
     return "\n".join(f"- {sentence}" for sentence in sentences) + "\n"
 
 
-def _own_gains(run: Run) -> dict[str, pd.DataFrame]:
+class _Told(NamedTuple):
+    """What a run has to tell. name: "" is this run. gains: rows of quantities. ledger: None if it has none."""
+
+    name: str
+    gains: pd.DataFrame
+    ledger: pd.DataFrame | None
+
+
+def _own_gains(run: Run) -> pd.DataFrame:
     profile = run.profile
     parts = {name: part for part, name in profile.cast.items()}
     own = {(parts.get(p, p), parts.get(profile.prm_of(p), profile.prm_of(p))) for p in profile.policies}
-    stages = [quantities(run, stage, policy).assign(stage=stage) for stage in _STAGES for policy in profile.policies]
-    return _gains(pd.concat(stages, ignore_index=True), own)
+    return _gains(pd.concat([quantities(run, stage, p) for stage in _STAGES for p in profile.policies]), own)
 
 
-def _gains(every: pd.DataFrame | None, own: set[tuple[str, str]]) -> dict[str, pd.DataFrame]:
-    """By stage, the gains of policies by their own reward models, one row for each test set.
+def _gains(every: pd.DataFrame | None, own: set[tuple[str, str]]) -> pd.DataFrame:
+    """The gains of policies by their own reward models, one row for each test set and rival.
 
     every: rows of quantities. own: (policy, reward model) in the paper's names.
     """
     if every is None:
-        return {stage: pd.DataFrame() for stage in _STAGES}
-    is_own = [pair in own for pair in zip(every["policy"], every["prm"], strict=True)]
-    gains = every.loc[pd.Series(is_own, every.index, dtype=bool) & (every["unit"] == POINTS)]
-    return {stage: gains.loc[gains["stage"] == stage] for stage in _STAGES}
+        return pd.DataFrame(columns=["what", "value", "p"])
+    is_own = np.array([pair in own for pair in zip(every["policy"], every["prm"], strict=True)], bool)
+    return every.loc[is_own & (every["unit"] == POINTS)]
 
 
-def _own_tally(run: Run) -> dict[str, Any] | None:
-    return run.read_json(names.TALLY) if run.has(names.TALLY) else None
+def _sentence(doing: str, rivals: Mapping[str, str], runs: Sequence[_Told], alpha: float) -> str:
+    """What is gained over each rival on all pairs of policy and test set, by run; the first run is this one.
 
-
-def _sentence(doing: str, rival: str, runs: Sequence[tuple[str, pd.DataFrame]], alpha: float) -> str:
-    """One sentence on the gains of all runs over the rival; the first run is this one."""
-    (_, own), *others = runs
-    if own.empty:
+    rivals: in words, by what the quantities call the gain over them.
+    """
+    parts = [text for what, rival in rivals.items() if (text := _over(what, rival, runs[0].gains, alpha))]
+    if not parts:
         return f"{doing} has not been run."
-    better, worse, undecided = _counted(own, alpha)
-    gains: list[float] = own["value"].dropna().tolist()
+    others = []
+    for run in runs[1:]:
+        counts = [
+            f"{better} better, {worse} worse, {undecided} undecided of {len(rows)} against {rival.partition(',')[0]}"
+            for what, rival in rivals.items()
+            if len(rows := run.gains.loc[run.gains["what"] == what])
+            for better, worse, undecided in [_counted(rows, alpha)]
+        ]
+        others += [f"{code(run.name)}: {', and '.join(counts)}"] if counts else []
+    return f"{doing} {'; '.join(parts)}." + (f" Other runs: {'; '.join(others)}." if others else "")
+
+
+def _over(what: str, rival: str, gains: pd.DataFrame, alpha: float) -> str:
+    """What this run gains over one rival, as a part of a sentence; "" where it was not run."""
+    rows = gains.loc[gains["what"] == what]
+    if rows.empty:
+        return ""
+    better, worse, undecided = _counted(rows, alpha)
+    values: list[float] = rows["value"].tolist()
     text = (
-        f"{doing} beats {rival} on **{better} of {len(own)}** pairs of policy and test set, loses on **{worse}**, and "
-        f"cannot be told from it on **{undecided}**"
-        + (f" (by {points(min(gains))} to {points(max(gains))} points)." if gains else ".")
+        f"beats {rival}, on **{better} of {len(rows)}** pairs of policy and test set, loses on **{worse}**, and cannot "
+        f"be told from it on **{undecided}** ({points(min(values))} to {points(max(values))} points)"
     )
-    if untested := len(own) - better - worse - undecided:
-        text += f" On {untested} nothing could differ, since the reward model changed no token."
-    told = [
-        f"{b} of {len(rows)} better, {w} worse, {u} undecided in run {code(name)}"
-        for name, rows in others
-        if len(rows)
-        for b, w, u in [_counted(rows, alpha)]
-    ]
-    return text + (f" Other runs: {'; '.join(told)}." if told else "")
+    untested = len(rows) - better - worse - undecided
+    return text + (f", and on {untested} changed no token, so that nothing could differ" if untested else "")
 
 
 def _counted(rows: pd.DataFrame, alpha: float) -> tuple[int, int, int]:
-    """How many gains are above 0, below 0, and undecided, by Holm's p. What has no p was not tested."""
+    """How many gains are above 0, below 0, and undecided, by their p. What has no p was not tested."""
     tested = rows.loc[rows["p"].notna()]
-    sure = s.holm(tested["p"].to_numpy(float)) < alpha
+    sure = tested["p"].to_numpy(float) < alpha
     better, worse = int((sure & (tested["value"] > 0)).sum()), int((sure & (tested["value"] < 0)).sum())
     return better, worse, len(tested) - better - worse
 
 
-def _of_claims(runs: Iterable[tuple[str, dict[str, Any] | None]]) -> str:
-    told = [(name, directions(counts)) for name, counts in runs if counts]
+def _pooled(ledger: pd.DataFrame | None) -> str:
+    """What the ledger says of guided decoding over several pairs together, lest one count contradict the other."""
+    statement = claim(_TVD)
+    assert isinstance(statement, Statement)
+    assert isinstance(statement.compare, Pool)
+    rows: Any = pd.DataFrame() if ledger is None else ledger.loc[ledger["aspect"] != "level"].set_index("id")
+    if rows.empty or pd.isna(rows.at[_TVD, "here"]):
+        return ""
+    row, verdicts = rows.loc[_TVD], list(rows.loc[list(statement.compare.of), "verdict"])
+    here, low, high = (number(row[name]).replace("-", "\N{MINUS SIGN}") for name in ("here", "low", "high"))
+    p = p_value(row["p_holm"])
+    return (
+        f" The ledger also *pools* {len(verdicts)} such comparisons, by two reward models on M and L: {here} points "
+        f"[{low}, {high}], p {p if '<' in p else f'= {p}'}, {row['verdict']}; one by one "
+        f"{verdicts.count('reproduced')} of the {len(verdicts)} are."
+    )
+
+
+def _of_claims(runs: Iterable[_Told]) -> str:
     parts = []
-    for name, by in told:
-        tested = sum(by[verdict] for verdict in ("reproduced", "opposite", "inconclusive", BROKEN))
+    for run in runs:
+        if run.ledger is None:
+            continue
+        by = directions(tally(run.ledger))
         parts.append(
-            f"{f'run {code(name)}' if name else 'this run'} could test {tested}, and finds **{by['reproduced']}** "
-            f"reproduced, **{by['opposite']}** contradicted, **{by['inconclusive']}** undecided, and "
-            f"**{by[BROKEN]}** wins over a reward model that chooses worse than chance"
+            f"{f'run {code(run.name)}' if run.name else 'this run'} could test {by['tested']}, and finds "
+            f"**{by['reproduced']}** reproduced, **{by['opposite']}** contradicted, **{by['inconclusive']}** "
+            f"undecided, and **{by[BROKEN]}** wins over a reward model that chooses worse than chance"
         )
     if not parts:
         return "The paper's claims have not been compared with this run."
-    return f"Of the directions that the paper states (this beats that), {'; '.join(parts)}."
+    return f"Of the **directions** that the paper states (this beats that), {'; '.join(parts)}."
 
 
 # --- the box of facts -------------------------------------------------------------------------------------------------

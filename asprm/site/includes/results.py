@@ -6,21 +6,21 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from asprm.best_of_n import comparisons, rated
-from asprm.generalize import against_greedy, corrected, paired
+from asprm import best_of_n, tvd
+from asprm.claims import tally_table
+from asprm.generalize import own_over_greedy
 from asprm.problems.load import title
-from asprm.problems.sets import templates, test_sets
+from asprm.problems.sets import test_sets
 from asprm.results import outcomes
-from asprm.results.format import interval, p_value, percent, points
-from asprm.results.verdicts import VERDICTS
+from asprm.results.format import INTERVAL, interval, p_value, percent, points
 from asprm.run import names
 from asprm.run.manifests import manifests
 from asprm.run.open import Run
-from asprm.sample import greedy_verdicts
 from asprm.site.includes.provenance import commits
 from asprm.site.includes.tables import table
 from asprm.site.picture import figure
 from asprm.site.story import story
+from asprm.statistics import HOLM
 
 RIVALS = {  # of `asprm.best_of_n.comparisons`, with their names on the page
     "single sample": "a single sample",
@@ -32,25 +32,24 @@ RIVALS = {  # of `asprm.best_of_n.comparisons`, with their names on the page
 def headline(run: Run) -> str:
     """The gains of Best-of-N and guided decoding on the first test set, with intervals and tests."""
     n, name = run.profile.sample.candidates, test_sets(run.profile, run.domain)[0]
-    how, verdicts = run.profile.best_of_n.aggregate, greedy_verdicts(run, name)
-    frames = rated(run, run.prm, name)
-    options = {"how": how, "greedy": verdicts, "clusters": templates(run.profile, name), "seed": run.seed}
-    gains = comparisons(frames, **options).set_index("against").to_dict("index")
+    every = best_of_n.gains(run, run.policy, run.prm)
+    gains = every.loc[every["problems"] == name].set_index("against").to_dict("index")
     rows = []
     for rival, shown in RIVALS.items():
         gain = gains[rival]
         spread = interval(gain["low"], gain["high"])
-        rows.append((shown, percent(gain["b"]), points(gain["difference"]), spread, p_value(gain["p"])))
+        rows.append((shown, percent(gain["b"]), points(gain["difference"]), spread, p_value(gain[HOLM])))
     accuracy = percent(next(iter(gains.values()))["a"])
     lines = [
-        f"On {len(verdicts)} test problems of {title(name)}, Best-of-{n} (the reward model chooses among {n} samples, "
-        f"by the {how} over the steps) is right for **{accuracy}** of the problems{trainings(run, name)}.\n",
-        table([f"Best-of-{n} against", "accuracy", "gain in points", "95 % interval", "p"], rows, numbers=(1, 2, 3, 4)),
+        f"On {run.profile.problems.test[name]} test problems of {title(name)}, Best-of-{n} (the reward model chooses "
+        f"among {n} samples, by the {run.profile.best_of_n.aggregate} over the steps) is right for **{accuracy}** of "
+        f"the problems{trainings(run, name)}.\n",
+        table([f"Best-of-{n} against", "accuracy", "gain in points", INTERVAL, HOLM], rows, numbers=(1, 2, 3, 4)),
         guided(run, name),
         f"Profile `{run.profile.name}`, seed {run.seed}, commit {commits(manifests(run.base))}. p, of a paired test, "
-        "says whether a gain could be chance. Here it is not corrected for other tests; "
-        "{doc}`../notebooks/07_best_of_n` and {doc}`../notebooks/08_tvd` correct it for all of theirs, and show the "
-        "other test sets.\n",
+        "says whether a gain could be chance. {ref}`As everywhere <sec-tests>`, it is corrected with the other tests "
+        "of the policy in {doc}`../notebooks/07_best_of_n`, or in {doc}`../notebooks/08_tvd`, which show the other "
+        "test sets.\n",
     ]
     return "\n".join(lines)
 
@@ -68,31 +67,32 @@ def guided(run: Run, name: str) -> str:
     """Sentences on guided decoding of the test set, with the trigger that was chosen on validation problems."""
     policy, prm = run.policy, run.prm
     trigger = outcomes.chosen_trigger(run, prm, policy)
-    against = paired(run, outcomes.guided(run, prm, policy, name), outcomes.greedy(run, policy, name), name)
+    against = tvd.gains(run, policy, run.profile.tvd.guide[policy]).loc[(prm, name)]
     start = (
         f"Guided decoding, with a trigger of {trigger:g} chosen on validation problems, is right for "
-        f"**{percent(against.a)}** of them"
+        f"**{percent(against['TVD'])}** of them"
     )
-    if np.isnan(against.p):
+    if np.isnan(against["p"]):
         return f"{start}, as greedy decoding is: the reward model changed no token, so nothing was tested.\n"
     counts = run.read(names.guided(prm, policy, name), ["trigger", "decisions", "tokens"]).to_pandas()
     counts = counts[counts["trigger"] == trigger].sum()
-    p = p_value(against.p)
+    p = p_value(against[HOLM])
     return (
-        f"{start}, greedy decoding for {percent(against.b)}: a difference of "
-        f"{points(against.difference)} points, 95 % interval {interval(against.low, against.high)}. It solves "
-        f"{against.only_a} problems that greedy decoding does not, and fails on {against.only_b} that greedy decoding "
-        f"solves ({against.test}, p {p if p.startswith('<') else f'= {p}'}). The reward model decided "
+        f"{start}, greedy decoding for {percent(against['greedy'])}: a difference of "
+        f"{points(against['difference'])} points, 95 % interval {interval(against['low'], against['high'])}. It solves "
+        f"{against['only TVD']} problems that greedy decoding does not, and fails on {against['only greedy']} that "
+        f"greedy decoding solves (p {p if p.startswith('<') else f'= {p}'}). The reward model decided "
         f"{percent(counts['decisions'] / counts['tokens'])} of the tokens. Only its first training guides.\n"
     )
 
 
+CHAPTERS = {"Best-of-N": "{doc}`../notebooks/07_best_of_n`", "TVD": "{doc}`../notebooks/08_tvd`"}  # that test the ways
 WAYS = {"Best-of-N": "Best-of-N", "TVD": "guided decoding"}  # of `asprm.generalize.against_greedy`, in words
 
 
 def overview(run: Run) -> str:
     """Every policy on its test sets: greedy decoding, Best-of-N and guided decoding by its own reward model."""
-    gains = _gains_over_greedy(run)
+    gains = own_over_greedy(run)
     rows = []
     grouped: Any = gains.groupby(["policy", "set"], sort=False)
     for (policy, name), each in grouped:
@@ -109,20 +109,10 @@ def overview(run: Run) -> str:
     )
 
 
-def _gains_over_greedy(run: Run) -> pd.DataFrame:
-    """`asprm.generalize.against_greedy` of every policy's own reward model, corrected as one table."""
-    results = run.read(names.RESULTS).to_pandas()
-    parts = []
-    for policy, source in run.profile.policies.items():
-        rows = against_greedy(run, results, run.profile.prm_of(policy), test_sets(run.profile, source.domain))
-        parts.append(rows.loc[rows["policy"] == policy] if len(rows) else rows)
-    return corrected(pd.concat(parts, ignore_index=True))
-
-
 def _whole(gains: pd.DataFrame, way: str, alpha: float) -> str:
     """One sentence for all policies and sets: where one way is better than greedy decoding, by the test."""
     rows = gains.loc[gains["way"] == way]
-    shown, better = rows["p (Holm)"] < alpha, rows["difference"] > 0
+    shown, better = rows[HOLM] < alpha, rows["difference"] > 0
     groups = {
         "is better than greedy decoding for": shown & better,
         "is worse than greedy decoding for": shown & ~better,
@@ -134,7 +124,7 @@ def _whole(gains: pd.DataFrame, way: str, alpha: float) -> str:
         for verb, which in groups.items()
         if which.any()
     ]
-    by = f"By the paired test (Holm over the {gains['p'].notna().sum()} of this table, α = {alpha:g})"
+    by = f"By the paired test (p corrected as in {CHAPTERS[way]}, α = {alpha:g})"
     return f"{by}, {WAYS[way]} {'; '.join(said)}." if said else ""
 
 
@@ -151,30 +141,22 @@ def picture(run: Run) -> str:
     return f"``````{{raw}} html\n{figure(story(run))}``````\n"
 
 
-ASPECTS = {  # kinds of claims, with their names on the page
-    "arrow": "arrows of its tables",
-    "contrast": "numbers set side by side",
-    "prose": "statements and figures",
-    "level": "levels",
-}
-
-
 def tally(run: Run) -> str:
     """The paper's claims by verdict, as the claims chapter counted them; or that it has not been run."""
     if not run.has(names.TALLY):
         return "*The paper's claims have not been compared with this run.*\n"
     counts = run.read_json(names.TALLY)
-    rows = [
-        (f"{VERDICTS[verdict]} {verdict}", *(by_aspect[aspect] for aspect in ASPECTS))
-        for verdict, by_aspect in counts["verdicts"].items()
-    ]
+    frame = tally_table(counts)
+    rows = [(name, *row) for name, row in zip(frame.index, frame.to_numpy().tolist(), strict=True)]
+    claims, composites, others = counts["claims"], sum(counts["composites"].values()), sum(counts["others"].values())
     return (
-        table(["verdict", *ASPECTS.values()], rows, numbers=range(1, 5))
-        + f"\nOf {counts['claims']} claims of the paper, without {sum(counts['composites'].values())} statements that "
-        "only put together others of them. A level is a number by itself, such as an accuracy, which "
-        "cannot be compared between the paper's models and small models on synthetic problems. *Inconclusive* means "
-        "that the difference could be chance, *broken baseline* that the win is over a reward model that chooses worse "
-        "than a random candidate. "
+        table(["verdict", *frame.columns], rows, numbers=range(1, len(rows[0])))
+        + f"\nThe ledger has {claims + composites + others} rows: {claims} claims of the paper, in the first four "
+        f"columns; {composites} statements that only put together others of them; and {others} claims that are not the "
+        "paper's, but of the released code and data or of this study. A level is a number by itself, such as an "
+        "accuracy, which cannot be compared between the paper's models and small models on synthetic problems. "
+        "*Inconclusive* means that the difference could be chance, *broken baseline* that the win is over a reward "
+        "model that chooses worse than a random candidate. "
         f"{counts['own_sample_too_small']} of the paper's arrows stand for differences of so few problems that no "
-        "paired test on the paper's own sample could have shown them. {doc}`../notebooks/12_claims` lists all claims.\n"
+        "paired test on the paper's own sample could have shown them. {doc}`../notebooks/12_claims` lists all rows.\n"
     )
