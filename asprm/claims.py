@@ -267,9 +267,9 @@ def _evidence(get: Callable[[Any, Measures], Evidence], claim: Claim, measures: 
 def _as_tested(row: Row, tested: Mapping[tuple[str, str], Test]) -> Row:
     """The row with the p of the chapter that tests the same comparison, if one does."""
     evidence = row.evidence
-    if isinstance(evidence, str) or evidence.compared not in tested:
+    test = tested.get(evidence.compared) if isinstance(evidence, Evidence) and evidence.compared else None
+    if isinstance(evidence, str) or test is None:
         return row
-    test = tested[evidence.compared]
     return replace(row, family=test.where, evidence=replace(evidence, p=test.p), corrected=test.p_holm)
 
 
