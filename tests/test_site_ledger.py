@@ -39,7 +39,38 @@ def test_every_row_has_an_address_of_its_own_and_directions_come_first(frame):
     assert '<a href="08_tvd.html#decode">08_tvd</a>' in html
     assert '12.00 points<br><span class="interval">[2.00, 21.00]</span>' in html
     assert "\N{MINUS SIGN}3.50 points" in html
-    assert "60, 3 trainings" in html
+    assert '<span class="how">exact; 60 problems; 3 trainings; <a href' in html
+
+
+def test_a_row_says_with_which_tests_its_p_was_corrected(frame):
+    assert "&lt;\N{NO-BREAK SPACE}.001</td>" in whole_ledger(frame).html()  # of a ledger that does not name them
+    named = whole_ledger(frame.assign(family="chapter 8, policy M")).html()
+    assert '&lt;\N{NO-BREAK SPACE}.001<br><span class="interval">chapter 8, policy M</span>' in named
+
+
+def test_a_long_ledger_shows_its_first_rows_until_all_are_asked_for(frame, opened):
+    many = pd.concat(
+        [frame.iloc[[1]].assign(id=f"t-{i:02d}", verdict="opposite" if i % 2 else "reproduced") for i in range(50)]
+    )
+    shown = opened(whole_ledger(many))
+    assert len(shown_ids(shown)) == 20
+    assert shown.locator(".place").inner_text() == "50 of 50"
+    shown.get_by_label("Verdict").select_option("opposite")
+    assert shown_ids(shown)[:2] == ["claim-t-01", "claim-t-03"]
+    assert len(shown_ids(shown)) == 20
+    shown.evaluate("location.hash = '#claim-t-49'")
+    shown.wait_for_function("!document.getElementById('claim-t-49').hidden")
+    assert len(shown_ids(shown)) == 25
+    shown.get_by_label("Verdict").select_option("")
+    assert len(shown_ids(shown)) == 50
+    assert not shown.get_by_role("button", name="Show all").is_visible()
+
+
+def test_the_button_shows_all_rows(frame, opened):
+    many = pd.concat([frame.iloc[[1]].assign(id=f"t-{i:02d}") for i in range(21)])
+    shown = opened(whole_ledger(many), width=390)
+    shown.get_by_role("button", name="Show all 21 rows").click()
+    assert len(shown_ids(shown)) == 21
 
 
 def shown_ids(shown):

@@ -96,6 +96,32 @@ def test_code_is_folded_once_also_where_it_was_hidden():
     assert shown.count("<div") == shown.count("</div>")
 
 
+def test_what_a_tagged_cell_shows_is_folded():
+    output = '<div class="cell_output docutils container"><div>1</div>\n</div>'
+    cell = '<div class="cell tag_{} docutils container">{}</div>'
+    plain = cell.format("x", output)
+    shown = folded(plain + cell.format("hide-input tag_fold-parameters", CODE + output) + plain)
+    assert shown.startswith(plain)
+    assert shown.endswith(
+        f'<details class="output"><summary>Parameters of this run</summary>{output}</details></div>{plain}'
+    )
+    assert folded(plain) == plain
+
+
+def test_a_table_is_named_by_the_heading_above_it_and_counted():
+    heading = '<h2>Against greedy<a class="headerlink" href="#x">#</a></h2>'
+    table = '<table class="dataframe"><thead><tr><th>a</th></tr></thead></table>'
+    shown = tables(f"{table}{heading}{table}{table}<table><caption>Its own</caption></table>")
+    captions = re.findall("<caption>(.*?)</caption>", shown)
+    assert captions == ["Table: Against greedy", "Table: Against greedy (2)", "Its own"]
+
+
+def test_a_long_cell_of_a_prose_table_is_marked():
+    long, short = "<td><p>250 problems, 80 % right</p></td>", "<td><p>L</p></td>"
+    shown = tables(f'<table class="table">{long}{short}</table>')
+    assert shown == f'<table class="table">{long.replace("<td", "<td data-long")}{short}</table>'
+
+
 def test_a_table_scrolls_in_a_box_and_its_heads_have_scopes():
     table = '<table border="1" class="dataframe"><thead><tr><th>a</th></tr></thead><tbody><tr><th class="r">1</th>'
     shown = tables(f"{table}<td>2</td></tr></tbody></table>")

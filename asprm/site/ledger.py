@@ -16,14 +16,15 @@ from asprm.site.viewer import View, as_html
 
 KINDS = {"arrow": "arrow", "contrast": "contrast", "prose": "statement", "level": "level"}
 """What pages call the aspects of claims."""
-_HEADS = ("verdict", "claim", "paper", "here", "p (Holm)", "why", "smallest", "problems", "made in")
+_HEADS = ("verdict", "claim", "paper", "here", "p (Holm)", "why, and how it was found")
 
 
 def whole_ledger(frame: pd.DataFrame) -> View:
     """All rows of a ledger (`asprm.claims.ledger`), directions before levels.
 
     `here` has the 95 % interval. A row's address on the page is `claim-<id>`, that of a number's level
-    `claim-<id>-level` where the number has a direction, too.
+    `claim-<id>-level` where the number has a direction, too. With scripts a long ledger shows its first rows until all
+    are asked for.
     """
     order = list(KINDS)
     ordered = frame.sort_values("aspect", key=lambda aspects: aspects.map(order.index), kind="stable")
@@ -44,8 +45,6 @@ def _row(row: dict[str, Any], anchor: str) -> str:
     here = as_html(_number(row["here"]) + points)
     if pd.notna(row["low"]):
         here += f'<br><span class="interval">[{_number(row["low"])}, {_number(row["high"])}]</span>'
-    why = "; ".join(text for text in (row["why"], row["test"]) if text)
-    cell = f'<a href="{as_html(row["cell"])}">{as_html(row["cell"].partition(".")[0])}</a>' if row["cell"] else "–"
     link = f'<a href="#{as_html(anchor)}">{as_html(row["id"])}</a>'
     cells = [
         f'<th scope="row">{VERDICTS[row["verdict"]]} {as_html(row["verdict"])}</th>',
@@ -53,10 +52,7 @@ def _row(row: dict[str, Any], anchor: str) -> str:
         _valued(row["paper"], _number(row["paper"])),
         _valued(row["here"], here),
         _valued(row["p_holm"], _corrected(row)),
-        f'<td class="words">{as_html(why)}</td>',
-        _valued(row["smallest"], _number(row["smallest"])),
-        _valued(row["n"], "–" if pd.isna(row["n"]) else f"{row['n']:.0f}{_trainings(row['seeds'])}"),
-        f"<td>{cell}</td>",
+        f'<td class="words">{_found(row)}</td>',
     ]
     facts = {"verdict": row["verdict"], "part": row["where"], "kind": KINDS[row["aspect"]]}
     data = "".join(f' data-{name}="{as_html(value)}"' for name, value in facts.items())
@@ -71,8 +67,16 @@ def _corrected(row: dict[str, Any]) -> str:
     return as_html(p_value(row["p_holm"])) + (f'<br><span class="interval">{as_html(family)}</span>' if family else "")
 
 
-def _trainings(seeds: Any) -> str:
-    return f", {seeds:.0f} trainings" if pd.notna(seeds) and seeds > 1 else ""
+def _found(row: dict[str, Any]) -> str:
+    """Why the verdict is what it is; then test, problems, trainings, the smallest difference that counts, and where."""
+    facts = [as_html(row["test"])] if row["test"] else []
+    facts += [f"{row['n']:.0f} problems"] if pd.notna(row["n"]) else []
+    facts += [f"{row['seeds']:.0f} trainings"] if pd.notna(row["seeds"]) and row["seeds"] > 1 else []
+    facts += [f"smallest {_number(row['smallest'])}"] if pd.notna(row["smallest"]) else []
+    if row["cell"]:
+        facts.append(f'<a href="{as_html(row["cell"])}">{as_html(row["cell"].partition(".")[0])}</a>')
+    how = f'<span class="how">{"; ".join(facts)}</span>' if facts else ""
+    return "<br>".join(filter(None, [as_html(row["why"]), how])) or "–"
 
 
 def _valued(value: Any, html: str) -> str:

@@ -1,8 +1,10 @@
 """Polish: what is done to every built page after Jupyter Book, before the site is checked.
 
 - Figures leave the page and become files, each with a link to itself and to its numbers.
-- Code folds: each cell's code is closed until it is asked for, and one switch opens all (`book/_static/page.js`).
-- Wide tables scroll in a box of their own that a keyboard reaches, and their heads say what they are heads of.
+- Code folds: each cell's code is closed until it is asked for, and one switch opens all (`book/_static/page.js`). What
+  cells show folds, too, where they have a tag of `FOLDED`.
+- Tables that notebooks make have a caption, and a box of their own that scrolls where they are wide and that a keyboard
+  reaches; their heads say what they are heads of.
 - Pages with something to work with (`asprm.site.viewer`) load its script.
 - Numbers have one style: a true minus sign, and "72.5 %" with a space that no line breaks at.
 - Each page has a description (`asprm.site.descriptions`).
@@ -40,6 +42,7 @@ _VERBATIM = re.compile(r"(<(?P<tag>pre|code|script|style|svg)\b.*?</(?P=tag)>|<[
 _TABLE = re.compile(r"<table\b.*?</table>", re.DOTALL)
 _HEADING = re.compile(r"<h[2-6]>(.*?)<a class=\"headerlink\"", re.DOTALL)
 _SHORT = re.compile(r"<t[dh]\b(?=[^>]*>[^<]{1,18}</t[dh]>)")  # cells in which no line breaks
+_LONG = re.compile(r"<t[dh]\b(?=[^>]*>\s*<p>(?:<[^>]*>)*[^<]{19})")  # cells of prose in which lines break
 _MARKUP = re.compile(r'<span class="section-number">.*?</span>|<[^>]*>|"')
 _HEAD = re.compile(r"<th(?![^>]*\bscope=)(?=[ >])")
 _LISTS = re.compile(r'(?<=<div) role="list"(?= class="citation-list")')  # whose items are no list items
@@ -50,6 +53,10 @@ _MATHJAX = re.compile(
     r"\s*<script[^>]*>window\.MathJax = .*?</script>\s*<script[^>]*mathjax/[^>]*></script>", re.DOTALL
 )
 _FORMULA = re.compile(r'class="[^"]*\bmath\b|\\\(|\\\[')
+
+
+FOLDED = {"fold-parameters": "Parameters of this run", "fold-tables": "Show these tables"}
+"""Tags of the cells whose outputs are folded, with what stands in their place."""
 
 
 def polish(site: Path) -> None:
@@ -97,7 +104,7 @@ def folded(article: str) -> str:
 
     Not of exercises, and not of cells tagged `show-input`, whose code is what the page is about.
     """
-    article = _HIDDEN.sub(r"\1", article)
+    article = _folded_outputs(_HIDDEN.sub(r"\1", article))
     parts = article.split('<div class="cell_input docutils container">')
     shown = parts[0]
     for part in parts[1:]:
@@ -106,6 +113,21 @@ def folded(article: str) -> str:
         if not any(f" tag_{tag} " in shown.rpartition("<div ")[2] for tag in (TAG, "show-input")):
             code = f'<details class="code"><summary>Code</summary>{code}</details>'
         shown += code + part[end:]
+    return shown
+
+
+def _folded_outputs(article: str) -> str:
+    """The article with the outputs of cells with a tag of `FOLDED` in a <details>."""
+    parts = article.split('<div class="cell_output docutils container">')
+    shown = parts[0]
+    for part in parts[1:]:
+        end = _end_of_div(part)
+        output = f'<div class="cell_output docutils container">{part[:end]}'
+        cell = shown[shown.rindex('<div class="cell ') :] if '<div class="cell ' in shown else ""
+        words = next((words for tag, words in FOLDED.items() if f" tag_{tag} " in cell.partition(">")[0]), None)
+        if words:
+            output = f'<details class="output"><summary>{words}</summary>{output}</details>'
+        shown += output + part[end:]
     return shown
 
 
@@ -122,19 +144,25 @@ def _end_of_div(text: str) -> int:
 def tables(article: str) -> str:
     """The article with every table that notebooks make in a box that scrolls, and scopes on its heads.
 
-    The box is named by the heading above it.
+    The box is named by the heading above it, and so is the table's caption, where it has none of its own; tables below
+    one heading are counted.
     """
-    headings = [(match.start(), _MARKUP.sub("", match[1])) for match in _HEADING.finditer(article)]
+    headings = [(match.start(), _MARKUP.sub("", match[1]).strip()) for match in _HEADING.finditer(article)]
+    seen: dict[int, int] = {}
 
     def boxed(match: re.Match[str]) -> str:
         table = match[0]
-        above = [text for place, text in headings if place < match.start()]
-        name = f"Table: {above[-1].strip()}" if above else "Table"
+        place, heading = next((one for one in reversed(headings) if one[0] < match.start()), (0, ""))
+        name = f"Table: {heading}" if heading else "Table"
         head, mark, body = table.partition("</thead>")
         head, body = (_HEAD.sub(f'<th scope="{scope}"', part) for part, scope in ((head, "col"), (body, "row")))
         body = _SHORT.sub(r"\g<0> data-short", body)
         if 'class="table"' in table or "docutils" in table:  # of prose, in a box already
-            return _PERCENT.sub(" ", head + mark + body)
+            return _PERCENT.sub(" ", _LONG.sub(r"\g<0> data-long", head + mark + body))
+        if heading and "<caption" not in head:
+            seen[place] = seen.get(place, 0) + 1
+            number = f" ({seen[place]})" if seen[place] > 1 else ""
+            head = head.replace(">", f"><caption>{name}{number}</caption>", 1)
         return f'<div class="table-box" role="region" aria-label="{name}" tabindex="0">{head}{mark}{body}</div>'
 
     return _TABLE.sub(boxed, article)

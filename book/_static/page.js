@@ -23,6 +23,11 @@
   window.addEventListener("beforeprint", () => set(true));
 })();
 
+// What is folded is printed.
+window.addEventListener("beforeprint", () => {
+  for (const box of document.querySelectorAll("details.output")) box.open = true;
+});
+
 // What scrolls sideways can be reached with the keyboard, and what does not is not stopped at.
 (() => {
   const selector = ".table-box, .pst-scrollable-table-container, .cell_output, div.math, pre";

@@ -3,16 +3,23 @@ views.ledger = (host) => {
   const box = host.querySelector("table"), rows = [...box.tBodies[0].rows];
   const distinct = (name) => [...new Set(rows.map((row) => row.dataset[name]))];
   const number = make("span", { class: "place", "aria-live": "polite" });
+  // So that the page does not end a hundred screens below, the first rows are shown until all are asked for.
+  const FEW = 20;
+  let all = false;
+  const more = button("", () => { all = true; filter(); });
 
   const filter = () => {
     const words = search.value.trim().toLowerCase();
     let left = 0;
-    for (const row of rows) {
-      const fits = selects.every(([name, { select }]) => !select.value || row.dataset[name] === select.value);
-      row.hidden = !(fits && (!words || row.textContent.toLowerCase().includes(words)));
-      left += !row.hidden;
+    for (const row of box.tBodies[0].rows) {
+      const fits = selects.every(([name, { select }]) => !select.value || row.dataset[name] === select.value)
+        && (!words || row.textContent.toLowerCase().includes(words));
+      left += fits;
+      row.hidden = !fits || !(all || left <= FEW);
     }
     number.textContent = `${left} of ${rows.length}`;
+    more.textContent = `Show all ${left} rows`;
+    more.hidden = all || left <= FEW;
   };
   const selects = ["verdict", "part", "kind"].map((name) =>
     [name, choice(name[0].toUpperCase() + name.slice(1), [["", "all"], ...distinct(name).map((value) => [value, value])], filter)]);
@@ -32,12 +39,25 @@ views.ledger = (host) => {
         return (falls ? -1 : 1) * (numbers ? a - b : a.localeCompare(b, "en", { numeric: true }));
       };
       box.tBodies[0].append(...rows.toSorted((a, b) => compare(value(a), value(b))));
+      filter();
     };
     head.replaceChildren(button(head.textContent, sort, { class: "sort" }));
   });
 
   host.prepend(make("div", { class: "bar" }, ...selects.map(([, select]) => select.element), search, number));
+  host.append(more);
   filter();
-  // A link to a claim arrives before its row can be found.
-  if (location.hash) document.getElementById(decodeURIComponent(location.hash.slice(1)))?.scrollIntoView?.();
+  // A link to a claim shows its row; on a new page it arrives before the row can be found.
+  const arrive = () => {
+    const row = location.hash && document.getElementById(decodeURIComponent(location.hash.slice(1)));
+    if (!row || !box.contains(row)) return;
+    if (row.hidden) {
+      all = true;
+      filter();
+    }
+    row.scrollIntoView?.();
+  };
+  addEventListener("hashchange", arrive);
+  addEventListener("beforeprint", () => { all = true; filter(); });
+  arrive();
 };
