@@ -11,12 +11,14 @@ from asprm.results.paper import paper
 from asprm.results.verdicts import VERDICTS
 from asprm.run import names
 from asprm.run.artifacts import to_json, write_parquet
+from asprm.run.manifests import OF_ALL
 from asprm.run.open import open_run
 from asprm.run.shipped import FOLDER, manifests_of, tables_of
 from asprm.site import beside as module
 from asprm.site.beside import PAPER, beside, ledgers
 from asprm.site.keep import keep, main
 from asprm.site.quantities import (
+    AT,
     BEST,
     GREEDY,
     GUIDED,
@@ -27,6 +29,7 @@ from asprm.site.quantities import (
     SINGLE,
     STAGES,
     Quantity,
+    all_quantities,
     quantities,
 )
 from asprm.site.reference import ABOUT, QUANTITIES, Reference, references
@@ -177,6 +180,33 @@ def test_nothing_stands_beside_a_stage_that_no_other_run_and_no_table_of_the_pap
     assert beside(at(run, "rollout")) is None
     reference(run, "other", own.assign(stage="rollout", value=0.25), {"M": "Z"})
     assert list(beside(at(run, "rollout")).columns) == ["this run: mine, Q", "other, Z"]
+
+
+def test_a_chapter_of_all_policies_shows_each_beside_the_other_run(run, monkeypatch):
+    rows = [Quantity(f"{BEST}{AT}own steps", SHARE, 0.5, 0.4, 0.6, "minigsm", prm) for prm in ("ASPRM-M", "L-to-M")]
+    own = pd.DataFrame(rows)
+    monkeypatch.setattr(module, "quantities", lambda run, stage, policy: own.assign(policy="M"))
+    reference(run, "other", own.assign(stage="generalize", policy="M", value=0.25, low=0.125, high=0.5), {"M": "Z"})
+    shown = beside(open_run(str(run.root / "mine.yml"), stage="generalize", quiet=True))
+    assert list(shown.columns) == ["this run: mine", "other", PAPER]
+    row = shown.loc[("Q", f"{BEST}{AT}own steps", "MiniGSM / GSM8K", "ASPRM-M")]
+    assert row["this run: mine"] == "50.0 % [40.0 %, 60.0 %]"
+    assert row["other"] == "25.0 % [12.5 %, 50.0 %]"
+    assert row[PAPER] == f"{paper('t3-asprm-M-confidence'):.1f} %"
+
+
+def test_every_chapter_with_results_shows_a_second_run(study, tmp_path, monkeypatch):
+    monkeypatch.setenv("ASPRM_HOME", str(study))
+    smoke = open_run("smoke", stage="claims", quiet=True)
+    every = all_quantities(smoke)
+    assert set(every["stage"]) == set(STAGES)
+    (tmp_path / ABOUT).write_text(to_json({"name": "second", "parts": {name: name for name in smoke.profile.policies}}))
+    write_parquet(tmp_path / f"{QUANTITIES}.parquet", every.assign(value=every["value"] / 2))
+    monkeypatch.setattr(module, "references", lambda run: [Reference(tmp_path)])
+    for stage in STAGES:
+        for policy in ("M",) if stage in OF_ALL else ("M", "L", "D"):
+            shown = beside(open_run("smoke", stage, {} if stage in OF_ALL else {"policy": policy}, quiet=True))
+            assert [name for name in shown.columns if name.startswith(tmp_path.name)], (stage, policy)
 
 
 def test_without_another_run_the_ledger_is_not_shown_twice(run):

@@ -22,7 +22,8 @@ from asprm.run import names
 from asprm.run.open import Run
 from asprm.run.profile import Profile, load_profile
 
-_POSITIONS = {None: OWN, "line": LINE_BREAK, "random": RANDOM}  # of a measure, as `asprm.results.outcomes` calls them
+POSITIONS_OF_PAPER = {None: OWN, "line": LINE_BREAK, "random": RANDOM}
+"""The positions of a measure, as `asprm.results.outcomes` calls them."""
 
 
 class NotRun(Exception):
@@ -59,7 +60,7 @@ class Measures:
         prm = run.profile.plays(measure.prm)
         if measure.kind == "tvd":
             return outcomes.guided(run, prm, policy, problems)
-        return outcomes.best_of_n(run, prm, policy, problems, _POSITIONS[measure.positions])
+        return outcomes.best_of_n(run, prm, policy, problems, POSITIONS_OF_PAPER[measure.positions])
 
     def other_level(self, number: Number) -> str:
         """Why this run's accuracy is another quantity than the paper's number; "" if it is the same.

@@ -13,7 +13,7 @@ from asprm.run.profile import READS
 
 ALL = "all"
 """In place of a policy, for the notebooks that look at all policies."""
-_OF_ALL = ("policy", "generalize", "claims")
+OF_ALL = ("policy", "generalize", "claims")
 
 
 class Made(NamedTuple):
@@ -78,7 +78,7 @@ def by_notebook(manifests: Sequence[dict[str, Any]]) -> list[Made]:
     """What each notebook made for each policy, in the order of the manifests."""
     groups: dict[tuple[str, str], list[dict[str, Any]]] = defaultdict(list)
     for m in manifests:
-        groups[m["stage"], ALL if m["stage"] in _OF_ALL else m["policy"]].append(m)
+        groups[m["stage"], ALL if m["stage"] in OF_ALL else m["policy"]].append(m)
     return [
         Made(
             stage,

@@ -10,11 +10,13 @@ import pandas as pd
 from asprm.problems.load import PAPERS, title
 from asprm.results.format import interval, p_value, percent, points
 from asprm.results.format import number as number_text
+from asprm.results.measures import POSITIONS_OF_PAPER
 from asprm.results.paper import Number, load_claims
 from asprm.results.verdicts import VERDICTS
 from asprm.run import names
+from asprm.run.manifests import OF_ALL
 from asprm.run.open import Run
-from asprm.site.quantities import BEST, GREEDY, GUIDED, POINTS, SHARE, TOKEN_SHARES, quantities
+from asprm.site.quantities import AT, BEST, GREEDY, GUIDED, POINTS, SHARE, TOKEN_SHARES, quantities
 from asprm.site.reference import QUANTITIES, references
 
 PAPER = "paper"
@@ -33,11 +35,25 @@ def beside(run: Run) -> pd.DataFrame | None:
     One row for each quantity that at least one of the others has too; one column for this run, for each reference run
     in which a policy plays the same part, and for the paper. Values have their 95 % interval, differences their p.
     Published test sets stand in the rows of the families that mirror them; of reward models only those count that start
-    from the policy. MissingArtifact: a table is missing.
+    from the policy, and in chapter 9 all. A chapter that is of all policies has rows for each. MissingArtifact: a table
+    is missing.
     """
-    own = quantities(run, run.stage, run.policy)
-    part = str(own["policy"].iloc[0]) if len(own) else run.policy
-    columns = {f"this run: {run.profile.name}, {run.policy}": own}
+    if run.stage not in OF_ALL:
+        return _of_policy(run, run.policy)
+    parts = {policy: _of_policy(run, policy) for policy in run.profile.policies}
+    shown = {
+        policy: part.rename(columns=lambda name: name.partition(", ")[0])
+        for policy, part in parts.items()
+        if part is not None
+    }
+    return pd.concat(shown, names=["policy"]).fillna(_NONE) if shown else None
+
+
+def _of_policy(run: Run, policy: str) -> pd.DataFrame | None:
+    """`beside` of one policy."""
+    own = quantities(run, run.stage, policy)
+    part = str(own["policy"].iloc[0]) if len(own) else policy
+    columns = {f"this run: {run.profile.name}, {policy}": own}
     for reference in references(run):
         every = reference.table(QUANTITIES)
         if every is not None:
@@ -45,7 +61,7 @@ def beside(run: Run) -> pd.DataFrame | None:
             if len(rows):
                 columns[f"{reference.name}, {reference.playing(part)}"] = rows
     columns[PAPER] = _papers(part)
-    shown = _together(columns, _raters(run))
+    shown = _together(columns, _raters(run, policy))
     return shown if len(shown.columns) > 1 else None
 
 
@@ -86,12 +102,16 @@ def _range(low: Any, high: Any) -> str:
     return "" if pd.isna(low) else f"[{_plain(low)}, {_plain(high)}]"
 
 
-def _raters(run: Run) -> set[str]:
-    """What the paper calls the reward models that start from the policy and are no variants of another; and ""."""
+def _raters(run: Run, policy: str) -> set[str]:
+    """What the paper calls the reward models that start from the policy and are no variants of another; and "". Of
+    chapter 9, which compares them, all.
+    """
     profile = run.profile
     parts = {name: part for part, name in profile.cast.items()}
     roles = ("own", "baseline", "outcome")
-    own = [name for name in profile.of_role(*roles) if profile.reward_models[name].base == run.policy]
+    own = [name for name in profile.of_role(*roles) if profile.reward_models[name].base == policy]
+    if run.stage == "generalize":
+        own = list(profile.reward_models)
     return {"", *(parts.get(name, name) for name in own)}
 
 
@@ -102,9 +122,14 @@ def _papers(part: str) -> pd.DataFrame:
         if not (isinstance(number, Number) and number.unit == "percent" and number.measure):
             continue
         measure = number.measure
-        if measure.policy != part or measure.positions:
+        if measure.policy != part:
             continue
         key = _KINDS.get(measure.kind, ""), measure.set or "", measure.prm or ""
+        if measure.kind == "bon":
+            position = BEST + AT + POSITIONS_OF_PAPER[measure.positions]
+            rows.append((position, *key[1:], SHARE, number.value / 100, np.nan, np.nan, np.nan))
+            if measure.positions:
+                continue
         if measure.column in TOKEN_SHARES:
             key = f"{number.row[-1] or number.row[0]}, {TOKEN_SHARES[measure.column]}", "", ""
         if key[0]:

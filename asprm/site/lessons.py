@@ -29,6 +29,7 @@ from asprm.results.verdicts import BROKEN
 from asprm.run import names
 from asprm.run.open import Run
 from asprm.site.quantities import BEST, GREEDY, GUIDED, OVER_GREEDY, OVER_SINGLE, POINTS, SHARE, SINGLE, quantities
+from asprm.truth import SAMPLED
 
 REPRODUCED, UNDECIDED, NOT_REPRODUCED = "reproduced", "undecided", "did not reproduce"
 SYMBOLS = {REPRODUCED: "✓", UNDECIDED: "≈", NOT_REPRODUCED: "✗", UNTESTED: "○"}
@@ -206,11 +207,11 @@ def _truth(run: Run) -> Iterator[Lesson]:
     entry, found, kinds = (
         run.read(names.truth(run.policy, table)).to_pandas() for table in ("entry", "first-error", "interventions")
     )
-    by = {row["method"]: _named(row, "recall") for row in _records(entry)}
+    by = {row["method"]: _named(row, "recall") for row in _records(entry.loc[entry["texts"] == SAMPLED])}
     decisions, lines, randoms = (by[method] for method in list(by)[:3])
     yield Lesson(
-        f"Of the errors, {_shown(decisions)} enter at a decision token, {_shown(randoms)} at one of as many random "
-        f"tokens, {_shown(lines)} at a line break.",
+        f"Of the errors of sampled solutions, {_shown(decisions)} enter at a decision token, {_shown(randoms)} at one "
+        f"of as many random tokens, {_shown(lines)} at a line break.",
         _above(decisions, randoms),
     )
     best = _named(_records(found)[0], "f1")

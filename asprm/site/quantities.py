@@ -19,7 +19,7 @@ from asprm.generalize import paired, solved
 from asprm.intervals import Interval, share_interval
 from asprm.models.load import load_tokenizer
 from asprm.problems.load import PAPERS
-from asprm.problems.sets import test_sets
+from asprm.problems.sets import knows_truth, test_sets
 from asprm.results import costs, outcomes, selection
 from asprm.results.candidates import candidates
 from asprm.results.measures import NotRun
@@ -27,6 +27,7 @@ from asprm.results.outcomes import Outcomes
 from asprm.run import names
 from asprm.run.open import Run
 from asprm.split import split_table
+from asprm.truth import SAMPLED
 
 SHARE, POINTS, PLAIN = "share", "points", "plain"
 """Units: a share in [0, 1], a difference of shares, and any other number."""
@@ -34,6 +35,8 @@ GREEDY, SINGLE, MAJORITY = "greedy decoding", "single sample", "majority vote"
 BEST, GUIDED = "Best-of-N", "guided decoding"
 OVER_SINGLE, OVER_GREEDY = ", gain over a single sample", ", gain over greedy decoding"
 """Ends of the names of differences, after BEST or GUIDED."""
+AT = ", rated at "
+"""Between BEST and a rating position."""
 TOKEN_SHARES = {"share": "of all tokens", "decision_share": "of decision tokens"}
 """Columns of the tables of token types, in words."""
 
@@ -197,6 +200,28 @@ def _tvd(run: Run, policy: str) -> Iterator[Quantity]:
         yield Quantity("trigger", PLAIN, outcomes.chosen_trigger(run, prm, policy), prm=prm)
 
 
+def _generalize(run: Run, policy: str) -> Iterator[Quantity]:
+    """Best-of-N by every reward model at every rating position, without the sweep."""
+    rows: Any = run.read(names.RESULTS).to_pandas().query("policy == @policy").to_dict("records")
+    for row in rows:
+        if row["prm"] not in run.profile.of_role("sweep"):
+            found = row["bon"], row["low"], row["high"]
+            yield Quantity(f"{BEST}{AT}{row['position']}", SHARE, *found, set=row["set"], prm=row["prm"])
+
+
+def _truth(run: Run, policy: str) -> Iterator[Quantity]:
+    """Where errors of sampled solutions enter, and how well the first error is found."""
+    if not knows_truth(run.profile, policy):
+        return
+    entry, found = (run.read(names.truth(policy, table)).to_pandas() for table in ("entry", "first-error"))
+    rows: Any = entry.loc[entry["texts"] == SAMPLED].to_dict("records")
+    for row in rows:
+        yield Quantity(f"errors that enter at {row['method']}", SHARE, *(row[f"recall{end}"] for end in _ENDS))
+    rows = found.to_dict("records")
+    for row in rows:
+        yield Quantity(f"F1 of the first error, by {row['by']}", SHARE, *(row[f"f1{end}"] for end in _ENDS))
+
+
 def _tokens(run: Run, policy: str) -> Iterator[Quantity]:
     tables = [names.token_types(policy)]
     if run.profile.policies[policy].domain == "code":
@@ -225,6 +250,7 @@ def _claims(run: Run, policy: str) -> Iterator[Quantity]:
 
 
 _RESAMPLES = 4000
+_ENDS = ("", "_low", "_high")  # of the names of columns: a value and its interval
 
 STAGES: dict[str, Callable[[Run, str], Iterator[Quantity]]] = {
     "sample": _sample,
@@ -234,7 +260,9 @@ STAGES: dict[str, Callable[[Run, str], Iterator[Quantity]]] = {
     "prm": _prm,
     "best_of_n": _best_of_n,
     "tvd": _tvd,
+    "generalize": _generalize,
     "tokens": _tokens,
+    "truth": _truth,
     "claims": _claims,
 }
 
