@@ -297,7 +297,8 @@ def _over_greedy(run: Run) -> dict[tuple[str, str], Test]:
                 key = _compared("Best-of-N", own, policy, row["problems"])
                 found[key] = Test(f"chapter 7, policy {policy}", row["p"], row[s.HOLM])
         with suppress(MissingArtifact):
-            table: Any = tvd.gains(run, policy, profile.tvd.guide.get(policy, ()))
+            guides = profile.tvd.guide.get(policy, ())
+            table: Any = tvd.gains(run, policy, guides) if guides else pd.DataFrame()
             for (guide, name), row in table.to_dict("index").items():
                 found[_compared("TVD", guide, policy, name)] = Test(
                     f"chapter 8, policy {policy}", row["p"], row[s.HOLM]
