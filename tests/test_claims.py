@@ -65,7 +65,7 @@ class Tables:
     def tvd(self, right, prm="ASPRM-L", policy="M", of="minigsm", problems=PROBLEMS, changed=1):
         correct = outcomes(right, len(problems))
         frame = {"problem": problems * 2, "trigger": [0.5] * len(problems) + [0.9] * len(problems)}
-        frame |= {"correct": [*correct, *~correct], "changed": changed}
+        frame |= {"correct": [*correct, *~correct], "changed": changed, "decisions": 1, "tokens": 9}
         self.write(f"tvd/{prm}/{policy}-{of}", frame)
         path = self.run.base / f"tvd/{prm}/{policy}.json"
         path.write_text(json.dumps({"trigger": 0.5}))

@@ -74,6 +74,8 @@ def run(tmp_path, monkeypatch):
         "trigger": [0.5] * 8 + [0.9] * 8,
         "correct": [True] * 8 + [False] * 8,
         "changed": 1,
+        "decisions": 1,
+        "tokens": 9,
     }
     write(run, "tvd/ASPRM-Q/Q-minigsm", guided)
     (run.base / "tvd/ASPRM-Q/Q.json").write_text(json.dumps({"trigger": 0.5}))
