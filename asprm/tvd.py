@@ -282,9 +282,8 @@ def against_greedy(
 
 
 def gains(run: Run, policy: str, guides: Sequence[str]) -> pd.DataFrame:
-    """The tests of chapter 8, corrected together: rows of `against_greedy` by each guide, on each of the policy's sets.
-
-    Index: reward model, test set. The last column is p (Holm). MissingArtifact: a table is missing.
+    """The tests of chapter 8, corrected as one: rows of `against_greedy`, then p (Holm), by reward model and test set.
+    MissingArtifact: a table is missing.
     """
     rows = {}
     for guide in guides:
@@ -293,8 +292,7 @@ def gains(run: Run, policy: str, guides: Sequence[str]) -> pd.DataFrame:
             greedy = outcomes.greedy(run, policy, name).mean.astype(bool).to_dict()
             frame = run.read(names.guided(guide, policy, name)).to_pandas()
             rows[guide, name] = against_greedy(frame, greedy, trigger, run.seed, templates(run.profile, name))
-    index = pd.MultiIndex.from_tuples(rows, names=["reward model", "test set"])
-    table = pd.DataFrame(list(rows.values()), index)
+    table = pd.DataFrame(list(rows.values()), pd.MultiIndex.from_tuples(rows, names=["reward model", "test set"]))
     return table.assign(**{HOLM: holm(table["p"])})
 
 
