@@ -26,6 +26,7 @@ from asprm.results.format import one_interval, p_value, percent, points
 from asprm.results.outcomes import OWN, POSITIONS, RANDOM, Outcomes
 from asprm.run import names
 from asprm.run.open import Run
+from asprm.run.sections import ProfileError
 from asprm.run.store import MissingArtifact
 
 
@@ -290,8 +291,8 @@ def _over_greedy(run: Run) -> dict[tuple[str, str], Test]:
     """The comparisons with greedy decoding that chapters 7 and 8 test."""
     found, profile = {}, run.profile
     for policy in profile.policies:
-        own = profile.prm_of(policy)
-        with suppress(MissingArtifact):
+        with suppress(MissingArtifact, ProfileError):  # a policy may have no reward model
+            own = profile.prm_of(policy)
             rows: Any = gains(run, policy, own)
             for row in _records(rows.loc[rows["against"] == "greedy"]):
                 key = _compared("Best-of-N", own, policy, row["problems"])

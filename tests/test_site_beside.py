@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from asprm import best_of_n
 from asprm.claims import ledger
 from asprm.results.paper import paper
 from asprm.results.verdicts import VERDICTS
@@ -23,6 +24,8 @@ from asprm.site.quantities import (
     GREEDY,
     GUIDED,
     MAJORITY,
+    OVER_GREEDY,
+    OVER_SINGLE,
     PLAIN,
     POINTS,
     SHARE,
@@ -33,6 +36,7 @@ from asprm.site.quantities import (
     quantities,
 )
 from asprm.site.reference import ABOUT, QUANTITIES, Reference, references
+from asprm.statistics import HOLM
 
 PROFILE = """
 extends: tiny
@@ -100,7 +104,11 @@ def test_quantities_go_by_the_papers_names(run):
     best, gain = of(frame, BEST, "ASPRM-M"), of(frame, f"{BEST}, gain over a single sample", "ASPRM-M")
     assert (best["value"], best["unit"]) == (1, SHARE)
     assert (gain["value"], gain["unit"]) == (0.5, POINTS)
-    assert gain["p"] == pytest.approx(2 / 2**8, abs=0.003)  # signs are flipped at random
+    tested = best_of_n.gains(run, "Q", "ASPRM-Q").set_index("against")
+    assert tested.at["single sample", "p"] == pytest.approx(2 / 2**8, abs=0.003)  # signs are flipped at random
+    assert gain["p"] == tested.at["single sample", HOLM] > tested.at["single sample", "p"]
+    assert of(frame, f"{BEST}{OVER_GREEDY}", "ASPRM-M")["p"] == tested.at["greedy", HOLM]
+    assert np.isnan(of(frame, f"{BEST}{OVER_SINGLE}", "MS-M")["p"])  # the chapter tests its own reward model
     assert of(frame, BEST, "MS-M")["value"] == 0.5
 
 

@@ -169,8 +169,8 @@ def _prm(run: Run, policy: str) -> Iterator[Quantity]:
 
 
 def _best_of_n(run: Run, policy: str) -> Iterator[Quantity]:
-    profile, own = run.profile, run.profile.prm_of(policy)
-    raters = profile.best_of_n.score.get(policy, ())
+    profile, raters = run.profile, run.profile.best_of_n.score.get(policy, ())
+    own = profile.prm_of(policy) if raters else ""
     tested: Any = best_of_n.gains(run, policy, own).to_dict("records") if own in raters else []
     rows = {(row["problems"], row["against"]): row for row in tested}
     for name in test_sets(profile, profile.policies[policy].domain):
