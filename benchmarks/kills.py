@@ -112,8 +112,11 @@ def attack(home: Path, profile: str, target: str, kills: int, rng: random.Random
 
 
 def shards_at_work(home: Path) -> list[tuple[int, str]]:
-    """Processes that compute a shard of a run in `home`, each with its stage: they hold the lock of their shard."""
-    found = []
+    """Processes that compute a shard of a run in `home`, each with its stage: they hold the lock of their shard.
+
+    A child that a shard has forked, to grade say, holds it too, and is no shard.
+    """
+    found: dict[int, str] = {}
     for process in Path("/proc").iterdir():
         if not process.name.isdigit():
             continue
@@ -124,8 +127,16 @@ def shards_at_work(home: Path) -> list[tuple[int, str]]:
         for file in files:
             held = re.fullmatch(rf"{re.escape(str(home))}/data/runs/[^/]+/\.jobs/(\w+?)-.*-\d+-\d+\.lock", file)
             if held:
-                found.append((int(process.name), held[1]))
-    return found
+                found[int(process.name)] = held[1]
+    return [(process, stage) for process, stage in found.items() if parent_of(process) not in found]
+
+
+def parent_of(process: int) -> int:
+    """The id of a process's parent; 0 if the process has ended."""
+    try:
+        return int(Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[1])
+    except OSError:
+        return 0
 
 
 def tables(home: Path) -> dict[str, str]:
