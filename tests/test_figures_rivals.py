@@ -66,7 +66,7 @@ def test_steps_are_told_by_the_test():
     says = told.of_steps(steps(), alpha=0.05)
     assert "better: fixed length (+10.0 points); worse: line break (−10.0 points)" in says
     assert "In F1 of the first error, no difference is told from chance (from −2.0 to +3.0 points)" in says
-    assert f"least at steps by high entropy: 8.0 %, at {CONFIDENCE} 10.0 %" in says
+    assert f"least at steps by high entropy: 8.0 % (3.0 % to 13.0 %), at {CONFIDENCE} 10.0 %" in says
     assert "nothing was tested" in told.of_steps(steps(p=[np.nan] * 5), alpha=0.05)
 
 
@@ -97,13 +97,21 @@ def test_labels_and_noise_are_told_with_what_they_took():
     assert says.endswith("worse: A (−10.0 points).")
 
 
-@pytest.mark.parametrize(("more", "words"), [(0.3, "logic more"), (-0.3, "fluency more"), (0.0, "both alike")])
-def test_edits_are_told_by_what_is_minded_more(more, words):
+@pytest.mark.parametrize(
+    ("more", "p", "words"),
+    [
+        (0.3, 0.0004, "it minds the number more"),
+        (-0.3, 0.0004, "it minds the words more"),
+        (0.3, 0.2, "which it minds more is not told from chance"),
+        (0.0, 1.0, "not told from chance"),
+    ],
+)
+def test_edits_are_told_by_the_test(more, p, words):
     rows = [
-        {"by": by, "edit": edit, "solutions": 20, "noticed": noticed, "more_p (Holm)": 0.0004}
+        {"by": by, "edit": edit, "solutions": 20, "noticed": noticed, "more_p (Holm)": p}
         for by in ("A", "the policy's confidence")
         for edit, noticed in (("one number changed", 0.4 + more), ("rephrased", 0.4))
     ]
-    says = told.of_edits(with_interval(pd.DataFrame(rows), "more", np.full(4, more)), "A")
-    assert f"it minds {words}" in says
-    assert "p <\N{NO-BREAK SPACE}.001" in says
+    says = told.of_edits(with_interval(pd.DataFrame(rows), "more", np.full(4, more)), "A", alpha=0.05)
+    assert words in says
+    assert ("p <\N{NO-BREAK SPACE}.001" in says) == (p < 0.001)

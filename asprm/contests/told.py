@@ -39,10 +39,10 @@ def of_steps(table: pd.DataFrame, alpha: float) -> str:
     cleanest = table.loc[table["wrong"].idxmin()]
     return (
         f"With the same share of tokens and the same rollouts, Best-of-N by steps of {CONFIDENCE} is right on "
-        f"{percent(own['bon'])} ({percent(own['bon_low'])} to {percent(own['bon_high'])}). Against it, "
+        f"{_share(own, 'bon')}. Against it, "
         f"{sided(table, 'kind', 'gain', 'p (Holm)', alpha)}. In F1 of the first error, "
         f"{sided(table, 'kind', 'f1_gain', 'f1_p (Holm)', alpha)}. Labels disagree with the truth least at steps by "
-        f"{cleanest['kind']}: {percent(cleanest['wrong'])}, at {CONFIDENCE} {percent(own['wrong'])}."
+        f"{cleanest['kind']}: {_share(cleanest, 'wrong')}, at {CONFIDENCE} {_share(own, 'wrong')}."
     )
 
 
@@ -103,16 +103,17 @@ def of_search(table: pd.DataFrame, alpha: float) -> str:
     )
 
 
-def of_edits(table: pd.DataFrame, prm: str) -> str:
+def of_edits(table: pd.DataFrame, prm: str, alpha: float) -> str:
     """Logic or fluency. table: from `asprm.contests.edited.edit_table`. prm: the reward model to tell of."""
     rows = {(row["by"], row["edit"]): row for row in records(table)}
     judge = prm if (prm, NUMBER) in rows else str(table["by"].iloc[0])
     number, words = rows[judge, NUMBER], rows[judge, WORDS]
     policy = rows[POLICY, NUMBER]
-    which = "logic more" if number["more"] > 0 else "fluency more" if number["more"] < 0 else "both alike"
+    which = "it minds the number more" if number["more"] > 0 else "it minds the words more"
+    which = which if number["more_p (Holm)"] < alpha else "which it minds more is not told from chance"
     return (
         f"The score of {judge} falls by more than {NOTICED:g} in {percent(number['noticed'])} of {number['solutions']} "
-        f"solutions with one number changed, and in {percent(words['noticed'])} with other words: it minds {which} "
+        f"solutions with one number changed, and in {percent(words['noticed'])} with other words: {which} "
         f"({points(number['more'])} points, {interval(number['more_low'], number['more_high'])}, "
         f"{_p(number['more_p (Holm)'])}). "
         f"{_sentence(POLICY)} falls in {percent(policy['noticed'])} and {percent(rows[POLICY, WORDS]['noticed'])}."
@@ -123,6 +124,11 @@ def records(frame: pd.DataFrame) -> list[dict[str, Any]]:
     """The rows of a frame, each as a mapping by column."""
     rows: Any = frame.to_dict("records")
     return rows
+
+
+def _share(row: Any, name: str) -> str:
+    """A share with its interval."""
+    return f"{percent(row[name])} ({percent(row[f'{name}_low'])} to {percent(row[f'{name}_high'])})"
 
 
 def _sentence(text: str) -> str:

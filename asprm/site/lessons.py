@@ -248,7 +248,7 @@ def _rivals(run: Run) -> Iterator[Lesson]:
     yield Lesson(told.of_labels(tables["labels"]))
     yield Lesson(told.of_noise(tables["noise"], alpha))
     yield Lesson(told.of_search(tables["search"], alpha))
-    yield Lesson(told.of_edits(tables["edits"], run.prm))
+    yield Lesson(told.of_edits(tables["edits"], run.prm, alpha))
 
 
 CHAPTERS: dict[str, Callable[[Run], Iterator[Lesson]]] = {
