@@ -16,9 +16,8 @@ def with_interval(frame, name, values, width=0.05):
 
 
 def steps(p=(np.nan, 0.5, 0.01, 0.001, 0.9)):
-    frame = pd.DataFrame(
-        {"kind": KINDS, "wrong": [0.1, 0.08, 0.2, 0.2, 0.2], "p (Holm)": p, "f1_p (Holm)": [np.nan] + [0.9] * 4}
-    )
+    frame = pd.DataFrame({"kind": KINDS, "p (Holm)": p, "f1_p (Holm)": [np.nan] + [0.9] * 4})
+    frame = with_interval(frame, "wrong", [0.1, 0.08, 0.2, 0.2, 0.2])
     frame = with_interval(frame, "bon", [0.7, 0.71, 0.6, 0.8, 0.7])
     frame = with_interval(frame, "gain", [np.nan, 0.01, -0.1, 0.1, 0.0])
     return with_interval(frame, "f1_gain", [np.nan, 0.01, -0.02, 0.0, 0.03])
