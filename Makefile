@@ -10,6 +10,7 @@ BIN := .venv/bin
 VERSION := $(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])')
 INSTALLED := .venv/installed-$(VERSION)
 VLLM_TESTS := tests/test_engines_vllm.py tests/test_engines_guided_vllm.py tests/test_reward_pooling.py
+BENCHES := $(filter-out benchmarks/kills.py $(if $(shell command -v nvidia-smi),,benchmarks/gpu.py),$(wildcard benchmarks/*.py))
 SITE = $(abspath $(or $(ASPRM_HOME),.))/data/runs/$(basename $(notdir $(PROFILE)))/site/index.html
 
 study: $(INSTALLED)  ## run the study and build its site
@@ -43,8 +44,11 @@ fast: $(INSTALLED)  ## all but the slow tests: some 90 seconds on two cores
 coverage: $(INSTALLED)  ## all tests, with the lines and branches that none of them runs
 	$(BIN)/python -m pytest --cov=asprm --cov-branch --cov-report=term-missing
 
-bench: $(INSTALLED)  ## one table per promise
-	@set -e; for script in benchmarks/*.py; do echo "$$script"; $(BIN)/python "$$script"; done
+bench: $(INSTALLED)  ## one table per promise; those of a GPU where there is one
+	@set -e; for script in $(BENCHES); do echo "$$script"; $(BIN)/python "$$script"; done
+
+hunt: $(INSTALLED)  ## kill shards of the smoke study at random moments and compare its tables: twenty minutes
+	$(BIN)/python benchmarks/kills.py "$$(mktemp -d)"
 
 lint: $(INSTALLED)  ## style, format, types and spelling
 	$(BIN)/ruff check .
@@ -80,4 +84,4 @@ $(INSTALLED): pyproject.toml requirements.lock
 	  'snakemake-executor-plugin-slurm>=2.8,<3' 'snakemake-executor-plugin-slurm-jobstep>=0.6,<1' 'throttler>=1.2,<2'
 	@touch $@
 
-.PHONY: study install book pdf reference test test-vllm test-slurm fast coverage bench lint clean-work clean
+.PHONY: study install book pdf reference test test-vllm test-slurm fast coverage bench hunt lint clean-work clean

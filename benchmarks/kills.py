@@ -1,6 +1,6 @@
 """Shards that are killed: the tables stay the same, and at most one chunk is lost with each.
 
-    python benchmarks/kills.py FOLDER
+    make hunt        or: python benchmarks/kills.py FOLDER
 
 runs the smoke study in FOLDER twice: as one process after the other, and cut into three shards, of which one that is at
 work is killed by SIGKILL at a random moment, twenty times in all. A study that ends before is run again from the start.
@@ -37,6 +37,8 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--target", default="claims", help="the last stage that runs (default: claims)")
     options = parser.parse_args()
+    if options.folder.exists() and any(options.folder.iterdir()):
+        parser.error(f"{options.folder} is not empty; name a folder that is, or that is not there yet")
     plain, killed = (options.folder.resolve() / name for name in ("plain", "killed"))
     start = time.monotonic()
     if snakemake(plain, options.profile, options.target).wait():
