@@ -27,7 +27,14 @@ from asprm.site.records import write_manifests
 from asprm.site.reference import ABOUT, NOTEBOOKS, QUANTITIES
 
 _LARGEST = 20_000_000  # bytes of one reference run
-_COPIED = ("threshold/*.json", "tokens/*.parquet", "truth/*.parquet", "tvd/*/*.json", "generalize/*.parquet")
+_COPIED = (
+    "threshold/*.json",
+    "tokens/*.parquet",
+    "truth/*.parquet",
+    "tvd/*/*.json",
+    "generalize/*.parquet",
+    "rivals/*.parquet",
+)
 _OF_CHAPTERS = (  # but not the scores at other rating positions, which are ten times as large
     "sample/*/*.parquet",
     "split/*/*.parquet",
