@@ -62,11 +62,19 @@ def test_figure_renders_says_what_it_shows_and_can_be_read(name):
 
 
 def test_steps_are_told_by_the_test():
-    says = told.of_steps(steps(), alpha=0.05)
+    says = told.of_steps(steps(), search(), alpha=0.05)
     assert "better: fixed length (+10.0 points); worse: line break (−10.0 points)" in says
     assert "In F1 of the first error, no difference is told from chance (from −2.0 to +3.0 points)" in says
     assert f"least at steps by high entropy: 8.0 % (3.0 % to 13.0 %), at {CONFIDENCE} 10.0 %" in says
-    assert "nothing was tested" in told.of_steps(steps(p=[np.nan] * 5), alpha=0.05)
+    assert "nothing was tested" in told.of_steps(steps(p=[np.nan] * 5), search(), alpha=0.05)
+
+
+def test_a_reward_model_that_chooses_worse_than_chance_is_no_rival():
+    alone = pd.DataFrame({"way": ["greedy", "Best-of-N"], "size": 1, "right": [0.9, 0.65]})
+    says = told.of_steps(steps(), pd.concat([search(), alone]), alpha=0.05)
+    assert "one candidate taken at random is right on 65.0 %: what was learned" in says
+    assert says.endswith("chooses worse than that by line break, so a gain over it shows nothing.")
+    assert "at random" not in told.of_steps(steps(), search(), alpha=0.05)
 
 
 def test_tokens_are_told_where_there_are_any():

@@ -33,16 +33,34 @@ def sided(rows: pd.DataFrame, name: str, gain: str, p: str, alpha: float) -> str
     return f"no difference is told from chance (from {points(spread.min())} to {points(spread.max())} points)"
 
 
-def of_steps(table: pd.DataFrame, alpha: float) -> str:
-    """Where steps end. table: from `asprm.rivals.step_table`."""
+def chance(search: pd.DataFrame) -> float:
+    """How often one candidate is right that is taken at random; NaN where that is not in the table.
+
+    search: from `asprm.rivals.search_table`.
+    """
+    alone = search.loc[(search["way"] == BEST) & (search["size"] == 1), "right"]
+    return float(alone.iloc[0]) if len(alone) else float("nan")
+
+
+def of_steps(table: pd.DataFrame, search: pd.DataFrame, alpha: float) -> str:
+    """Where steps end. table, search: from `asprm.rivals.step_table` and `search_table`.
+
+    A reward model that chooses worse than chance is named: to beat it shows nothing.
+    """
     own = table.set_index("kind").loc[CONFIDENCE]
     cleanest = table.loc[table["wrong"].idxmin()]
+    broken = ", ".join(str(kind) for kind in table.loc[table["bon"] < chance(search), "kind"])
+    unfair = (
+        f" But one candidate taken at random is right on {percent(chance(search))}: what was learned from so few "
+        f"solutions chooses worse than that by {broken}, so a gain over it shows nothing."
+    )
     return (
         f"With the same share of tokens and the same rollouts, Best-of-N by steps of {CONFIDENCE} is right on "
         f"{_share(own, 'bon')}. Against it, "
         f"{sided(table, 'kind', 'gain', 'p (Holm)', alpha)}. In F1 of the first error, "
         f"{sided(table, 'kind', 'f1_gain', 'f1_p (Holm)', alpha)}. Labels disagree with the truth least at steps by "
         f"{cleanest['kind']}: {_share(cleanest, 'wrong')}, at {CONFIDENCE} {_share(own, 'wrong')}."
+        f"{unfair if broken else ''}"
     )
 
 

@@ -243,7 +243,7 @@ def _claims(run: Run) -> Iterator[Lesson]:
 def _rivals(run: Run) -> Iterator[Lesson]:
     tables = {table: run.read(names.rivals(run.policy, table)).to_pandas() for table in names.RIVALS}
     alpha = run.profile.claims.alpha
-    yield Lesson(told.of_steps(tables["steps"], alpha))
+    yield Lesson(told.of_steps(tables["steps"], tables["search"], alpha))
     yield Lesson(told.of_tokens(tables["tokens"], tables["drops"]))
     yield Lesson(told.of_labels(tables["labels"]))
     yield Lesson(told.of_noise(tables["noise"], alpha))
