@@ -68,7 +68,7 @@ def label(right: ArrayLike, rollouts: ArrayLike, estimate: str, eta: float = 1.0
         return share
     if estimate == "entropy":
         if eta < _GREAT:
-            return np.log1p(share * np.expm1(eta)) / eta
+            return np.minimum(np.log1p(share * np.expm1(eta)) / eta, 1.0)  # by rounding it may be a little above
         # exp(η) would overflow, and 1 is nothing beside it: log(share · exp(η)) = η + log share
         return np.where(share > 0, 1 + np.log(np.where(share > 0, share, 1)) / eta, 0.0)
     raise ValueError(f"unknown estimate {estimate!r}; known: hard, soft, entropy")

@@ -320,7 +320,7 @@ def test_a_mark_before_the_text_is_no_part_of_it(tmp_path):
         ("x.json", '{"a": 1}\n{"a": 2}', "not JSON: Extra data in line 2, column 1; expected one list of rows"),
         ("x.jsonl", '{"question": NaN, "answer": "#### 1"}', "field 'question' should be a text"),
         ("x.jsonl", '{"question": "\\ud83d", "answer": "#### 1"}', "'question' holds half a character"),
-        ("x.jsonl", '{"question": 1' + "0" * 5000 + "}", ":1: Exceeds the limit"),
+        ("x.jsonl", '{"question": 1' + "0" * 5000 + "}", ":1: the integer 100000000000… has 5,001 digits"),
     ],
 )
 def test_a_file_that_would_lose_something_is_refused_by_its_place(tmp_path, name, content, words):

@@ -75,7 +75,7 @@ def test_a_stage_that_ran_and_whose_table_is_gone_is_named(home):
 
 
 def test_an_experiment_is_read_over_the_run_that_it_changes(home):
-    open_run("smoke", "tvd", quiet=True).write_json("tvd/ASPRM-M/M", {})
+    open_run("smoke", "tvd", quiet=True).write_json("tvd/ASPRM-M/M", {"trigger": 0.5})
     write(3, share=0.25, scratch="mine")
     run, experiment = find_record("smoke"), find_record("smoke~mine")
     assert run.digests.keys() == experiment.digests.keys() == {"threshold/M.json", "tvd/ASPRM-M/M.json"}
