@@ -2,16 +2,24 @@
 
 import json
 import re
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
 import pytest
 from test_house import NOTEBOOKS, STAGES, code_cells
 
-from asprm.run.open import open_run
+from asprm import REPOSITORY
+from asprm.contests import told
+from asprm.results.verdicts import BROKEN
+from asprm.run import names
+from asprm.run.open import Run, open_run
 from asprm.site import lessons
 from asprm.site.lessons import NOT_REPRODUCED, REPRODUCED, UNDECIDED, Lesson, learned
 from asprm.site.quantities import BEST, OVER_GREEDY, OVER_SINGLE
+from asprm.statistics import HOLM
+
+RIVALS = REPOSITORY / "data/reference/tiny/rivals"
 
 
 @pytest.fixture
@@ -110,3 +118,20 @@ def test_every_box_of_the_smoke_study_has_numbers_and_intervals(built):
         for box in boxes:
             assert re.search(r"\d", box), path.name
             assert "nan" not in box.lower(), path.name
+
+
+def test_a_gain_over_steps_that_choose_worse_than_chance_reproduces_nothing(run, monkeypatch):
+    shipped = {name: pd.read_parquet(RIVALS / f"M-{name}.parquet") for name in names.RIVALS}
+    monkeypatch.setattr(Run, "read", lambda self, name: SimpleNamespace(to_pandas=lambda: tables[name.split("-")[-1]]))
+
+    def verdict(bon: float, p: float) -> str:
+        lines = shipped["steps"]["kind"] == "line break"
+        tables["steps"] = shipped["steps"].assign(bon=shipped["steps"]["bon"].mask(lines, bon))
+        tables["steps"][HOLM] = shipped["steps"][HOLM].mask(lines, p)
+        return lessons.lessons(run("rivals"))[0].verdict
+
+    tables = dict(shipped)
+    chance = told.chance(shipped["search"])
+    assert verdict(chance + 0.01, 0.01) == REPRODUCED
+    assert verdict(chance - 0.01, 0.01) == BROKEN
+    assert verdict(chance - 0.01, 0.2) == UNDECIDED

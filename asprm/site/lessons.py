@@ -1,9 +1,9 @@
 """Lessons: what a chapter learned, in a few sentences with number and interval, in a box near its end.
 
 Each chapter has one function, which reads its own tables. Where a sentence tests a claim of the paper, its verdict
-stands in front of it: reproduced, undecided, did not reproduce, or, where nothing could differ, not tested. A verdict
-on a difference goes by the test's p, corrected as in the chapter's table; a verdict on two shares or means by whether
-their intervals overlap.
+stands in front of it: reproduced, undecided, did not reproduce, broken baseline (a gain over what chooses worse than
+chance) or, where nothing could differ, not tested. A verdict on a difference goes by the test's p, corrected as in the
+chapter's table; a verdict on two shares or means by whether their intervals overlap.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from asprm import generalize as g
 from asprm import statistics as s
 from asprm.claims import directions
 from asprm.contests import told
+from asprm.contests.places import LINE
 from asprm.figures.base import Fragment
 from asprm.policy import about, quality
 from asprm.problems.load import title
@@ -32,7 +33,7 @@ from asprm.site.quantities import BEST, GREEDY, GUIDED, OVER_GREEDY, OVER_SINGLE
 from asprm.truth import SAMPLED
 
 REPRODUCED, UNDECIDED, NOT_REPRODUCED = "reproduced", "undecided", "did not reproduce"
-SYMBOLS = {REPRODUCED: "✓", UNDECIDED: "≈", NOT_REPRODUCED: "✗", UNTESTED: "○"}
+SYMBOLS = {REPRODUCED: "✓", UNDECIDED: "≈", NOT_REPRODUCED: "✗", UNTESTED: "○", BROKEN: "◇"}
 
 
 @dataclass(frozen=True)
@@ -243,7 +244,11 @@ def _claims(run: Run) -> Iterator[Lesson]:
 def _rivals(run: Run) -> Iterator[Lesson]:
     tables = {table: run.read(names.rivals(run.policy, table)).to_pandas() for table in names.RIVALS}
     alpha = run.profile.claims.alpha
-    yield Lesson(told.of_steps(tables["steps"], tables["search"], alpha))
+    lines = tables["steps"].set_index("kind").loc[LINE]
+    verdict = _sided(-lines["gain"], lines[s.HOLM], run)
+    if verdict == REPRODUCED and lines["bon"] < told.chance(tables["search"]):
+        verdict = BROKEN
+    yield Lesson(told.of_steps(tables["steps"], tables["search"], alpha), verdict)
     yield Lesson(told.of_tokens(tables["tokens"], tables["drops"]))
     yield Lesson(told.of_labels(tables["labels"]))
     yield Lesson(told.of_noise(tables["noise"], alpha))
