@@ -47,7 +47,7 @@ def test_numbers_are_those_of_the_table():
     first = shown.search(search).iloc[0]
     assert list(first[["operations", "solved", "frontier", "against"]]) == [
         "1,500 M",
-        "50.0 % [40.0 %, 60.0 %]",
+        "50.0 % [40.0, 60.0]",
         "yes",
         "Best-of-4",
     ]

@@ -17,7 +17,7 @@ Show = Callable[[float], str]
 def steps(table: pd.DataFrame) -> pd.DataFrame:
     """Where steps end. table: from `asprm.rivals.step_table`."""
     columns = {"kind": "steps end at", **_gains("bon", "Best-of-N"), "f1": "f1", "wrong": "wrong labels"}
-    return _shown(table, columns | {"solutions": "solutions", "steps": "steps"})
+    return _shown(table, columns | {"solutions": "solutions"})
 
 
 def tokens(table: pd.DataFrame) -> pd.DataFrame:
@@ -30,8 +30,8 @@ def tokens(table: pd.DataFrame) -> pd.DataFrame:
 def labels(table: pd.DataFrame) -> pd.DataFrame:
     """Cheaper labels: what they cost and whether they are the same. table: from `asprm.rivals.label_table`."""
     columns = {"way": "labels by", "of_all": "rollouts run", "of_tokens": "tokens written", "equal": "same labels"}
-    columns |= {"exact": "same first error", **_gains("bon", "Best-of-N", "p")}
-    return _shown(table.assign(of_all=_spread(table, "of_all", percent)), columns)
+    columns |= {"exact": "same first error", **_gains(p="p")}
+    return _shown(table, columns)
 
 
 def noise(table: pd.DataFrame) -> pd.DataFrame:
@@ -42,7 +42,7 @@ def noise(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def filtered(table: pd.DataFrame) -> pd.DataFrame:
-    """Cleaner labels: what a reward model makes of them. table: from `asprm.rivals.noise_table`."""
+    """Cleaner labels: what a reward model learns from them. table: from `asprm.rivals.noise_table`."""
     return _shown(table, {"filter": "filter", **_gains("bon", "Best-of-N"), "rollouts": "rollouts per solution"})
 
 
@@ -66,8 +66,8 @@ def search(table: pd.DataFrame) -> pd.DataFrame:
 def edits(table: pd.DataFrame) -> pd.DataFrame:
     """Logic or fluency. table: from `asprm.contests.edited.edit_table`."""
     texts = {"noticed": _spread(table, "noticed", percent), "fall": _spread(table, "fall", points)}
-    columns = {"by": "judge", "edit": "edit", "noticed": "noticed", "fall": "fall in points", s.HOLM: s.HOLM}
-    columns |= {"more": "noticed more", f"more_{s.HOLM}": "p of more (Holm)"}
+    columns = {"by": "judge", "edit": "edit", "noticed": "noticed", "fall": "fall", s.HOLM: s.HOLM}
+    columns |= {"more": "more", f"more_{s.HOLM}": "p of more"}
     return _shown(table.assign(**texts), columns)
 
 
@@ -77,7 +77,7 @@ def _gains(value: str = "", head: str = "", p: str = s.HOLM) -> dict[str, str]:
 
 
 _POINTS = ("gain", "more")
-_COUNTS = ("solutions", "steps", "kept", "tokens")
+_COUNTS = ("solutions", "kept", "tokens")
 
 
 def _shown(table: pd.DataFrame, columns: Mapping[str, str]) -> pd.DataFrame:
@@ -95,6 +95,9 @@ def _texts(column: pd.Series, name: str) -> list[str]:
 
 
 def _spread(table: pd.DataFrame, name: str, show: Show) -> list[str]:
-    """The values of a column with their intervals: "82.2 % [77.0 %, 86.6 %]"; "–" where there is none."""
+    """The values of a column with their intervals: "82.2 % [77.0, 86.6]"; "–" where there is none."""
     rows = table[[name, f"{name}_low", f"{name}_high"]].itertuples(index=False)
-    return ["–" if a != a else f"{show(a)} [{show(b)}, {show(c)}]" for a, b, c in rows]
+    return [
+        "–" if a != a else f"{show(a)} [{', '.join(show(end).removesuffix(' %') for end in (b, c))}]"
+        for a, b, c in rows
+    ]
