@@ -43,14 +43,16 @@ def test_numbers_are_those_of_the_table():
         "<\xa0.001",
     )
     assert first["f1"] == "50.0 %"
-    search = table("search").assign(flops=1.5e9, right=0.5, right_low=0.4, right_high=0.6, gain=0.1, n=4, frontier=True)
+    search = table("search").assign(flops=1.5e9, right=0.5, gain=0.1, n=4, frontier=True)
     first = shown.search(search).iloc[0]
     assert list(first[["operations", "solved", "frontier", "against"]]) == [
         "1,500 M",
-        "50.0 % [40.0, 60.0]",
+        "50.0 %",
         "yes",
         "Best-of-4",
     ]
+    noise = table("noise").assign(wrong=0.5, wrong_low=0.4, wrong_high=0.6)
+    assert shown.noise(noise).loc[0, "wrong labels"] == "50.0 % [40.0, 60.0]"
 
 
 def test_what_was_not_tested_stands_as_such():

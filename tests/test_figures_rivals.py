@@ -40,7 +40,7 @@ def tokens(recall=0.4):
 def search():
     ways = [("greedy", 1), ("TVD", 1), ("Best-of-N", 4), ("beam search", 2), ("majority vote", 4)]
     frame = pd.DataFrame(ways, columns=["way", "size"])
-    frame = frame.assign(right=[0.5, 0.6, 0.7, 0.65, 0.5], flops=[1e8, 2e8, 8e8, 5e8, 4e8])
+    frame = with_interval(frame.assign(flops=[1e8, 2e8, 8e8, 5e8, 4e8]), "right", [0.5, 0.6, 0.7, 0.65, 0.5])
     frame = frame.assign(frontier=[True, True, True, True, False], gain=[np.nan, 0.1, np.nan, -0.05, np.nan])
     return frame.assign(**{"p (Holm)": [np.nan, 0.01, np.nan, 0.3, np.nan]})
 

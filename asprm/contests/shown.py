@@ -55,7 +55,6 @@ def search(table: pd.DataFrame) -> pd.DataFrame:
     texts = table.assign(
         named=[f"{way}, {size}" for way, size in zip(table["way"], table["size"], strict=True)],
         operations=[f"{flops / 1e6:,.0f} M" for flops in table["flops"]],
-        right=_spread(table, "right", percent),
         best=["yes" if on else "" for on in table["frontier"]],
         against=against,
     )

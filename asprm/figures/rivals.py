@@ -53,7 +53,7 @@ def gains_of_kinds(table: pd.DataFrame) -> Plot:
     ax.set_xticks(x, rows["kind"])
     ax.set(ylabel=f"against {CONFIDENCE}", xlim=(-0.5, len(rows) - 0.5))
     percent_axis(ax.yaxis)
-    ax.legend()
+    ax.legend(loc="lower center", bbox_to_anchor=(0.5, 1), ncols=2)  # an interval may reach any corner
     told = [f"{row['kind']} {points(row['gain'])} and {points(row['f1_gain'])}" for row in records(rows)]
     plot.alt = f"Best-of-N and F1 against {CONFIDENCE}, in points: {'; '.join(told)}."
     return plot
@@ -121,6 +121,7 @@ def frontier(table: pd.DataFrame) -> Plot:
         rows = table.loc[table["way"] == way].sort_values("flops")
         if len(rows):
             ax.plot(rows["flops"], rows["right"], color=color, marker=marker, linewidth=1, label=way)
+            ax.vlines(rows["flops"], rows["right_low"], rows["right_high"], color=color, linewidth=1, alpha=0.5)
             for row in records(rows):
                 place = row["flops"], row["right"]
                 ax.annotate(str(row["size"]), place, xytext=(3, 4), textcoords="offset points", fontsize=9)
