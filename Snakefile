@@ -459,7 +459,7 @@ if has_rivals(PROFILE):
     JUDGES = [name for name in PROFILE.of_role("own", "baseline") if PROFILE.reward_models[name].base == FIRST]
 
     rule rivals:
-        input: nb=notebook("13_rivals"), data=DATA,
+        input: nb=notebook("13_rivals"), beside=BESIDE, data=DATA,
                weights=weights(FIRST) + reward_bases(*JUDGES), published=published(*JUDGES),
                tables=samples(FIRST, "train", "validation", FIRST_TEST) + threshold(FIRST)
                       + trained(PROFILE.prm_of(FIRST), *JUDGES)

@@ -214,7 +214,7 @@ def test_every_chapter_with_results_shows_a_second_run(study, tmp_path, monkeypa
     write_parquet(tmp_path / f"{QUANTITIES}.parquet", every.assign(value=every["value"] / 2))
     monkeypatch.setattr(module, "references", lambda run: [Reference(tmp_path)])
     for stage in STAGES:
-        for policy in ("M",) if stage in OF_ALL else ("M", "L", "D"):
+        for policy in ("M",) if stage in (*OF_ALL, "rivals") else ("M", "L", "D"):
             shown = beside(open_run("smoke", stage, {} if stage in OF_ALL else {"policy": policy}, quiet=True))
             assert [name for name in shown.columns if name.startswith(tmp_path.name)], (stage, policy)
 

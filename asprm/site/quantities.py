@@ -19,7 +19,7 @@ from asprm.generalize import paired, solved
 from asprm.intervals import Interval, share_interval
 from asprm.models.load import load_tokenizer
 from asprm.problems.load import PAPERS
-from asprm.problems.sets import knows_truth, test_sets
+from asprm.problems.sets import has_rivals, knows_truth, test_sets
 from asprm.results import costs, outcomes, selection
 from asprm.results.candidates import candidates
 from asprm.results.measures import NotRun
@@ -249,6 +249,35 @@ def _claims(run: Run, policy: str) -> Iterator[Quantity]:
             yield Quantity(f"saved: {words}", SHARE, *saved, prm=rival)
 
 
+def _rivals(run: Run, policy: str) -> Iterator[Quantity]:
+    """What each contest found, of the policy that has them."""
+    if not has_rivals(run.profile) or policy != next(iter(run.profile.policies)):
+        return
+    rows: dict[str, Any] = {
+        name: run.read(names.rivals(policy, name)).to_pandas().to_dict("records") for name in names.RIVALS
+    }
+    for row in rows["steps"]:
+        kind = f"steps end at: {row['kind']}"
+        yield Quantity(f"{BEST}, {kind}", SHARE, *(row[f"bon{end}"] for end in _ENDS))
+        if row["gain"] == row["gain"]:
+            yield Quantity(f"{BEST}, {kind}, gain", POINTS, *(row[f"gain{end}"] for end in _ENDS), p=row[s.HOLM])
+        yield Quantity(f"wrong labels, {kind}", SHARE, *(row[f"wrong{end}"] for end in _ENDS))
+    for row in rows["tokens"]:
+        if row["recall"] == row["recall"]:
+            yield Quantity(f"{row['wanted']} marked by {row['by']}", SHARE, *(row[f"recall{end}"] for end in _ENDS))
+    for row in rows["labels"]:
+        yield Quantity(f"rollouts run, {row['way']}", SHARE, *(row[f"of_all{end}"] for end in _ENDS))
+    for row in rows["noise"]:
+        yield Quantity(f"wrong labels, {row['filter']}", SHARE, *(row[f"wrong{end}"] for end in _ENDS))
+    for row in rows["search"]:
+        if row["gain"] == row["gain"]:
+            way = f"{row['way']}, {row['size']}"
+            yield Quantity(f"solved by {way}", SHARE, *(row[f"right{end}"] for end in _ENDS))
+            yield Quantity(f"gain of {way}", POINTS, *(row[f"gain{end}"] for end in _ENDS), p=row[s.HOLM])
+    for row in rows["edits"]:
+        yield Quantity(f"{row['edit']}: noticed by {row['by']}", SHARE, *(row[f"noticed{end}"] for end in _ENDS))
+
+
 _RESAMPLES = 4000
 _ENDS = ("", "_low", "_high")  # of the names of columns: a value and its interval
 
@@ -264,6 +293,7 @@ STAGES: dict[str, Callable[[Run, str], Iterator[Quantity]]] = {
     "tokens": _tokens,
     "truth": _truth,
     "claims": _claims,
+    "rivals": _rivals,
 }
 
 
