@@ -8,6 +8,8 @@ Small models on synthetic problems cannot meet the levels of 7B models on real o
 - A direction is reproduced only if the estimate lies on the paper's side, Holm's adjusted p is below `alpha`, and all
   trainings of a reward model agree in sign. A comparison that a chapter tests has the p of that chapter
   (`asprm.generalize.tests`); the others are corrected within one of the paper's tables, the figures, or the statements.
+- An arrow is no difference if p is not below `alpha` and the interval lies within `margin` of 0, on both sides: then a
+  difference that large is ruled out, which is more than not to have seen one.
 - To beat a reward model that chooses worse than a random candidate says little: "broken baseline", not reproduced.
 - All else has one of the other verdicts: opposite, inconclusive, not tested (where nothing could differ), not
   comparable at this scale, not run.
@@ -43,7 +45,20 @@ from asprm.results.format import number as number_text
 from asprm.results.format import one_interval, p_value
 from asprm.results.measures import Measures, NotRun
 from asprm.results.paper import All, Claim, Number, Pool, Statement, load_claims, number, paper, table
-from asprm.results.verdicts import ARROWS, ASPECTS, BROKEN, DOWN, SAME, TESTED, UP, VERDICTS, Row, Verdict, judge
+from asprm.results.verdicts import (
+    ARROWS,
+    ASPECTS,
+    BROKEN,
+    DOWN,
+    NO_DIFFERENCE,
+    SAME,
+    TESTED,
+    UP,
+    VERDICTS,
+    Row,
+    Verdict,
+    judge,
+)
 from asprm.run import names
 from asprm.run.open import Run
 from asprm.run.store import MissingArtifact
@@ -291,7 +306,7 @@ def _all(parts: Sequence[dict[str, Any]]) -> dict[str, Any]:
     Its verdict is the worst of theirs, in the order below.
     """
     said = [part["verdict"] for part in parts]
-    worst = ("opposite", "not run", "inconclusive", UNTESTED, BROKEN, INCOMPARABLE)
+    worst = ("opposite", "not run", NO_DIFFERENCE, "inconclusive", UNTESTED, BROKEN, INCOMPARABLE)
     verdict = next((verdict for verdict in worst if verdict in said), "reproduced")
     p = [part["p_holm"] for part in parts]
     counts = ", ".join(f"{said.count(v)} {v}" for v in VERDICTS if v in said)

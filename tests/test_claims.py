@@ -349,6 +349,26 @@ def test_equal_needs_a_narrow_interval(evidence, verdict):
 
 
 @pytest.mark.parametrize(
+    ("evidence", "verdict"),
+    [
+        (Evidence(0.1, -1, 1.2, p=0.8), "no difference"),
+        (Evidence(0.1, -1, 1.2, p=0.8, agree=False), "no difference"),
+        (Evidence(-0.1, -1.9, 1.7, p=0.8), "no difference"),
+        (Evidence(0.1, -1, 2.2, p=0.8), "inconclusive"),  # it may be larger
+        (Evidence(0.1, -2.2, 1, p=0.8), "inconclusive"),
+        (Evidence(0.5, 0.2, 0.9, p=0.001), "reproduced"),  # small, and surely there
+        (Evidence(-0.5, -0.9, -0.2, p=0.001), "opposite"),
+        (Evidence(0.0, 0.0, 0.0, p=1.0, why=ALIKE), "inconclusive"),  # a thing compared with itself shows nothing
+    ],
+)
+def test_a_difference_is_ruled_out_by_a_narrow_interval_alone(evidence, verdict):
+    better = Row(claim("t1-gsm8k-M-asprm-M"), "arrow", "", "up", 0, evidence)
+    assert judge(better, evidence.p, alpha=0.05, margin=2).verdict == verdict
+    stated = Row(claim("t1-gsm8k-M-asprm-M"), "prose", "", "up", 0, evidence)  # of a statement the margin is no measure
+    assert judge(stated, evidence.p, alpha=0.05, margin=2).verdict != "no difference"
+
+
+@pytest.mark.parametrize(
     ("evidence", "why"),
     [
         (Evidence(3.0, -1, 7, p=0.2), "could be chance"),

@@ -55,7 +55,7 @@ FIGURES = {
     "kinds": (lambda: shares_of_kinds(kinds()), "put right 12, led astray 4, none 4."),
     "arrows": (
         lambda: directions(arrows()),
-        "3 reproduced, 3 opposite, 2 inconclusive, 2 broken baseline, 2 not tested.",
+        "2 reproduced, 2 opposite, 2 no difference, 2 inconclusive, 2 broken baseline, 2 not tested.",
     ),
     "no arrows": (lambda: directions(arrows(0)), "for 0 arrows of the paper"),
     "costs": (lambda: label_cost_bars(spent()), "ASPRM-M 16.0 and 3.0; MS-M 32.0 and 8.0"),
@@ -71,4 +71,4 @@ def test_figure_renders_says_what_it_shows_and_can_be_read(name):
 
 def test_a_verdict_is_shown_by_shape_and_not_by_colour_alone():
     markers = [marker for _, marker in _VERDICTS.values()]
-    assert len(set(markers)) == len(markers) == 5
+    assert len(set(markers)) == len(markers) == 6

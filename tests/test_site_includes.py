@@ -125,7 +125,7 @@ def test_the_tally_shows_every_verdict_by_symbol_and_word_and_says_when_there_is
     assert "have not been compared with this run" in tally(run)
     by = dict.fromkeys(ASPECTS, 0)
     verdicts = {verdict: by | {"arrow": number} for number, verdict in enumerate(VERDICTS)}
-    counts = {"verdicts": verdicts, "claims": 21, "composites": {"opposite": 2}, "others": {"opposite": 1}}
+    counts = {"verdicts": verdicts, "claims": 28, "composites": {"opposite": 2}, "others": {"opposite": 1}}
     run.write_json(TALLY, counts | {"own_sample_too_small": 3})
     page = tally(run)
     for number, (verdict, symbol) in enumerate(VERDICTS.items()):
@@ -133,7 +133,7 @@ def test_the_tally_shows_every_verdict_by_symbol_and_word_and_says_when_there_is
         assert (
             f"| {symbol} {verdict} | {number} | 0 | 0 | 0 | {apart[0]} | {apart[1]} | {number + sum(apart)} |" in page
         )
-    assert "| all | 21 | 0 | 0 | 0 | 2 | 1 | 24 |" in page
+    assert "| all | 28 | 0 | 0 | 0 | 2 | 1 | 31 |" in page
     assert "The ledger has 24 rows: 21 claims of the paper" in page
 
 
@@ -195,7 +195,8 @@ def test_wins_over_what_is_broken_are_told_apart_on_the_landing_page():
         {"verdict": rows, "aspect": "arrow", "source": "paper", "composite": False, "paper_could": ""}
     )
     page = landing._of_claims([landing._Told("", pd.DataFrame(), ledger)])
-    assert "could test 10, and finds **1** reproduced, **2** contradicted, **3** undecided, and **4** wins" in page
+    assert "could test 15, and finds **1** reproduced, **2** contradicted, **3** without a difference" in page
+    assert "**4** undecided, and **5** wins" in page
 
 
 def test_a_missed_target_is_marked_on_each_machine(monkeypatch, tmp_path):

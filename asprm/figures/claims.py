@@ -10,6 +10,7 @@ from asprm.figures.base import BLUE, GREEN, GREY, PALE, PURPLE, RED, Plot, bar_v
 _VERDICTS = {  # colour and shape: colour alone must not carry a verdict
     "reproduced": (GREEN, "o"),
     "opposite": (RED, "X"),
+    "no difference": (BLUE, "P"),
     "inconclusive": (GREY, "s"),
     "broken baseline": (PURPLE, "D"),
     "not tested": (GREY, "x"),

@@ -1,4 +1,4 @@
-"""Verdicts: what a run's evidence says of a claim of the paper: seven words, and the rule that gives one of them."""
+"""Verdicts: what a run's evidence says of a claim of the paper: eight words, and the rule that gives one of them."""
 
 from __future__ import annotations
 
@@ -10,16 +10,18 @@ from asprm.results.format import p_value
 from asprm.results.paper import Claim
 
 BROKEN = "broken baseline"  # a win over a reward model that chooses worse than a random candidate
+NO_DIFFERENCE = "no difference"  # an arrow of the paper where here a difference as large as the margin is ruled out
 VERDICTS = {  # each with its symbol
     "reproduced": "✓",
     "opposite": "✗",
+    NO_DIFFERENCE: "=",
     "inconclusive": "≈",
     BROKEN: "◇",
     UNTESTED: "○",
     INCOMPARABLE: "∦",
     "not run": "∅",
 }
-TESTED = ("reproduced", "opposite", "inconclusive", BROKEN)  # verdicts of a test
+TESTED = ("reproduced", "opposite", NO_DIFFERENCE, "inconclusive", BROKEN)  # verdicts of a test
 ASPECTS = ("arrow", "contrast", "prose", "level")
 UP, DOWN, SAME = "up", "down", "same"
 ARROWS = {UP: "↑", DOWN: "↓", SAME: "–"}  # as the paper prints them
@@ -53,13 +55,16 @@ def judge(row: Row, p: float, alpha: float, margin: float) -> Verdict:
         return Verdict("not run", evidence)
     if evidence.verdict:
         return Verdict(evidence.verdict, evidence.why)
-    if not evidence.agree:
-        return Verdict("inconclusive", "seeds disagree in sign")
     if row.aspect == "arrow" and evidence.why == ALIKE:
         return Verdict("inconclusive", ALIKE)
+    equal = row.over - margin < evidence.low and evidence.high < row.over + margin
+    within = f"{margin:g} points"
+    if row.aspect == "arrow" and row.direction != SAME and equal and not p < alpha:
+        return Verdict(NO_DIFFERENCE, f"within {within}")
+    if not evidence.agree:
+        return Verdict("inconclusive", "seeds disagree in sign")
     if row.direction == SAME:
-        within = f"{margin:g} points"
-        if row.over - margin < evidence.low and evidence.high < row.over + margin:
+        if equal:
             return Verdict("reproduced", f"within {within}")
         if not p < alpha:
             return Verdict("inconclusive", f"may differ by more than {within}")

@@ -26,7 +26,7 @@ from asprm.problems.load import title
 from asprm.results.evidence import UNTESTED
 from asprm.results.format import interval, number, p_value, percent, points
 from asprm.results.paper import Saving, Statement, load_claims
-from asprm.results.verdicts import BROKEN
+from asprm.results.verdicts import BROKEN, NO_DIFFERENCE
 from asprm.run import names
 from asprm.run.open import Run
 from asprm.site.quantities import BEST, GREEDY, GUIDED, OVER_GREEDY, OVER_SINGLE, POINTS, SHARE, SINGLE, quantities
@@ -226,10 +226,12 @@ def _truth(run: Run) -> Iterator[Lesson]:
 
 def _claims(run: Run) -> Iterator[Lesson]:
     by = directions(run.read_json(names.TALLY))
+    margin = f"{100 * run.profile.claims.margin:g} points"
     yield Lesson(
         f"Of {by['tested']} directions of the paper that this run could test, {by['reproduced']} are reproduced, "
-        f"{by['opposite']} contradicted and {by['inconclusive']} undecided; {by[BROKEN]} are wins over a reward model "
-        "that chooses worse than a random candidate."
+        f"{by['opposite']} contradicted and {by['inconclusive']} undecided; in {by[NO_DIFFERENCE]} arrows a difference "
+        f"of {margin} is ruled out, and {by[BROKEN]} are wins over a reward model that chooses worse than a random "
+        "candidate."
     )
     ledger = run.read(names.LEDGER).to_pandas().set_index("id")
     for statement in load_claims():

@@ -13,7 +13,7 @@ from asprm.problems.families import FAMILIES
 from asprm.problems.load import title
 from asprm.results.format import number, p_value, points
 from asprm.results.paper import Pool, Statement, claim
-from asprm.results.verdicts import BROKEN
+from asprm.results.verdicts import BROKEN, NO_DIFFERENCE
 from asprm.run import names
 from asprm.run.manifests import manifests, seconds_of
 from asprm.run.open import Run
@@ -154,8 +154,9 @@ def _of_claims(runs: Iterable[_Told]) -> str:
         by = directions(tally(run.ledger))
         parts.append(
             f"{f'run {code(run.name)}' if run.name else 'this run'} could test {by['tested']}, and finds "
-            f"**{by['reproduced']}** reproduced, **{by['opposite']}** contradicted, **{by['inconclusive']}** "
-            f"undecided, and **{by[BROKEN]}** wins over a reward model that chooses worse than chance"
+            f"**{by['reproduced']}** reproduced, **{by['opposite']}** contradicted, **{by[NO_DIFFERENCE]}** without a "
+            f"difference, **{by['inconclusive']}** undecided, and **{by[BROKEN]}** wins over a reward model that "
+            "chooses worse than chance"
         )
     if not parts:
         return "The paper's claims have not been compared with this run."
