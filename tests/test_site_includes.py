@@ -134,7 +134,7 @@ def test_the_tally_shows_every_verdict_by_symbol_and_word_and_says_when_there_is
             f"| {symbol} {verdict} | {number} | 0 | 0 | 0 | {apart[0]} | {apart[1]} | {number + sum(apart)} |" in page
         )
     assert "| all | 28 | 0 | 0 | 0 | 2 | 1 | 31 |" in page
-    assert "The ledger has 24 rows: 21 claims of the paper" in page
+    assert "The ledger has 31 rows: 28 claims of the paper" in page
 
 
 def test_the_coverage_of_every_method_is_shown_and_too_little_is_marked(monkeypatch, tmp_path):
