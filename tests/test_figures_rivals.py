@@ -41,7 +41,9 @@ def search():
     ways = [("greedy", 1), ("TVD", 1), ("Best-of-N", 4), ("beam search", 2), ("majority vote", 4)]
     frame = pd.DataFrame(ways, columns=["way", "size"])
     frame = with_interval(frame.assign(flops=[1e8, 2e8, 8e8, 5e8, 4e8]), "right", [0.5, 0.6, 0.7, 0.65, 0.5])
-    frame = frame.assign(frontier=[True, True, True, True, False], gain=[np.nan, 0.1, np.nan, -0.05, np.nan])
+    frame = with_interval(
+        frame.assign(frontier=[True, True, True, True, False]), "gain", [np.nan, 0.1, np.nan, -0.05, np.nan]
+    )
     return frame.assign(**{"p (Holm)": [np.nan, 0.01, np.nan, 0.3, np.nan]})
 
 
@@ -67,13 +69,15 @@ def test_steps_are_told_by_the_test():
     assert "In F1 of the first error, no difference is told from chance (from −2.0 to +3.0 points)" in says
     assert f"least at steps by high entropy: 8.0 % (3.0 % to 13.0 %), at {CONFIDENCE} 10.0 %" in says
     assert "nothing was tested" in told.of_steps(steps(p=[np.nan] * 5), search(), alpha=0.05)
+    wide = steps().assign(gain_low=-0.3, gain_high=0.3)  # trainings differ by more than the test can know
+    assert "against it, no difference is told from chance (from −10.0 to" in told.of_steps(wide, search(), 0.05).lower()
 
 
 def test_a_reward_model_that_chooses_worse_than_chance_is_no_rival():
     alone = pd.DataFrame({"way": ["greedy", "Best-of-N"], "size": 1, "right": [0.9, 0.65]})
     says = told.of_steps(steps(), pd.concat([search(), alone]), alpha=0.05)
-    assert "one candidate taken at random is right on 65.0 %: what was learned" in says
-    assert says.endswith("chooses worse than that by line break, so a gain over it shows nothing.")
+    assert "one candidate taken at random is right on 65.0 %: the reward models of line break choose" in says
+    assert says.endswith("worse than that, so a gain over them shows nothing.")
     assert "at random" not in told.of_steps(steps(), search(), alpha=0.05)
 
 
@@ -97,7 +101,7 @@ def test_labels_and_noise_are_told_with_what_they_took():
     assert "Early stopping runs 50.0 % of the rollouts and gives the same labels" in says
     assert "Binary search runs 25.0 % (20.0 % to 30.0 %) and 30.0 % of the tokens; 97.0 %" in says
     assert "differs by −1.0 points (−6.0 to +4.0, p = .200)" in says
-    noise = pd.DataFrame({"filter": ["as they are", "A"], "kept": [10, 4], "gain": [np.nan, -0.1]})
+    noise = with_interval(pd.DataFrame({"filter": ["as they are", "A"], "kept": [10, 4]}), "gain", [np.nan, -0.1])
     noise = with_interval(noise.assign(**{"p (Holm)": [np.nan, 0.01]}), "wrong", [0.1, 0.02])
     says = told.of_noise(noise, alpha=0.05)
     assert "2.0 % by A, which keeps 4 of 10 solutions" in says

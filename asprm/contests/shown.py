@@ -22,7 +22,7 @@ def steps(table: pd.DataFrame) -> pd.DataFrame:
 
 def tokens(table: pd.DataFrame) -> pd.DataFrame:
     """Which tokens decide. table: from `asprm.rivals.token_table`."""
-    columns = {"wanted": "wanted", "tokens": "of them", "by": "marked by", "marked": "tokens marked"}
+    columns = {"wanted": "wanted", "tokens": "count", "by": "marked by", "marked": "tokens marked"}
     texts = {name: _spread(table, name, percent) for name in ("recall", "precision")}
     return _shown(table.assign(**texts), columns | {"recall": "recall", "precision": "precision"})
 

@@ -17,12 +17,14 @@ from asprm.results.format import interval, p_value, percent, points
 def sided(rows: pd.DataFrame, name: str, gain: str, p: str, alpha: float) -> str:
     """Which rows are better by the test, which are worse: "better: a, b; worse: c", or that no difference is told.
 
-    name, gain, p: columns. Rows that were not tested (NaN) are left out.
+    name, gain, p: columns. Rows that were not tested (NaN) are left out. The interval must agree with the test: it
+    holds the spread between trainings too, of which the test knows nothing.
     """
     tested = rows.loc[rows[p].notna()]
+    off_0 = tested[f"{gain}_low"] * tested[f"{gain}_high"] > 0
     told = []
     for word, sign in (("better", 1), ("worse", -1)):
-        these = tested.loc[(tested[p] < alpha) & (np.sign(tested[gain]) == sign)]
+        these = tested.loc[(tested[p] < alpha) & off_0 & (np.sign(tested[gain]) == sign)]
         if len(these):
             told.append(f"{word}: {', '.join(f'{row[name]} ({points(row[gain])} points)' for row in records(these))}")
     if told:
@@ -51,8 +53,8 @@ def of_steps(table: pd.DataFrame, search: pd.DataFrame, alpha: float) -> str:
     cleanest = table.loc[table["wrong"].idxmin()]
     broken = ", ".join(str(kind) for kind in table.loc[table["bon"] < chance(search), "kind"])
     unfair = (
-        f" But one candidate taken at random is right on {percent(chance(search))}: what was learned from so few "
-        f"solutions chooses worse than that by {broken}, so a gain over it shows nothing."
+        f" But one candidate taken at random is right on {percent(chance(search))}: the reward models of {broken} "
+        "choose worse than that, so a gain over them shows nothing."
     )
     return (
         f"With the same share of tokens and the same rollouts, Best-of-N by steps of {CONFIDENCE} is right on "
@@ -100,7 +102,7 @@ def of_noise(table: pd.DataFrame, alpha: float) -> str:
     """Cleaner labels. table: from `asprm.rivals.noise_table`."""
     before, *after = records(table)
     shown = [
-        f"{percent(row['wrong'])} by {row['filter']}, which keeps {row['kept']} of {before['kept']} solutions"
+        f"{percent(row['wrong'])} by {row['filter']}, which keeps {row['kept']:,} of {before['kept']:,} solutions"
         for row in after
     ]
     return (
