@@ -45,11 +45,11 @@ def test_numbers_are_those_of_the_table():
     assert first["f1"] == "50.0 %"
     search = table("search").assign(flops=1.5e9, right=0.5, gain=0.1, n=4, frontier=True)
     first = shown.search(search).iloc[0]
-    assert list(first[["operations", "solved", "frontier", "against"]]) == [
+    assert list(first[["operations", "solved", "frontier", "N"]]) == [
         "1,500 M",
         "50.0 %",
         "yes",
-        "Best-of-4",
+        "4",
     ]
     noise = table("noise").assign(wrong=0.5, wrong_low=0.4, wrong_high=0.6)
     assert shown.noise(noise).loc[0, "wrong labels"] == "50.0 % [40.0, 60.0]"
@@ -58,5 +58,5 @@ def test_numbers_are_those_of_the_table():
 def test_what_was_not_tested_stands_as_such():
     alone = table("search").assign(gain=float("nan"), gain_low=float("nan"), gain_high=float("nan"))
     rows = shown.search(alone.assign(**{"p (Holm)": float("nan")}))
-    assert set(rows["against"]) == set(rows["95 % interval"]) == {"–"}
+    assert set(rows["N"]) == set(rows["95 % interval"]) == {"–"}
     assert set(rows["p (Holm)"]) == {"not\xa0tested"}

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 import pandas as pd
 
 from asprm import statistics as s
+from asprm.contests.edited import NUMBER, POLICY
 from asprm.results.format import INTERVAL, one_interval, p_value, percent, points
 
 GAIN = "gain in points"
@@ -49,22 +50,23 @@ def filtered(table: pd.DataFrame) -> pd.DataFrame:
 def search(table: pd.DataFrame) -> pd.DataFrame:
     """Ways to spend computing, the cheapest first. table: from `asprm.rivals.search_table`.
 
-    Operations are in millions per problem. Each gain is against Best-of-N of the size that stands beside it.
+    Operations are in millions per problem. Each gain is against Best-of-N of the N beside it.
     """
-    against = ["–" if gain != gain else f"Best-of-{n}" for gain, n in zip(table["gain"], table["n"], strict=True)]
+    rivals = ["–" if gain != gain else str(n) for gain, n in zip(table["gain"], table["n"], strict=True)]
     texts = table.assign(
         named=[f"{way}, {size}" for way, size in zip(table["way"], table["size"], strict=True)],
         operations=[f"{flops / 1e6:,.0f} M" for flops in table["flops"]],
         best=["yes" if on else "" for on in table["frontier"]],
-        against=against,
+        rival=rivals,
     )
-    columns = {"named": "way", "operations": "operations", "right": "solved", "best": "frontier", "against": "against"}
+    columns = {"named": "way", "operations": "operations", "right": "solved", "best": "frontier", "rival": "N"}
     return _shown(texts, columns | _gains())
 
 
 def edits(table: pd.DataFrame) -> pd.DataFrame:
     """Logic or fluency. table: from `asprm.contests.edited.edit_table`."""
     texts = {"noticed": _spread(table, "noticed", percent), "fall": _spread(table, "fall", points)}
+    texts |= {"by": table["by"].replace(POLICY, "policy"), "edit": table["edit"].replace(NUMBER, "number")}
     columns = {"by": "judge", "edit": "edit", "noticed": "noticed", "fall": "fall", s.HOLM: s.HOLM}
     columns |= {"more": "more", f"more_{s.HOLM}": "p of more"}
     return _shown(table.assign(**texts), columns)

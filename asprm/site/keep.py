@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from asprm.claims import ledger
+from asprm.claims import ledger, tally
 from asprm.results import costs
 from asprm.run import names
 from asprm.run.artifacts import atomic, size, to_json, write_parquet
@@ -51,13 +51,14 @@ def keep(run: Run, folder: Path, *, tables: bool = False) -> Path:
 
     tables: also take the tables that chapters read, in place of the executed notebooks.
 
-    The quantities, the ledger and the costs are computed anew from the run's tables, by the code as it is now.
+    The quantities, the ledger, its tally and the costs are computed anew from the run's tables, by today's code.
     MissingArtifact: the run has not finished. ValueError: the results are too large to come with the project.
     """
     with atomic(folder) as temporary:
         (temporary / names.LEDGER).parent.mkdir(parents=True)
         write_parquet(temporary / f"{QUANTITIES}.parquet", all_quantities(run))
-        write_parquet(temporary / f"{names.LEDGER}.parquet", ledger(run))
+        rows = ledger(run)
+        write_parquet(temporary / f"{names.LEDGER}.parquet", rows)
         write_parquet(temporary / f"{names.COSTS}.parquet", costs.cost_ledger(run))
         for pattern in (*_COPIED, *(_OF_CHAPTERS if tables else [f"{NOTEBOOKS}/*.ipynb"])):
             for file in sorted(run.base.glob(pattern)):
@@ -65,6 +66,8 @@ def keep(run: Run, folder: Path, *, tables: bool = False) -> Path:
                     target = temporary / file.relative_to(run.base)
                     target.parent.mkdir(parents=True, exist_ok=True)
                     shutil.copyfile(file, target)
+        if tables:  # in place of the run's own, which may be of older code
+            (temporary / f"{names.TALLY}.json").write_text(to_json(tally(rows)), encoding="utf-8")
         made = manifests(run.base)
         write_manifests(temporary, [m for m in made if not tables or _comes_along(temporary, m["artifact"])])
         (temporary / ABOUT).write_text(to_json(about(run, made)), encoding="utf-8")
