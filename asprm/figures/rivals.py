@@ -114,7 +114,7 @@ def recall_of_kinds(table: pd.DataFrame) -> Plot:
 @styled
 def frontier(table: pd.DataFrame) -> Plot:
     """Accuracy against operations, with the frontier. table: from `asprm.rivals.search_table`."""
-    plot, (ax,) = new_plot(4.0)
+    plot, (ax,) = new_plot(4.6)
     on = table.loc[table["frontier"]]
     ax.step(on["flops"], on["right"], where="post", color=PALE, linewidth=4, label="frontier")
     for way, (color, marker) in _WAYS.items():
@@ -127,7 +127,7 @@ def frontier(table: pd.DataFrame) -> Plot:
                 ax.annotate(str(row["size"]), place, xytext=(3, 4), textcoords="offset points", fontsize=9)
     ax.set(xscale="log", xlabel="operations per problem", ylabel="problems solved")
     percent_axis(ax.yaxis)
-    ax.legend(loc="best", fontsize=9)
+    ax.legend(loc="lower center", bbox_to_anchor=(0.5, 1), ncols=2, fontsize=9)  # points may lie anywhere
     told = [f"{row['way']} of {row['size']} {percent(row['right'])}" for row in records(on)]
     plot.alt = f"Problems solved against operations per problem; on the frontier: {', '.join(told)}."
     return plot
