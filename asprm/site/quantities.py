@@ -216,10 +216,10 @@ def _truth(run: Run, policy: str) -> Iterator[Quantity]:
     entry, found = (run.read(names.truth(policy, table)).to_pandas() for table in ("entry", "first-error"))
     rows: Any = entry.loc[entry["texts"] == SAMPLED].to_dict("records")
     for row in rows:
-        yield Quantity(f"errors that enter at {row['method']}", SHARE, *(row[f"recall{end}"] for end in _ENDS))
+        yield Quantity(f"errors that enter at {row['method']}", SHARE, *_estimate(row, "recall"))
     rows = found.to_dict("records")
     for row in rows:
-        yield Quantity(f"F1 of the first error, by {row['by']}", SHARE, *(row[f"f1{end}"] for end in _ENDS))
+        yield Quantity(f"F1 of the first error, by {row['by']}", SHARE, *_estimate(row, "f1"))
 
 
 def _tokens(run: Run, policy: str) -> Iterator[Quantity]:
@@ -258,28 +258,33 @@ def _rivals(run: Run, policy: str) -> Iterator[Quantity]:
     }
     for row in rows["steps"]:
         kind = f"steps end at: {row['kind']}"
-        yield Quantity(f"{BEST}, {kind}", SHARE, *(row[f"bon{end}"] for end in _ENDS))
+        yield Quantity(f"{BEST}, {kind}", SHARE, *_estimate(row, "bon"))
         if row["gain"] == row["gain"]:
-            yield Quantity(f"{BEST}, {kind}, gain", POINTS, *(row[f"gain{end}"] for end in _ENDS), p=row[s.HOLM])
-        yield Quantity(f"wrong labels, {kind}", SHARE, *(row[f"wrong{end}"] for end in _ENDS))
+            yield Quantity(f"{BEST}, {kind}, gain", POINTS, *_estimate(row, "gain"), p=row[s.HOLM])
+        yield Quantity(f"wrong labels, {kind}", SHARE, *_estimate(row, "wrong"))
     for row in rows["tokens"]:
         if row["recall"] == row["recall"]:
-            yield Quantity(f"{row['wanted']} marked by {row['by']}", SHARE, *(row[f"recall{end}"] for end in _ENDS))
+            yield Quantity(f"{row['wanted']} marked by {row['by']}", SHARE, *_estimate(row, "recall"))
     for row in rows["labels"]:
-        yield Quantity(f"rollouts run, {row['way']}", SHARE, *(row[f"of_all{end}"] for end in _ENDS))
+        yield Quantity(f"rollouts run, {row['way']}", SHARE, *_estimate(row, "of_all"))
     for row in rows["noise"]:
-        yield Quantity(f"wrong labels, {row['filter']}", SHARE, *(row[f"wrong{end}"] for end in _ENDS))
+        yield Quantity(f"wrong labels, {row['filter']}", SHARE, *_estimate(row, "wrong"))
     for row in rows["search"]:
         if row["gain"] == row["gain"]:
             way = f"{row['way']}, {row['size']}"
-            yield Quantity(f"solved by {way}", SHARE, *(row[f"right{end}"] for end in _ENDS))
-            yield Quantity(f"gain of {way}", POINTS, *(row[f"gain{end}"] for end in _ENDS), p=row[s.HOLM])
+            yield Quantity(f"solved by {way}", SHARE, *_estimate(row, "right"))
+            yield Quantity(f"gain of {way}", POINTS, *_estimate(row, "gain"), p=row[s.HOLM])
     for row in rows["edits"]:
-        yield Quantity(f"{row['edit']}: noticed by {row['by']}", SHARE, *(row[f"noticed{end}"] for end in _ENDS))
+        yield Quantity(f"{row['edit']}: noticed by {row['by']}", SHARE, *_estimate(row, "noticed"))
 
 
 _RESAMPLES = 4000
-_ENDS = ("", "_low", "_high")  # of the names of columns: a value and its interval
+
+
+def _estimate(row: Any, name: str) -> tuple[float, float, float]:
+    """A value of a row with its interval."""
+    return row[name], row[f"{name}_low"], row[f"{name}_high"]
+
 
 STAGES: dict[str, Callable[[Run, str], Iterator[Quantity]]] = {
     "sample": _sample,
