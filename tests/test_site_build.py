@@ -219,6 +219,26 @@ def test_the_copies_of_a_reference_run_are_sections_of_their_chapters(tmp_path):
     }
 
 
+def test_links_of_a_reference_run_lead_to_its_own_copies(tmp_path):
+    folder = tmp_path / "real"
+    (folder / "notebooks").mkdir(parents=True)
+    (folder / "about.json").write_text(json.dumps({"policies": {"Q": "q", "C": "c"}}))
+    links = ["02_sample-C.html#draw", "02_sample.html", "12_claims.html#x", "03_threshold-C.html#fit", "../book/a.html"]
+    output = {"data": {"text/html": "".join(f'<a href="{link}">x</a>' for link in links)}}
+    cells = [{"cell_type": "code", "metadata": {}, "source": "", "outputs": [output]}]
+    for name in ("02_sample-C", "02_sample-Q", "12_claims"):
+        (folder / "notebooks" / f"{name}.ipynb").write_text(json.dumps({"cells": cells, "nbformat": 4}))
+    pages = site._of_references({"chapters": [{"file": "notebooks/12_claims"}]}, [Reference(folder)])
+    shown = pages["notebooks/12_claims-real"]["cells"][-1]["outputs"][0]["data"]["text/html"]
+    assert re.findall('href="(.+?)"', shown) == [
+        "02_sample-real-C.html",
+        "02_sample-real-Q.html",
+        "12_claims-real.html",
+        "03_threshold-C.html#fit",  # not among the copies: the check of the site will say so
+        "../book/a.html",
+    ]
+
+
 @pytest.fixture
 def small_book(tmp_path, monkeypatch):
     """A source of one page, and a study without artifacts in which it is built."""

@@ -142,9 +142,29 @@ def _of_references(toc: dict, runs: Sequence[Reference]) -> dict[str, dict]:
                     policy = _notebook_of(f"notebooks/{file.stem}")[1]
                     of = f"run {reference.name}, policy {policy}" if policy else f"run {reference.name}"
                     page = f"{own}-{name}"
-                    pages[page] = as_section(json.loads(file.read_text(encoding="utf-8")), name, of)
+                    text = _to_copies(file.read_text(encoding="utf-8"), reference)
+                    pages[page] = as_section(json.loads(text), name, of)
                     chapter.setdefault("sections", []).append({"file": page})
     return pages
+
+
+def _to_copies(text: str, reference: Reference) -> str:
+    """Links between the pages of a run as links between its copies: `08_tvd-L.html#decode` as `08_tvd-desk-L.html`.
+
+    They would lead to this run's chapters, which have other numbers, or to policies that this run lacks.
+    text: of a notebook, as JSON.
+    """
+    first = next(iter(reference.about["policies"]))
+    copies = {file.stem for file in (reference.folder / NOTEBOOKS).glob("*.ipynb")}
+
+    def to_copy(match: re.Match[str]) -> str:
+        chapter = match["chapter"]
+        for suffix in (f"-{match['policy'] or first}", ""):
+            if chapter + suffix in copies:
+                return f'href=\\"{chapter}-{reference.name}{suffix}.html\\"'
+        return match[0]
+
+    return re.sub(r'href=\\"(?P<chapter>\d\d_[a-z_]+)(?:-(?P<policy>\w+))?\.html(?:#[^"\\]*)?\\"', to_copy, text)
 
 
 def _of_package(toc: dict) -> dict[str, str]:
