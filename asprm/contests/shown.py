@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import pandas as pd
 
@@ -88,10 +89,16 @@ def _shown(table: pd.DataFrame, columns: Mapping[str, str]) -> pd.DataFrame:
     return pd.DataFrame({head: _texts(table[name], name) for name, head in columns.items()})
 
 
-def _texts(column: pd.Series, name: str) -> list[str]:
-    shows: dict[str, Show] = dict.fromkeys(_POINTS, points) | dict.fromkeys(_COUNTS, "{:,}".format)
-    shows |= {"rollouts": "{:.1f}".format}
-    show = shows.get(name) or (p_value if name == "p" or name.endswith(s.HOLM) else percent)
+def _texts(column: Any, name: str) -> list[str]:
+    show: Show = percent
+    if name in _POINTS:
+        show = points
+    elif name in _COUNTS:
+        show = "{:,}".format
+    elif name == "rollouts":
+        show = "{:.1f}".format
+    elif name == "p" or name.endswith(s.HOLM):
+        show = p_value
     return [value if isinstance(value, str) else show(value) for value in column]
 
 
